@@ -1,0 +1,1 @@
+//! Measuring grids from outside: the load generator, the baselines and the tables.

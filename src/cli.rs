@@ -2,6 +2,7 @@
 //! standard error and an exit status. It knows no protocol rule.
 
 mod bench;
+mod server;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run one server of a grid.
+    Server(server::ServerArgs),
     /// Measure grids of servers: throughput, latency, start-up, failure detection, idle cost.
     Bench(bench::BenchArgs),
 }
@@ -28,6 +31,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
+        Command::Server(args) => server::run(args),
         Command::Bench(args) => bench::run(args),
     };
     match outcome {
@@ -43,4 +47,10 @@ pub fn run() -> ExitCode {
 #[expect(clippy::print_stderr, reason = "the one place where an error of the command line is shown")]
 fn report(error: &anyhow::Error) {
     eprintln!("ovid: {error:#}");
+}
+
+/// Logs go to standard error. `RUST_LOG` decides what is seen; without it, the number of `-v` does.
+fn start_log(verbose: u8) {
+    let level = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).init();
 }

@@ -4,5 +4,14 @@
 //!
 //! The rooms of the house, from the ground up; each uses only rooms above it in this list.
 
+pub mod grid;
+pub mod time;
+pub mod wire;
+
+pub mod agents;
+pub mod server;
+
+pub mod reactor;
+
 pub mod bench;
 pub mod cli;

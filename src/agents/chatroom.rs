@@ -1,0 +1,133 @@
+//! The chatroom of the lab: every server keeps a log of all messages it has seen, its own included.
+//!
+//! **Problem.** A message broadcast at one server enters the logs of all servers that are alive, in the sender's order
+//! (FIFO broadcast). A restarted server begins with an empty log and does not catch up.
+//!
+//! **State.** The log, append-only, with a limit in bytes.
+//!
+//! **Messages.** `msg <sender> <contents>`, one a broadcast, to every linked server.
+//!
+//! **Invariants.** A broadcast is in the sender's own log before the next command is read. Messages of one sender enter
+//! every log in the order in which they were broadcast, each at most once: both rest on the link's being one ordered
+//! stream, of which every line is handed on exactly once.
+//!
+//! Source: Cornell CS 5414, "Lab 0: Chat Room". We differ in that the log has a limit: beyond it, broadcasts are refused
+//! and messages of others are dropped, both counted.
+
+mod log;
+
+use ::log::warn;
+use bytes::Bytes;
+
+pub use self::log::{LogFull, MessageLog};
+
+/// One server's part of the chatroom.
+#[derive(Debug)]
+pub struct Chatroom {
+    log: MessageLog,
+    /// `msg <own id> `: what each line to the others begins with.
+    msg_prefix: Vec<u8>,
+    refused_broadcasts: u64,
+    dropped_messages: u64,
+}
+
+impl Chatroom {
+    /// An empty chatroom whose lines to others begin with `msg_prefix` and whose log takes `log_bytes_max` bytes.
+    pub fn new(msg_prefix: Vec<u8>, log_bytes_max: usize) -> Self {
+        Self { log: MessageLog::new(log_bytes_max), msg_prefix, refused_broadcasts: 0, dropped_messages: 0 }
+    }
+
+    /// Puts own messages into the log, and into `lines`, framed for the other servers. What a full log refuses is not
+    /// sent either.
+    pub fn broadcast<'a>(&mut self, messages: impl Iterator<Item = &'a [u8]>, lines: &mut Vec<u8>) {
+        for contents in messages {
+            if self.log.append(contents).is_ok() {
+                lines.extend_from_slice(&self.msg_prefix);
+                lines.extend_from_slice(contents);
+                lines.push(b'\n');
+            } else {
+                note_full(&mut self.refused_broadcasts, "broadcast refused");
+            }
+        }
+    }
+
+    /// Puts messages of another server into the log, in their order.
+    pub fn deliver<'a>(&mut self, messages: impl Iterator<Item = &'a [u8]>) {
+        for contents in messages {
+            if self.log.append(contents).is_err() {
+                note_full(&mut self.dropped_messages, "message dropped");
+            }
+        }
+    }
+
+    /// The answer to `get`, without its newline: `messages <m1>,<m2>,...`, as parts to be written one after the other.
+    /// Nearly all of it is shared with the log, not copied.
+    pub fn get(&self) -> impl Iterator<Item = Bytes> {
+        std::iter::once(Bytes::from_static(b"messages ")).chain(self.log.joined())
+    }
+
+    /// The log, for those who count.
+    pub fn log(&self) -> &MessageLog {
+        &self.log
+    }
+
+    /// How many broadcasts of our masters the full log refused.
+    pub fn refused_broadcasts(&self) -> u64 {
+        self.refused_broadcasts
+    }
+
+    /// How many messages of other servers the full log could not take.
+    pub fn dropped_messages(&self) -> u64 {
+        self.dropped_messages
+    }
+}
+
+/// Counts what a full log could not take. Only the 1st, 2nd, 4th, ... is logged.
+#[cold]
+fn note_full(count: &mut u64, what: &str) {
+    *count += 1;
+    if count.is_power_of_two() {
+        warn!("chatroom: the log is full, {what} so_far={count}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(chatroom: &Chatroom) -> String {
+        let bytes: Vec<u8> = chatroom.get().flatten().collect();
+        String::from_utf8(bytes).expect("UTF-8")
+    }
+
+    fn messages<'a>(texts: &'a [&'a str]) -> impl Iterator<Item = &'a [u8]> {
+        texts.iter().map(|text| text.as_bytes())
+    }
+
+    #[test]
+    fn an_empty_log_answers_with_nothing_after_the_blank() {
+        assert_eq!(answer(&Chatroom::new(b"msg 0 ".to_vec(), 100)), "messages ");
+    }
+
+    #[test]
+    fn a_broadcast_is_in_the_own_log_and_framed_for_the_others() {
+        let mut chatroom = Chatroom::new(b"msg 7 ".to_vec(), 100);
+        let mut lines = Vec::new();
+        chatroom.broadcast(messages(&["a b", "ü"]), &mut lines);
+        assert_eq!(lines, "msg 7 a b\nmsg 7 ü\n".as_bytes());
+        chatroom.deliver(messages(&["msg 1 x"]));
+        assert_eq!(answer(&chatroom), "messages a b,ü,msg 1 x");
+    }
+
+    #[test]
+    fn a_full_log_refuses_and_counts_and_sends_nothing() {
+        let mut chatroom = Chatroom::new(b"msg 0 ".to_vec(), 8);
+        let mut lines = Vec::new();
+        chatroom.broadcast(messages(&["aaaa", "bbbb", "cc"]), &mut lines);
+        assert_eq!(lines, b"msg 0 aaaa\nmsg 0 cc\n");
+        assert_eq!(chatroom.refused_broadcasts(), 1);
+        chatroom.deliver(messages(&["dd", ""]));
+        assert_eq!(chatroom.dropped_messages(), 2);
+        assert_eq!(answer(&chatroom), "messages aaaa,cc");
+    }
+}

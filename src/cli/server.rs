@@ -1,0 +1,167 @@
+//! `ovid server`: one server of a grid, the chatroom of the lab.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use log::{info, warn};
+
+use crate::grid::{Grid, LINK_BASE_DEFAULT, ServerId, check_master_port};
+use crate::reactor::{Doors, End, Reactor};
+use crate::server::{LinkSettings, ReplyFraming, Server, Settings};
+
+/// The shortest line limit: a whole read has to fit.
+const LINE_BYTES_MIN: u64 = 64 * 1024;
+
+#[derive(Debug, Args)]
+pub(super) struct ServerArgs {
+    /// The server's number, 0 to N - 1
+    id: u16,
+    /// How many servers the grid has
+    n: u16,
+    /// The port for masters, 10000 or more
+    port: u16,
+    /// The link port of server 0; server i listens on this + i
+    #[arg(long, default_value_t = LINK_BASE_DEFAULT, value_name = "PORT")]
+    link_base: u16,
+    /// The address on which other servers are awaited
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
+    bind: IpAddr,
+    /// The address on which masters are awaited
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
+    master_bind: IpAddr,
+    /// Where server ID listens, if not on the address of --bind and the port of its number; may be given for each server
+    #[arg(long = "peer", value_name = "ID=HOST:PORT", value_parser = parse_peer)]
+    peers: Vec<(u16, SocketAddr)>,
+    /// Read commands from standard input too (the default in the foreground of a terminal)
+    #[arg(long, overrides_with = "no_stdin")]
+    stdin: bool,
+    /// Leave standard input alone
+    #[arg(long, overrides_with = "stdin")]
+    no_stdin: bool,
+    /// How answers to masters are framed
+    #[arg(long, value_enum, default_value_t = Framing::Newline)]
+    reply_framing: Framing,
+    /// How often a heartbeat is sent, in milliseconds; half as often while other traffic flows
+    #[arg(long, default_value_t = 250, value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=250))]
+    heartbeat_ms: u64,
+    /// After how much silence a server is suspected, in milliseconds
+    #[arg(long, default_value_t = 800, value_name = "MS", value_parser = clap::value_parser!(u64).range(20..=3_600_000))]
+    silence_ms_max: u64,
+    /// The longest line that is understood, in bytes
+    #[arg(long, default_value_t = 1 << 20, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(LINE_BYTES_MIN..=1 << 30))]
+    line_bytes_max: u64,
+    /// The most that the message log takes, in bytes
+    #[arg(long, default_value_t = 1 << 30, value_name = "BYTES")]
+    log_bytes_max: u64,
+    /// The most that may wait to be sent to one server, in bytes, before its link is dropped
+    #[arg(long, default_value_t = 64 << 20, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(8 << 20..))]
+    queue_bytes_max: u64,
+    /// How many masters may be connected at a time
+    #[arg(long, default_value_t = 256, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    masters_max: u64,
+    /// Log more on standard error: -v masters, roles and membership, -vv each message, -vvv bytes; RUST_LOG goes before it
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Framing {
+    /// A newline ends each answer
+    Newline,
+    /// Its length and a dash stand before each answer, as in the lab's edition of 2018
+    Length,
+}
+
+pub(super) fn run(args: ServerArgs) -> anyhow::Result<ExitCode> {
+    super::start_log(args.verbose);
+    let grid = Grid::new(args.id, args.n, args.link_base)?;
+    let doors = Doors {
+        links: SocketAddr::new(args.bind, grid.link_port(grid.id())),
+        masters: SocketAddr::new(args.master_bind, check_master_port(args.port)?),
+    };
+    let settings = settings(&args, grid)?;
+    raise_file_limit();
+    let mut reactor = Reactor::new(&doors)?;
+    let mut server = Server::new(settings, reactor.now());
+    info!("server: started id={} n={} links={} masters={}", args.id, args.n, doors.links, doors.masters);
+    if args.stdin || (!args.no_stdin && in_foreground()) {
+        reactor.open_console(&mut server)?;
+    }
+    match reactor.run(&mut server)? {
+        End::Signal => {
+            info!("server: ended by a signal");
+            Ok(ExitCode::SUCCESS)
+        }
+        End::Crash => {
+            // As hard as a crash can be: no destructor, no farewell, no exit status of our own.
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            bail!("the process outlived its own SIGKILL")
+        }
+    }
+}
+
+fn settings(args: &ServerArgs, grid: Grid) -> anyhow::Result<Settings> {
+    if args.silence_ms_max <= args.heartbeat_ms {
+        bail!("--silence-ms-max {} is not above --heartbeat-ms {}", args.silence_ms_max, args.heartbeat_ms);
+    }
+    // A server that listens on every address is reached on loopback by those of the same machine.
+    let host = match args.bind {
+        address if !address.is_unspecified() => address,
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+    };
+    let mut addresses: BTreeMap<ServerId, SocketAddr> =
+        grid.others().map(|peer| (peer, SocketAddr::new(host, grid.link_port(peer)))).collect();
+    for (id, address) in &args.peers {
+        if !grid.holds(ServerId(*id)) {
+            bail!("--peer {id}={address}: server id {id} is not below the number of servers, {}", args.n);
+        }
+        // The own entry is allowed, so that one list of peers can serve the whole grid.
+        addresses.insert(ServerId(*id), *address);
+    }
+    Ok(Settings {
+        links: LinkSettings {
+            grid,
+            addresses,
+            heartbeat: Duration::from_millis(args.heartbeat_ms),
+            silence_max: Duration::from_millis(args.silence_ms_max),
+            line_bytes_max: usize::try_from(args.line_bytes_max).context("--line-bytes-max")?,
+            queue_bytes_max: usize::try_from(args.queue_bytes_max).context("--queue-bytes-max")?,
+        },
+        reply_framing: match args.reply_framing {
+            Framing::Newline => ReplyFraming::Newline,
+            Framing::Length => ReplyFraming::Length,
+        },
+        log_bytes_max: usize::try_from(args.log_bytes_max).context("--log-bytes-max")?,
+        masters_max: usize::try_from(args.masters_max).context("--masters-max")?,
+    })
+}
+
+fn parse_peer(text: &str) -> Result<(u16, SocketAddr), String> {
+    let (id, address) = text.split_once('=').ok_or("expected ID=HOST:PORT")?;
+    let id = id.parse().map_err(|_| format!("{id:?} is not a server's number"))?;
+    let mut found = address.to_socket_addrs().map_err(|error| format!("{address:?}: {error}"))?;
+    found.next().map(|address| (id, address)).ok_or_else(|| format!("{address:?} has no address"))
+}
+
+/// Whether a person can type to this process. A background process that read from its terminal would be stopped by it.
+fn in_foreground() -> bool {
+    let stdin = std::io::stdin();
+    stdin.is_terminal()
+        && rustix::termios::tcgetpgrp(&stdin).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
+/// Each connection costs a file descriptor; take as many as the system gives without asking anybody.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!("server: cannot raise the limit of open files why=\"{error}\"");
+    }
+}

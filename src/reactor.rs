@@ -1,0 +1,361 @@
+//! The host of a server: the one room that knows mio, sockets and the clock. It polls, accepts, dials and moves bytes, and turns
+//! time into deadlines. It decides nothing: what the bytes mean, and who is to be dialled or closed, is the server's to say.
+//!
+//! One thread owns the poll, every socket and the server. Other threads (standard input and output) talk to it through bounded
+//! channels and one waker: send first, then wake.
+//!
+//! **A turn.** Poll; note who is ready; read from each ready connection up to a budget, handing every read to the server,
+//! carrying out its orders and flushing what it touched; let the server do what is due; begin again. Connections that the
+//! budget cut short, and masters that have to wait, stay on a list.
+
+mod console;
+mod entrance;
+mod socket;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use mio::event::Event;
+use mio::net::UnixStream;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use self::console::Console;
+use self::entrance::Entrance;
+use self::socket::{Read, Socket};
+use crate::server::{Action, ConnId, Door, Server};
+use crate::time::Time;
+
+/// Connections are named by the server from 1 upwards; the host's own sources take the other end of the scale.
+const LINKS_DOOR: Token = Token(usize::MAX);
+const MASTERS_DOOR: Token = Token(usize::MAX - 1);
+const SIGNALS: Token = Token(usize::MAX - 2);
+const WAKER: Token = Token(usize::MAX - 3);
+
+/// One read takes at most this much.
+const READ_BYTES: usize = 64 * 1024;
+/// How many reads one connection gets before the others have their turn.
+const READS_PER_TURN: usize = 4;
+/// How many connections are accepted before the others have their turn.
+const ACCEPTS_PER_TURN: usize = 128;
+/// How much of a connection that is to go is still read: what its peer had delivered cannot be more than the socket's buffers.
+const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Where the server listens and what it is connected to.
+#[derive(Debug, Clone)]
+pub struct Doors {
+    /// For other servers.
+    pub links: SocketAddr,
+    /// For masters.
+    pub masters: SocketAddr,
+}
+
+/// Why a reactor came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// SIGTERM or SIGINT.
+    Signal,
+    /// A master asked for a crash.
+    Crash,
+}
+
+/// The loop around one server.
+#[derive(Debug)]
+pub struct Reactor {
+    poll: Poll,
+    started: Instant,
+    entrances: [Entrance; 2],
+    /// Kept open for as long as signals are to be seen.
+    _signals: UnixStream,
+    sockets: BTreeMap<ConnId, Socket>,
+    console: Option<Console>,
+    /// Connections with something to read.
+    ready: VecDeque<ConnId>,
+    /// Ready connections that the server does not want read now.
+    waiting: Vec<ConnId>,
+    buffer: Vec<u8>,
+    crash_asked: bool,
+}
+
+impl Reactor {
+    /// Opens the doors. An error is a port that cannot be had; nothing is left open then.
+    pub fn new(doors: &Doors) -> anyhow::Result<Self> {
+        let poll = Poll::new().context("cannot poll")?;
+        let links = Entrance::open(doors.links, Door::Links, LINKS_DOOR, poll.registry())
+            .with_context(|| format!("link port {}", doors.links))?;
+        let masters = Entrance::open(doors.masters, Door::Masters, MASTERS_DOOR, poll.registry())
+            .with_context(|| format!("master port {}", doors.masters))?;
+        Ok(Self {
+            _signals: catch_signals(poll.registry()).context("cannot handle signals")?,
+            poll,
+            started: Instant::now(),
+            entrances: [links, masters],
+            sockets: BTreeMap::new(),
+            console: None,
+            ready: VecDeque::new(),
+            waiting: Vec::new(),
+            buffer: vec![0; READ_BYTES],
+            crash_asked: false,
+        })
+    }
+
+    /// The time now, on the scale that the server is to be made with.
+    pub fn now(&self) -> Time {
+        Time::since_start(self.started.elapsed())
+    }
+
+    /// Makes standard input a master of `server`.
+    pub fn open_console(&mut self, server: &mut Server) -> anyhow::Result<()> {
+        let waker = Waker::new(self.poll.registry(), WAKER).context("no waker")?;
+        let conn = server.accepted(Door::Console, self.now());
+        self.console = Some(Console::open(conn, waker).context("no thread for standard input")?);
+        Ok(())
+    }
+
+    /// Runs `server` until a signal or a master ends it. An error means that the process cannot go on.
+    pub fn run(&mut self, server: &mut Server) -> anyhow::Result<End> {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            if let Err(error) = self.poll.poll(&mut events, self.patience(server))
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                return Err(error).context("cannot poll");
+            }
+            for event in &events {
+                match event.token() {
+                    LINKS_DOOR => self.entrances[0].note_ready(),
+                    MASTERS_DOOR => self.entrances[1].note_ready(),
+                    SIGNALS => return Ok(End::Signal),
+                    WAKER => self.attend_console(server),
+                    Token(conn) => self.attend(ConnId(conn), event, server),
+                }
+            }
+            self.accept(server);
+            for _ in 0..self.ready.len() {
+                if let Some(conn) = self.ready.pop_front() {
+                    self.read(conn, server);
+                }
+            }
+            server.timeout(self.now());
+            self.settle(server);
+            if self.crash_asked {
+                return Ok(End::Crash);
+            }
+            self.ready.extend(self.waiting.drain(..));
+            self.hold_back(server);
+        }
+    }
+
+    /// How long the poll may sleep.
+    fn patience(&self, server: &Server) -> Option<Duration> {
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let now = self.now();
+        let soonest =
+            self.entrances.iter().filter_map(Entrance::look_again_at).fold(server.deadline(), Time::min);
+        Some(soonest.since(now))
+    }
+
+    /// Moves the masters that have to wait off the ready list.
+    fn hold_back(&mut self, server: &Server) {
+        let now = self.now();
+        let Self { ready, waiting, .. } = self;
+        ready.retain(|conn| {
+            let may_read = server.may_read(*conn, now);
+            if !may_read {
+                waiting.push(*conn);
+            }
+            may_read
+        });
+    }
+}
+
+/// Bytes in and out.
+impl Reactor {
+    /// Something happened to a connection: a dial has ended, there is something to read, there is room to write.
+    fn attend(&mut self, conn: ConnId, event: &Event, server: &mut Server) {
+        let Some(socket) = self.sockets.get_mut(&conn) else { return };
+        if socket.is_connecting() {
+            match socket.finish_connecting() {
+                Ok(true) => server.connected(conn, self.now()),
+                Ok(false) => return,
+                Err(error) => {
+                    self.sockets.remove(&conn);
+                    server.failed(conn, &error.to_string(), self.now());
+                }
+            }
+            self.settle(server);
+        }
+        let Some(socket) = self.sockets.get_mut(&conn) else { return };
+        if socket.note(event) {
+            self.ready.push_back(conn);
+        }
+        if event.is_writable() {
+            self.flush(conn, server);
+        }
+    }
+
+    /// Reads what a ready connection has, up to its budget.
+    fn read(&mut self, conn: ConnId, server: &mut Server) {
+        if self.console.as_ref().is_some_and(|console| console.conn() == conn) {
+            return self.attend_console(server);
+        }
+        for _ in 0..READS_PER_TURN {
+            let now = self.now();
+            let Some(socket) = self.sockets.get_mut(&conn) else { return };
+            if !server.may_read(conn, now) {
+                self.waiting.push(conn);
+                return;
+            }
+            match socket.read(&mut self.buffer) {
+                Read::Bytes { count, more } => {
+                    server.received(conn, &self.buffer[..count], now);
+                    self.settle(server);
+                    if !more {
+                        return self.rest(conn);
+                    }
+                }
+                Read::Nothing => return self.rest(conn),
+                Read::End => {
+                    socket.note_end();
+                    server.ended(conn, now);
+                    return self.settle(server);
+                }
+                Read::Failed(error) => {
+                    self.sockets.remove(&conn);
+                    server.failed(conn, &error.to_string(), now);
+                    return self.settle(server);
+                }
+            }
+        }
+        self.ready.push_back(conn);
+    }
+
+    /// Takes a connection that has been read empty off the ready list.
+    fn rest(&mut self, conn: ConnId) {
+        if let Some(socket) = self.sockets.get_mut(&conn) {
+            socket.note_empty();
+        }
+    }
+
+    /// Carries out the server's orders and flushes what it touched, until there is nothing left of either.
+    fn settle(&mut self, server: &mut Server) {
+        loop {
+            if let Some(conn) = server.next_touched() {
+                self.flush(conn, server);
+            } else if let Some(action) = server.next_action() {
+                self.carry_out(action, server);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, action: Action, server: &mut Server) {
+        match action {
+            Action::Dial { conn, address } => {
+                match Socket::dial(address, Token(conn.0), self.poll.registry()) {
+                    Ok(socket) => {
+                        self.sockets.insert(conn, socket);
+                    }
+                    Err(error) => server.failed(conn, &error.to_string(), self.now()),
+                }
+            }
+            Action::Drain(conn) => self.drain(conn, server),
+            Action::Close(conn) => {
+                self.sockets.remove(&conn);
+            }
+            Action::Crash => self.crash_asked = true,
+        }
+    }
+
+    /// Reads what a connection that is to go has delivered.
+    fn drain(&mut self, conn: ConnId, server: &mut Server) {
+        let mut drained = 0;
+        while let Some(socket) = self.sockets.get_mut(&conn)
+            && drained < DRAIN_BYTES_MAX
+            && let Read::Bytes { count, .. } = socket.read(&mut self.buffer)
+        {
+            drained += count;
+            server.received(conn, &self.buffer[..count], self.now());
+        }
+        server.drained(conn, self.now());
+    }
+
+    /// Writes what waits for `conn`, as far as it goes.
+    fn flush(&mut self, conn: ConnId, server: &mut Server) {
+        if let Some(console) = self.console.as_mut().filter(|console| console.conn() == conn) {
+            let now = Time::since_start(self.started.elapsed());
+            while let Some(written) = server.outgoing(conn).and_then(|queue| console.write(queue)) {
+                server.wrote(conn, written, now);
+            }
+            return;
+        }
+        loop {
+            let (Some(socket), Some(queue)) = (self.sockets.get_mut(&conn), server.outgoing(conn)) else {
+                return;
+            };
+            let written = socket.write(queue);
+            if written == 0 {
+                // Broken connections are read to their end before they are given up.
+                if socket.is_broken() && socket.note_ready() {
+                    self.ready.push_back(conn);
+                }
+                return;
+            }
+            server.wrote(conn, written, self.now());
+        }
+    }
+
+    /// Takes in who waits at the doors.
+    fn accept(&mut self, server: &mut Server) {
+        let now = self.now();
+        for index in 0..self.entrances.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                let Some(stream) = self.entrances[index].accept(now) else { break };
+                let conn = server.accepted(self.entrances[index].door(), now);
+                match Socket::accepted(stream, Token(conn.0), self.poll.registry()) {
+                    Ok(socket) => {
+                        self.sockets.insert(conn, socket);
+                    }
+                    Err(error) => server.failed(conn, &error.to_string(), now),
+                }
+                self.settle(server);
+            }
+        }
+    }
+
+    /// Standard input has lines, or standard output has room again.
+    fn attend_console(&mut self, server: &mut Server) {
+        let Some(conn) = self.console.as_ref().map(Console::conn) else { return };
+        loop {
+            let now = self.now();
+            let Some(console) = &mut self.console else { return };
+            if !server.may_read(conn, now) {
+                // Looked at again after every turn, like the other masters that wait.
+                self.waiting.push(conn);
+                break;
+            }
+            let Some(bytes) = console.read() else { break };
+            server.received(conn, &bytes, now);
+            self.settle(server);
+        }
+        self.flush(conn, server);
+    }
+}
+
+/// A socket on which the signals that end a server can be read.
+fn catch_signals(registry: &Registry) -> io::Result<UnixStream> {
+    let (reading, writing) = std::os::unix::net::UnixStream::pair()?;
+    reading.set_nonblocking(true)?;
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::low_level::pipe::register(signal, writing.try_clone()?)?;
+    }
+    let mut reading = UnixStream::from_std(reading);
+    registry.register(&mut reading, SIGNALS, Interest::READABLE)?;
+    Ok(reading)
+}

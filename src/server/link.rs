@@ -1,0 +1,245 @@
+//! One connection between two servers: takes slices of bytes in, cuts them into messages, and keeps a queue of bytes out.
+//!
+//! A link begins nameless: nobody knows who is at its other end until the first line says so. It does not know of other
+//! links; which of two links of one peer lives is the link manager's to say.
+
+use log::warn;
+use memchr::memchr;
+
+use super::outputs::ConnId;
+use super::queue::OutQueue;
+use crate::grid::ServerId;
+use crate::time::Time;
+use crate::wire::{Cut, LineCutter, LineError, PeerLine, is_utf8, msg_prefix};
+
+/// The longest first line: a stranger gets little room before it has said who it is.
+const FIRST_LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Who opened the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// We did, to reach this peer.
+    Dialled(ServerId),
+    /// The other side did.
+    Accepted,
+}
+
+/// How far a link has come.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Dialled; the host has not yet said that it is connected.
+    Connecting,
+    /// Connected; the first line, of which this much has come, will tell who it is.
+    Nameless {
+        /// Everything that was received so far.
+        heard: Vec<u8>,
+    },
+    /// The peer is known, but an older link of it has to be read to its end first.
+    Waiting {
+        /// Who it is.
+        peer: ServerId,
+        /// Everything that was received so far.
+        heard: Vec<u8>,
+    },
+    /// The peer's one link.
+    Up {
+        /// Who it is.
+        peer: ServerId,
+    },
+}
+
+/// One connection to another server, or to somebody who may turn out to be one.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) direction: Direction,
+    pub(super) stage: Stage,
+    pub(super) queue: OutQueue,
+    pub(super) last_heard: Time,
+    /// Whether the queue has grown past its high-water mark and not fallen below the low one since.
+    pub(super) congested: bool,
+    /// Whether the queue has reached its limit: nothing more is sent on this link, it is about to be closed.
+    pub(super) overfull: bool,
+    /// When bytes were last taken from the queue.
+    pub(super) last_progress: Time,
+    /// By when the link must be connected, or have said who it is.
+    pub(super) limit: Option<Time>,
+    pings: Pings,
+    reader: Reader,
+}
+
+/// What the last ticks of the heartbeat saw.
+#[derive(Debug, Default)]
+struct Pings {
+    sent_since_tick: bool,
+    pinged_last_tick: bool,
+}
+
+/// The receiving half: apart, so that lines can be borrowed from it while the rest of the link changes.
+#[derive(Debug)]
+struct Reader {
+    cutter: LineCutter,
+    /// What every message of the peer begins with, known once the peer is.
+    msg_prefix: Vec<u8>,
+    bad_lines: u64,
+}
+
+impl Link {
+    pub(super) fn new(direction: Direction, line_bytes_max: usize, now: Time) -> Self {
+        let stage = match direction {
+            Direction::Dialled(_) => Stage::Connecting,
+            Direction::Accepted => Stage::Nameless { heard: Vec::new() },
+        };
+        Self {
+            direction,
+            stage,
+            queue: OutQueue::default(),
+            last_heard: now,
+            congested: false,
+            overfull: false,
+            last_progress: now,
+            limit: None,
+            pings: Pings::default(),
+            reader: Reader { cutter: LineCutter::new(line_bytes_max), msg_prefix: Vec::new(), bad_lines: 0 },
+        }
+    }
+
+    /// The peer, once its first line has come.
+    pub(super) fn peer(&self) -> Option<ServerId> {
+        match self.stage {
+            Stage::Waiting { peer, .. } | Stage::Up { peer } => Some(peer),
+            Stage::Connecting | Stage::Nameless { .. } => None,
+        }
+    }
+
+    /// Keeps `bytes` of a link whose peer is not known yet; the first line, once it is whole. An error says that this is
+    /// no server.
+    pub(super) fn hear_first(&mut self, bytes: &[u8]) -> Result<Option<ServerId>, LineError> {
+        let Stage::Nameless { heard } = &mut self.stage else { return Ok(None) };
+        heard.extend_from_slice(bytes);
+        match memchr(b'\n', heard) {
+            Some(end) => PeerLine::parse(&heard[..end]).map(|line| Some(line.sender())),
+            None if heard.len() > FIRST_LINE_BYTES_MAX => Err(LineError::UnknownVerb),
+            None => Ok(None),
+        }
+    }
+
+    /// Keeps `bytes` for the time when the link comes up.
+    pub(super) fn hold(&mut self, bytes: &[u8]) {
+        if let Stage::Waiting { heard, .. } = &mut self.stage {
+            heard.extend_from_slice(bytes);
+        }
+    }
+
+    /// Moves to [`Stage::Waiting`], keeping what was heard.
+    pub(super) fn wait_as(&mut self, peer: ServerId) {
+        if let Stage::Nameless { heard } = &mut self.stage {
+            let heard = std::mem::take(heard);
+            self.stage = Stage::Waiting { peer, heard };
+        }
+    }
+
+    /// Moves to [`Stage::Up`] and returns what was heard before, to be read now.
+    pub(super) fn come_up(&mut self, peer: ServerId) -> Vec<u8> {
+        self.reader.msg_prefix = msg_prefix(peer);
+        self.limit = None;
+        match std::mem::replace(&mut self.stage, Stage::Up { peer }) {
+            Stage::Nameless { heard } | Stage::Waiting { heard, .. } => heard,
+            Stage::Connecting | Stage::Up { .. } => Vec::new(),
+        }
+    }
+
+    /// Hands the messages in `bytes` to `deliver`, a region of lines at a time.
+    pub(super) fn read(
+        &mut self,
+        conn: ConnId,
+        mut bytes: &[u8],
+        deliver: &mut impl FnMut(ServerId, Messages<'_>),
+    ) {
+        let Some(peer) = self.peer() else { return };
+        let Reader { cutter, msg_prefix, bad_lines } = &mut self.reader;
+        while let Some(cut) = cutter.cut(&mut bytes) {
+            match cut {
+                Cut::Lines(region) => deliver(peer, Messages::new(region, peer, msg_prefix, bad_lines)),
+                Cut::TooLong => note_bad_line(bad_lines, peer, &format!("too long (conn {})", conn.0)),
+            }
+        }
+    }
+
+    /// Notes that something else than a ping was queued.
+    pub(super) fn note_sent(&mut self) {
+        self.pings.sent_since_tick = true;
+    }
+
+    /// Whether this tick owes the peer a ping. Traffic spares one tick, never two in a row: another implementation may
+    /// count nothing but pings.
+    pub(super) fn owes_ping(&mut self) -> bool {
+        let Pings { sent_since_tick, pinged_last_tick } = self.pings;
+        let owes = !(sent_since_tick && pinged_last_tick);
+        self.pings = Pings { sent_since_tick: false, pinged_last_tick: owes };
+        owes
+    }
+}
+
+/// The messages in a region of whole lines, cut out as they are asked for. Heartbeats are passed over, lines that are not
+/// of the contract are dropped and noted.
+pub struct Messages<'a> {
+    rest: &'a [u8],
+    peer: ServerId,
+    msg_prefix: &'a [u8],
+    utf8: bool,
+    bad_lines: &'a mut u64,
+}
+
+impl<'a> Messages<'a> {
+    fn new(region: &'a [u8], peer: ServerId, msg_prefix: &'a [u8], bad_lines: &'a mut u64) -> Self {
+        // Checked for the whole region at once: nearly always it is, and then no line needs a check of its own.
+        Self { rest: region, peer, msg_prefix, utf8: is_utf8(region), bad_lines }
+    }
+
+    /// A line that is no message of the peer in its usual spelling: the contents if it is a message after all.
+    #[cold]
+    fn other_line(&mut self, line: &'a [u8]) -> Option<&'a [u8]> {
+        match PeerLine::parse(line) {
+            Ok(PeerLine::Ping { sender }) if sender == self.peer => None,
+            Ok(PeerLine::Msg { sender, contents }) if sender == self.peer => Some(contents.as_bytes()),
+            Ok(other) => {
+                let what = format!("speaks for server {}", other.sender());
+                note_bad_line(self.bad_lines, self.peer, &what);
+                None
+            }
+            Err(error) => {
+                note_bad_line(self.bad_lines, self.peer, &error.to_string());
+                None
+            }
+        }
+    }
+}
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        loop {
+            let end = memchr(b'\n', self.rest)?;
+            let (line, rest) = (&self.rest[..end], &self.rest[end + 1..]);
+            self.rest = rest;
+            match line.strip_prefix(self.msg_prefix) {
+                Some(contents) if self.utf8 => return Some(contents),
+                _ => {
+                    if let Some(contents) = self.other_line(line) {
+                        return Some(contents);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Counts a line that was dropped. Only the 1st, 2nd, 4th, ... is logged, so that rubbish cannot fill a disk.
+fn note_bad_line(bad_lines: &mut u64, peer: ServerId, what: &str) {
+    *bad_lines += 1;
+    if bad_lines.is_power_of_two() {
+        warn!("link: bad line dropped peer={peer} what=\"{what}\" so_far={bad_lines}");
+    }
+}

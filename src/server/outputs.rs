@@ -1,0 +1,64 @@
+//! What the server asks of its host, collected while it handles one input.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+/// Names one connection for its whole life. Never used again: a late event of a connection that is gone finds nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub usize);
+
+/// An order to the host, to be carried out before the next input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Connect to `address`; answer with `connected` or `failed` for `conn`.
+    Dial {
+        /// The connection that this becomes.
+        conn: ConnId,
+        /// Where to.
+        address: SocketAddr,
+    },
+    /// Read what the connection has delivered so far, hand it to `received`, then say `drained`.
+    Drain(ConnId),
+    /// Close the connection; the server has forgotten it already.
+    Close(ConnId),
+    /// End the process at once, without a farewell: a master asked for a crash.
+    Crash,
+}
+
+/// Orders and connections with something new to send, in the order in which they arose.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    actions: VecDeque<Action>,
+    touched: VecDeque<ConnId>,
+    conns_used: usize,
+}
+
+impl Outputs {
+    /// A fresh name for a connection.
+    pub fn new_conn(&mut self) -> ConnId {
+        self.conns_used += 1;
+        ConnId(self.conns_used)
+    }
+
+    /// Adds an order.
+    pub fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    /// Notes that `conn` has something new to send.
+    pub fn touch(&mut self, conn: ConnId) {
+        if self.touched.back() != Some(&conn) {
+            self.touched.push_back(conn);
+        }
+    }
+
+    /// The next order.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The next connection to flush.
+    pub fn next_touched(&mut self) -> Option<ConnId> {
+        self.touched.pop_front()
+    }
+}

@@ -1,0 +1,100 @@
+//! Bytes on their way out of one connection, in order. Many queues may share one buffer.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+
+/// How many parts one vectored write takes at the most; systems allow 1,024.
+const SLICES_MAX: usize = 64;
+
+/// What one connection has still to send.
+#[derive(Debug, Default)]
+pub struct OutQueue {
+    parts: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl OutQueue {
+    /// Appends `part`, without copying it.
+    pub fn push(&mut self, part: Bytes) {
+        self.bytes += part.len();
+        if !part.is_empty() {
+            self.parts.push_back(part);
+        }
+    }
+
+    /// How many bytes wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The first part, where it is all there is: the usual case, in which a plain write does.
+    pub fn only_part(&self) -> Option<&[u8]> {
+        match self.parts.len() {
+            1 => self.parts.front().map(AsRef::as_ref),
+            _ => None,
+        }
+    }
+
+    /// The first part, shared.
+    pub fn front(&self) -> Option<Bytes> {
+        self.parts.front().cloned()
+    }
+
+    /// The front of the queue as slices for one vectored write.
+    pub fn slices(&self) -> Vec<IoSlice<'_>> {
+        self.parts.iter().take(SLICES_MAX).map(|part| IoSlice::new(part)).collect()
+    }
+
+    /// Takes off the first `written` bytes.
+    pub fn advance(&mut self, mut written: usize) {
+        self.bytes -= written;
+        while written > 0 {
+            let front = self.parts.front_mut().expect("no more is written than was queued");
+            if written < front.len() {
+                front.advance(written);
+                return;
+            }
+            written -= front.len();
+            self.parts.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_sequence_of_short_writes_sends_the_same_bytes(
+            parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), 0..100),
+            writes in proptest::collection::vec(1usize..50, 1..50),
+        ) {
+            let mut queue = OutQueue::default();
+            for part in &parts {
+                queue.push(Bytes::copy_from_slice(part));
+            }
+            let mut sent = Vec::new();
+            for room in writes.iter().cycle() {
+                if queue.is_empty() {
+                    break;
+                }
+                let offered: Vec<u8> = queue.slices().iter().flat_map(|slice| slice.to_vec()).collect();
+                let taken = offered.len().min(*room);
+                sent.extend_from_slice(&offered[..taken]);
+                queue.advance(taken);
+            }
+            prop_assert_eq!(sent, parts.concat());
+            prop_assert_eq!(queue.bytes(), 0);
+        }
+    }
+}

@@ -31,7 +31,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
-        Command::Server(args) => server::run(args),
+        Command::Server(args) => server::run(&args),
         Command::Bench(args) => bench::run(args),
     };
     match outcome {

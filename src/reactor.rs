@@ -119,7 +119,7 @@ impl Reactor {
     pub fn run(&mut self, server: &mut Server) -> anyhow::Result<End> {
         let mut events = Events::with_capacity(1024);
         loop {
-            if let Err(error) = self.poll.poll(&mut events, self.patience(server))
+            if let Err(error) = self.poll.poll(&mut events, Some(self.patience(server)))
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 return Err(error).context("cannot poll");
@@ -150,14 +150,14 @@ impl Reactor {
     }
 
     /// How long the poll may sleep.
-    fn patience(&self, server: &Server) -> Option<Duration> {
+    fn patience(&self, server: &Server) -> Duration {
         if !self.ready.is_empty() {
-            return Some(Duration::ZERO);
+            return Duration::ZERO;
         }
         let now = self.now();
         let soonest =
             self.entrances.iter().filter_map(Entrance::look_again_at).fold(server.deadline(), Time::min);
-        Some(soonest.since(now))
+        soonest.since(now)
     }
 
     /// Moves the masters that have to wait off the ready list.
@@ -301,13 +301,21 @@ impl Reactor {
             };
             let written = socket.write(queue);
             if written == 0 {
-                // Broken connections are read to their end before they are given up.
-                if socket.is_broken() && socket.note_ready() {
-                    self.ready.push_back(conn);
-                }
+                self.mind_broken(conn, server);
                 return;
             }
             server.wrote(conn, written, self.now());
+        }
+    }
+
+    /// A connection that takes no bytes any more is read to its end before it is given up.
+    fn mind_broken(&mut self, conn: ConnId, server: &mut Server) {
+        let Some(socket) = self.sockets.get_mut(&conn).filter(|socket| socket.is_broken()) else { return };
+        if socket.has_ended() {
+            self.sockets.remove(&conn);
+            server.failed(conn, "it has ended and does not read", self.now());
+        } else if socket.note_ready() {
+            self.ready.push_back(conn);
         }
     }
 

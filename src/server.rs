@@ -64,6 +64,8 @@ struct Core {
     chatroom: Chatroom,
     outputs: Outputs,
     started: Time,
+    /// A crash was asked for: from there on nothing is done any more.
+    crashing: bool,
 }
 
 impl Server {
@@ -77,6 +79,7 @@ impl Server {
                 links: LinkManager::new(settings.links, now),
                 outputs: Outputs::default(),
                 started: now,
+                crashing: false,
             },
         }
     }
@@ -192,7 +195,7 @@ impl Core {
     /// Carries out the commands of one read, in order.
     fn handle(&mut self, commands: &mut Commands<'_>, now: Time) {
         let mut lines = Vec::new();
-        loop {
+        while !self.crashing {
             lines.reserve(commands.rest_bytes());
             self.chatroom.broadcast(commands.broadcasts(), &mut lines);
             let Some(command) = commands.next_command() else { break };
@@ -207,9 +210,12 @@ impl Core {
                 Command::Crash => {
                     info!("master: crash conn={}", commands.conn().0);
                     self.outputs.act(Action::Crash);
-                    break;
+                    self.crashing = true;
                 }
             }
+        }
+        if self.crashing {
+            commands.discard();
         }
         if !lines.is_empty() {
             self.links.send_to_all(&Bytes::from(lines), now, &mut self.outputs);

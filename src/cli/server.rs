@@ -64,7 +64,7 @@ pub(super) struct ServerArgs {
     /// How many masters may be connected at a time
     #[arg(long, default_value_t = 256, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=65_536))]
     masters_max: u64,
-    /// Log more on standard error: -v masters, roles and membership, -vv each message, -vvv bytes; RUST_LOG goes before it
+    /// Log more on standard error: -v masters, roles and membership, -vv each message, -vvv bytes; `RUST_LOG` goes before it
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
 }
@@ -77,14 +77,14 @@ enum Framing {
     Length,
 }
 
-pub(super) fn run(args: ServerArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &ServerArgs) -> anyhow::Result<ExitCode> {
     super::start_log(args.verbose);
     let grid = Grid::new(args.id, args.n, args.link_base)?;
     let doors = Doors {
         links: SocketAddr::new(args.bind, grid.link_port(grid.id())),
         masters: SocketAddr::new(args.master_bind, check_master_port(args.port)?),
     };
-    let settings = settings(&args, grid)?;
+    let settings = settings(args, grid)?;
     raise_file_limit();
     let mut reactor = Reactor::new(&doors)?;
     let mut server = Server::new(settings, reactor.now());

@@ -159,6 +159,11 @@ impl Socket {
         0
     }
 
+    /// Whether the other side's end was read.
+    pub(super) fn has_ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
     /// Whether a write has failed for good.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.is_some()

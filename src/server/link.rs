@@ -57,8 +57,8 @@ pub(super) struct Link {
     pub(super) last_heard: Time,
     /// Whether the queue has grown past its high-water mark and not fallen below the low one since.
     pub(super) congested: bool,
-    /// Whether the queue has reached its limit: nothing more is sent on this link, it is about to be closed.
-    pub(super) overfull: bool,
+    /// Why nothing more is sent on this link: it is closed as soon as it has been read to its end.
+    pub(super) leaving: Option<&'static str>,
     /// When bytes were last taken from the queue.
     pub(super) last_progress: Time,
     /// By when the link must be connected, or have said who it is.
@@ -95,7 +95,7 @@ impl Link {
             queue: OutQueue::default(),
             last_heard: now,
             congested: false,
-            overfull: false,
+            leaving: None,
             last_progress: now,
             limit: None,
             pings: Pings::default(),

@@ -175,7 +175,8 @@ impl LinkManager {
         }
     }
 
-    /// What a connection that is to go had delivered has been read: one that a newer one replaces, or whose queue was full.
+    /// What a connection that is to go had delivered has been read: one that a newer one replaces,
+    /// one that came too late, one whose queue was full.
     pub fn drained(
         &mut self,
         conn: ConnId,
@@ -184,7 +185,7 @@ impl LinkManager {
         deliver: &mut impl FnMut(ServerId, Messages<'_>),
     ) {
         let Some(link) = self.links.get(&conn) else { return };
-        let why = if link.overfull { "its queue was full" } else { "replaced by a newer connection" };
+        let why = link.leaving.unwrap_or("replaced by a newer connection");
         out.act(Action::Close(conn));
         self.closed(conn, why, now, deliver);
     }
@@ -236,11 +237,11 @@ impl LinkManager {
     pub fn send_to_all(&mut self, lines: &Bytes, now: Time, out: &mut Outputs) {
         for conn in self.peers.iter().filter_map(|peer| peer.link) {
             let Some(link) = self.links.get_mut(&conn) else { continue };
-            if link.overfull {
+            if link.leaving.is_some() {
                 continue;
             }
             if link.queue.bytes() + lines.len() > self.settings.queue_bytes_max {
-                link.overfull = true;
+                link.leaving = Some("its queue was full");
                 self.links_dropped += 1;
                 warn!("link: queue full conn={} limit_bytes={}", conn.0, self.settings.queue_bytes_max);
                 // What the peer has delivered is read before the connection is closed.
@@ -367,9 +368,11 @@ impl LinkManager {
                 out.act(Action::Drain(old));
             }
             Verdict::Superfluous => {
+                warn!("link: superfluous connection conn={} peer={peer}", conn.0);
                 let heard = link.come_up(peer);
+                link.leaving = Some("the peer has a better link");
                 link.read(conn, &heard, deliver);
-                self.refuse(conn, &format!("server {peer} has a link already"), out);
+                out.act(Action::Drain(conn));
             }
             Verdict::Refused(why) => self.refuse(conn, &why, out),
         }

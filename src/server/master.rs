@@ -300,6 +300,11 @@ impl<'a> Commands<'a> {
         }
     }
 
+    /// Forgets the commands that are left.
+    pub fn discard(&mut self) {
+        self.rest = &[];
+    }
+
     /// How many bytes have not been looked at yet.
     pub fn rest_bytes(&self) -> usize {
         self.rest.len()

@@ -85,7 +85,7 @@ mod tests {
         let mut dialler = Dialler::new(4);
         let peer = ServerId(1);
         let now = Time::ZERO;
-        let mut wait_ms = |dialler: &mut Dialler, never_made| {
+        let wait_ms = |dialler: &mut Dialler, never_made| {
             let wait = dialler.failed(peer, never_made, now).as_millis();
             dialler.due(now + Duration::from_secs(1));
             wait

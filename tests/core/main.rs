@@ -1,0 +1,5 @@
+//! The server core without sockets: dialling, links, heartbeats, failure detection and masters, over simulated byte streams.
+
+mod links;
+mod masters;
+mod world;

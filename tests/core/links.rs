@@ -197,8 +197,8 @@ fn what_the_old_connection_delivered_is_read_before_the_new_one_comes_up() {
     world.run_ms(10);
     let new = world.connect(0, Door::Links);
     // Both have something to read in the same turn; whichever the host reads first, the old messages come first.
-    let lines: String = (0..500).map(|number| format!("msg 2 2:{number}\n")).collect();
-    world.send(old, lines.as_bytes());
+    let lines: Vec<String> = (0..500).map(|number| format!("msg 2 2:{number}\n")).collect();
+    world.send(old, lines.concat().as_bytes());
     world.send(new, b"ping 2\nmsg 2 2:500\n");
     world.run_ms(20);
     assert!(world.is_closed(old));
@@ -247,7 +247,7 @@ fn who_does_not_belong_is_turned_away() {
         assert!(world.is_closed(stranger), "{first_line:?}");
     }
     let endless = world.connect(0, Door::Links);
-    world.send(endless, &[b'x'; 200_000]);
+    world.send(endless, &vec![b'x'; 200_000]);
     world.run_ms(100);
     assert!(world.is_closed(endless));
     world.assert_all_see(&[0, 1, 2]);

@@ -263,12 +263,11 @@ impl World {
     fn close(&mut self, end: End) {
         self.pipes.remove(&end);
         let Some(peer) = self.peers.get(&end).copied() else { return };
-        match self.pipes.get_mut(&peer) {
-            Some(pipe) => pipe.ended = true,
-            None => {
-                self.peers.remove(&end);
-                self.peers.remove(&peer);
-            }
+        if let Some(pipe) = self.pipes.get_mut(&peer) {
+            pipe.ended = true;
+        } else {
+            self.peers.remove(&end);
+            self.peers.remove(&peer);
         }
     }
 

@@ -185,6 +185,7 @@ impl Console {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "real processes are waited for in real time, with a limit")]
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {

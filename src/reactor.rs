@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use log::trace;
 use mio::event::Event;
 use mio::net::UnixStream;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
@@ -213,6 +214,7 @@ impl Reactor {
             }
             match socket.read(&mut self.buffer) {
                 Read::Bytes { count, more } => {
+                    trace!("reactor: read conn={} bytes={count}", conn.0);
                     server.received(conn, &self.buffer[..count], now);
                     self.settle(server);
                     if !more {
@@ -304,6 +306,7 @@ impl Reactor {
                 self.mind_broken(conn, server);
                 return;
             }
+            trace!("reactor: wrote conn={} bytes={written}", conn.0);
             server.wrote(conn, written, self.now());
         }
     }

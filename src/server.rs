@@ -197,22 +197,25 @@ impl Core {
         let mut lines = Vec::new();
         while !self.crashing {
             lines.reserve(commands.rest_bytes());
-            self.chatroom.broadcast(commands.broadcasts(), &mut lines);
+            if !log_enabled!(Level::Debug) {
+                self.chatroom.broadcast(commands.broadcasts(), &mut lines);
+            }
             let Some(command) = commands.next_command() else { break };
-            debug!("master: command conn={} {command:?}", commands.conn().0);
             match command {
                 Command::Broadcast(message) => {
+                    debug!("chatroom: broadcast contents={:?}", String::from_utf8_lossy(message));
                     self.chatroom.broadcast(std::iter::once(message), &mut lines);
+                    continue;
                 }
                 Command::Get => commands.answer(self.chatroom.get()),
                 Command::Alive => commands.answer(std::iter::once(self.alive())),
                 Command::Status => commands.answer(std::iter::once(self.status(now).line())),
                 Command::Crash => {
-                    info!("master: crash conn={}", commands.conn().0);
                     self.outputs.act(Action::Crash);
                     self.crashing = true;
                 }
             }
+            info!("master: command conn={} {command:?}", commands.conn().0);
         }
         if self.crashing {
             commands.discard();

@@ -417,7 +417,8 @@ impl LinkManager {
         slot.link = Some(conn);
         slot.suspected = false;
         self.dialler.stop(peer);
-        info!("link: up peer={peer} direction={:?}", link.direction);
+        let opened_by = if link.direction == Direction::Accepted { "peer" } else { "us" };
+        info!("link: up peer={peer} opened_by={opened_by}");
         link.read(conn, &heard, deliver);
     }
 

@@ -1,1 +1,50 @@
 //! Measuring grids from outside: the load generator, the baselines and the tables.
+//!
+//! Every bench drives processes through the lab's contract alone: it starts them in process groups of their own, speaks
+//! to their master ports, and ends every group on every way out. So our servers, the two baselines in this room (the
+//! [`bare`] and the [`naive`] grid) and any other implementation are measured in the same way, in one run, repeat by
+//! repeat side by side: on a machine that others use too, only the ratio of two such figures means something.
+//!
+//! This room knows nothing of the server's inside and never uses its modules: what it measures, users see too.
+
+pub mod bare;
+pub mod broadcast;
+pub mod feed;
+pub mod fleet;
+pub mod groups;
+pub mod machine;
+pub mod master;
+pub mod naive;
+pub mod node;
+pub mod report;
+pub mod stats;
+pub mod system;
+pub mod verify;
+
+use system::{Ports, System};
+
+/// What all benches have in common.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The systems to measure side by side; ratios are the first one's to each other one's.
+    pub systems: Vec<System>,
+    /// How many servers each measured grid has.
+    pub servers: Vec<usize>,
+    /// How often everything is measured; the systems take turns within one repeat.
+    pub repeats: usize,
+    /// Where the servers listen.
+    pub ports: Ports,
+}
+
+impl Setup {
+    /// The systems in the order of one repeat: each repeat begins with another one, so that none always comes first.
+    fn turn(&self, repeat: usize) -> impl Iterator<Item = (usize, &System)> {
+        let count = self.systems.len();
+        (0..count).map(move |place| (place + repeat) % count).map(|index| (index, &self.systems[index]))
+    }
+
+    /// The ratios of the first system's samples to another's, pair by pair within one repeat.
+    fn ratios(first: &[f64], other: &[f64]) -> Vec<f64> {
+        first.iter().zip(other).map(|(first, other)| first / other).collect()
+    }
+}

@@ -1,12 +1,190 @@
 //! `ovid bench`: measures grids of servers.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::bench::fleet::PortInUse;
+use crate::bench::report::Report;
+use crate::bench::system::{Ports, ProcessSpec, System};
+use crate::bench::{Setup, broadcast, groups, node};
+
+/// The exit status of a bench whose grid failed: a server died or hung, or a message was lost.
+const EXIT_FAILED: u8 = 1;
 
 #[derive(Debug, Args)]
-pub(super) struct BenchArgs {}
+pub(super) struct BenchArgs {
+    #[command(subcommand)]
+    bench: Bench,
+}
 
-pub(super) fn run(_args: BenchArgs) -> anyhow::Result<ExitCode> {
-    Ok(ExitCode::SUCCESS)
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Throughput: all masters pipeline broadcasts until every server has every message.
+    Broadcast(BroadcastArgs),
+    /// A server of a baseline.
+    #[command(hide = true)]
+    Node(NodeArgs),
+}
+
+#[derive(Debug, Args)]
+struct NodeArgs {
+    kind: node::Kind,
+    id: usize,
+    n: usize,
+    port: u16,
+    #[arg(long, default_value_t = 3000)]
+    link_base: u16,
+}
+
+/// What all benches have in common.
+#[derive(Debug, Args)]
+struct CommonArgs {
+    /// Measure this implementation instead of ours; split as a shell splits words. Without placeholders `<id> <n>
+    /// <port>` are appended.
+    #[arg(long, value_name = "CMD {id} {n} {port}")]
+    process: Option<String>,
+    /// The servers of --process answer `status` with one line of JSON that holds `"messages":<count>`.
+    #[arg(long, requires = "process")]
+    process_status: bool,
+    /// The systems to measure side by side; ratios are the first one's to each other one's.
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    systems: Option<Vec<SystemName>>,
+    /// How many servers the grids have.
+    #[arg(long, value_delimiter = ',', default_values_t = [3, 5, 16], value_name = "LIST")]
+    servers: Vec<usize>,
+    /// The first master port; server `i` gets this plus `i`.
+    #[arg(long, default_value_t = 10000, value_name = "PORT")]
+    master_base: u16,
+    /// The first port between servers; server `i` gets this plus `i`. An implementation that cannot choose uses 3000.
+    #[arg(long, default_value_t = 3000, value_name = "PORT")]
+    link_base: u16,
+    /// Write every sample, the machine and the command as JSON; `-` is standard output, instead of the table.
+    #[arg(long, value_name = "PATH")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SystemName {
+    Ovid,
+    Bare,
+    Naive,
+    Process,
+    Nats,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Peer {
+    Nats,
+}
+
+#[derive(Debug, Args)]
+struct BroadcastArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// The lengths of the messages.
+    #[arg(long, value_delimiter = ',', default_values_t = [32, 200], value_name = "LIST")]
+    bytes: Vec<usize>,
+    /// How many messages each master sends. Without it a run takes about a second.
+    #[arg(long, value_name = "COUNT")]
+    messages: Option<u64>,
+    /// Only one master sends, 200,000 messages unless --messages says otherwise.
+    #[arg(long)]
+    one_sender: bool,
+    /// How large the logs of all servers together may grow, in MiB.
+    #[arg(long, default_value_t = 400, value_name = "MIB")]
+    log_mib_max: u64,
+    /// How often everything is measured.
+    #[arg(long, default_value_t = 5, value_name = "COUNT")]
+    repeats: usize,
+    /// Measure a broker with the same fan-out too.
+    #[arg(long)]
+    peer: Option<Peer>,
+    /// The broker's program.
+    #[arg(long, default_value = "nats-server", value_name = "PATH")]
+    peer_bin: PathBuf,
+}
+
+pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
+    if let Bench::Node(args) = args.bench {
+        let node = node::Node { id: args.id, n: args.n, port: args.port, link_base: args.link_base };
+        return node::run(args.kind, &node).map(|()| ExitCode::SUCCESS);
+    }
+    groups::end_on_signals()?;
+    match args.bench {
+        Bench::Broadcast(args) => {
+            let baselines = [SystemName::Bare, SystemName::Naive];
+            let peer = args.peer.map(|Peer::Nats| &args.peer_bin);
+            let setup = args.common.setup(&baselines, peer, args.repeats)?;
+            let options = broadcast::Options {
+                bytes: args.bytes,
+                messages: args.messages.or(args.one_sender.then_some(200_000)),
+                one_sender: args.one_sender,
+                log_bytes_max: args.log_mib_max * 1024 * 1024,
+            };
+            args.common.finish(broadcast::run(&setup, &options))
+        }
+        Bench::Node(_) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+impl CommonArgs {
+    /// Turns names into systems. Without --systems: ours or the given process, then the bench's baselines.
+    fn setup(
+        &self,
+        baselines: &[SystemName],
+        peer: Option<&PathBuf>,
+        repeats: usize,
+    ) -> anyhow::Result<Setup> {
+        let process =
+            self.process.as_ref().map(|line| ProcessSpec::parse(line, self.process_status)).transpose()?;
+        let names = self.systems.clone().unwrap_or_else(|| {
+            let first = if process.is_some() { SystemName::Process } else { SystemName::Ovid };
+            let last = peer.is_some().then_some(SystemName::Nats);
+            [first].into_iter().chain(baselines.iter().copied()).chain(last).collect()
+        });
+        let resolve = |name: &SystemName| {
+            Ok(match name {
+                SystemName::Ovid => System::Ours,
+                SystemName::Bare => System::Bare,
+                SystemName::Naive => System::Naive,
+                SystemName::Process => {
+                    System::Process(process.clone().context("the system `process` needs --process")?)
+                }
+                SystemName::Nats => {
+                    System::Nats(peer.cloned().context("the system `nats` needs --peer nats")?)
+                }
+            })
+        };
+        let systems = names.iter().map(resolve).collect::<anyhow::Result<Vec<_>>>()?;
+        anyhow::ensure!(!systems.is_empty() && repeats > 0, "nothing to measure: no system or no repeat");
+        let ports = Ports { master_base: self.master_base, link_base: self.link_base };
+        Ok(Setup { systems, servers: self.servers.clone(), repeats, ports })
+    }
+
+    /// Prints the table and writes the JSON. A grid that failed is an error of the run, not of the arguments.
+    fn finish(&self, outcome: anyhow::Result<Report>) -> anyhow::Result<ExitCode> {
+        let report = match outcome {
+            Ok(report) => report,
+            Err(error) if error.is::<PortInUse>() => return Err(error),
+            Err(error) => {
+                super::report(&error);
+                return Ok(ExitCode::from(EXIT_FAILED));
+            }
+        };
+        let json = || serde_json::to_string_pretty(&report.json());
+        match &self.json {
+            Some(path) if path.as_os_str() == "-" => println!("{}", json()?),
+            Some(path) => {
+                print!("{report}");
+                fs::write(path, json()? + "\n")
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
+            None => print!("{report}"),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
 }

@@ -1,0 +1,172 @@
+//! A running grid under measurement: its process groups, what they said on standard error, and the masters' connections.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::FileExt;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use super::groups::Group;
+use super::master::Master;
+use super::system::{Ports, System};
+
+/// How long a grid may take until all its servers see each other.
+const READY_LIMIT: Duration = Duration::from_secs(20);
+const POLL_PAUSE: Duration = Duration::from_millis(1);
+const STDERR_BYTES_SHOWN: usize = 2000;
+
+/// A port that is needed is held by somebody else. Nothing has been started.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "port {port}, where server {id} listens for {whom}, is in use; end what holds it (`ss -tlnp`) or choose {option}"
+)]
+pub struct PortInUse {
+    port: u16,
+    id: usize,
+    whom: &'static str,
+    option: &'static str,
+}
+
+/// The servers of one grid. Dropping it ends them all.
+#[derive(Debug)]
+pub struct Fleet {
+    system: System,
+    n: usize,
+    ports: Ports,
+    servers: Vec<Option<Server>>,
+}
+
+#[derive(Debug)]
+struct Server {
+    group: Group,
+    stderr: File,
+}
+
+impl Fleet {
+    /// A grid of `n` ids in which nothing runs yet. Checks that all ports are free.
+    pub fn new(system: &System, n: usize, ports: Ports) -> anyhow::Result<Self> {
+        for id in 0..n {
+            let wanted = [
+                (ports.master(id)?, "its master", "another --master-base"),
+                (ports.link(id)?, "other servers", "another --link-base"),
+            ];
+            for (port, whom, option) in wanted {
+                if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
+                    return Err(PortInUse { port, id, whom, option }.into());
+                }
+            }
+        }
+        Ok(Self { system: system.clone(), n, ports, servers: (0..n).map(|_| None).collect() })
+    }
+
+    /// Starts all servers and waits until each reports all alive. Returns their masters, by id.
+    pub fn launch(system: &System, n: usize, ports: Ports) -> anyhow::Result<(Self, Vec<Master>)> {
+        let mut fleet = Self::new(system, n, ports)?;
+        for id in 0..n {
+            fleet.start(id)?;
+        }
+        let all: Vec<usize> = (0..n).collect();
+        let masters = fleet.await_alive(&all, &all)?;
+        Ok((fleet, masters))
+    }
+
+    /// How many ids the grid has.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Starts one server.
+    pub fn start(&mut self, id: usize) -> anyhow::Result<()> {
+        let stderr = scratch_file().context("cannot make a file for the server's standard error")?;
+        let mut command = self.system.command(id, self.n, self.ports)?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr.try_clone()?);
+        self.servers[id] = Some(Server { group: Group::start(&mut command)?, stderr });
+        Ok(())
+    }
+
+    /// Ends one server as a crash does and forgets it.
+    pub fn kill(&mut self, id: usize) {
+        self.servers[id] = None;
+    }
+
+    /// The process group of a running server.
+    pub fn group(&self, id: usize) -> anyhow::Result<&Group> {
+        Ok(&self.servers[id].as_ref().with_context(|| format!("server {id} does not run"))?.group)
+    }
+
+    /// Waits until each of `ids` reports exactly `expected` alive, one server after the other, asking gently.
+    pub fn await_alive(&self, ids: &[usize], expected: &[usize]) -> anyhow::Result<Vec<Master>> {
+        let deadline = Instant::now() + READY_LIMIT;
+        ids.iter()
+            .map(|&id| self.await_server(id, expected, deadline).map_err(|e| self.explain(id, e)))
+            .collect()
+    }
+
+    fn await_server(&self, id: usize, expected: &[usize], deadline: Instant) -> anyhow::Result<Master> {
+        let mut master = self.connect(id, deadline)?;
+        loop {
+            let alive = master.alive()?;
+            if alive == expected {
+                return Ok(master);
+            }
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "it reports {alive:?} alive instead of {expected:?} after {} s",
+                READY_LIMIT.as_secs()
+            );
+            thread::sleep(POLL_PAUSE);
+        }
+    }
+
+    /// Connects to a server's master port, again and again until it listens.
+    pub fn connect(&self, id: usize, deadline: Instant) -> anyhow::Result<Master> {
+        loop {
+            match Master::connect(self.ports.master(id)?) {
+                Ok(master) => return Ok(master),
+                Err(error) => {
+                    let failed_start = self.end_of(id).filter(|end| end != "exited with status 0");
+                    anyhow::ensure!(failed_start.is_none(), "it never listened for its master");
+                    anyhow::ensure!(Instant::now() < deadline, "it does not listen for its master: {error}");
+                }
+            }
+            thread::sleep(POLL_PAUSE);
+        }
+    }
+
+    /// An error of one server, with its name, how it ended and the end of what it said on standard error.
+    pub fn explain(&self, id: usize, error: anyhow::Error) -> anyhow::Error {
+        let end = self.end_of(id).map(|end| format!(" {end}")).unwrap_or_default();
+        let said = self.servers[id].as_ref().map(|server| tail(&server.stderr)).unwrap_or_default();
+        let said = match said.trim_end() {
+            "" => String::new(),
+            said => format!("; the end of its standard error:\n{said}\nand the bench"),
+        };
+        error.context(format!("server {id} of {} ({}){end}{said}", self.n, self.system.name()))
+    }
+
+    fn end_of(&self, id: usize) -> Option<String> {
+        self.servers[id].as_ref().and_then(|server| server.group.leader_end())
+    }
+}
+
+/// A file that is gone from its folder at once and lives as long as it is open.
+pub(super) fn scratch_file() -> std::io::Result<File> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("ovid-bench-{}-{number}", std::process::id()));
+    let file = File::options().read(true).append(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// The last part of a file, read without moving the offset that the writing process shares.
+pub(super) fn tail(file: &File) -> String {
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut bytes = vec![0; STDERR_BYTES_SHOWN];
+    let count = file.read_at(&mut bytes, length.saturating_sub(STDERR_BYTES_SHOWN as u64)).unwrap_or(0);
+    String::from_utf8_lossy(&bytes[..count]).into_owned()
+}

@@ -1,0 +1,83 @@
+//! The process groups that this bench started, so that none of them outlives it. A group is entered in the same lock
+//! under which it is started; a signal takes that lock, ends all groups and leaves the process.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process_group};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// From now on SIGINT, SIGTERM and SIGHUP end all groups and then this process, with the status that a shell expects.
+pub fn end_on_signals() -> anyhow::Result<()> {
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot watch for signals")?;
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            // The lock is never released again: nothing can be started between the kill and the exit.
+            let groups = locked();
+            for &group in groups.iter() {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            std::process::exit(128 + signal);
+        }
+    });
+    Ok(())
+}
+
+/// A started process that leads a group of its own; dropping it kills the group and waits for the leader.
+#[derive(Debug)]
+pub struct Group {
+    leader: Child,
+    pgid: Pid,
+}
+
+impl Group {
+    /// Starts `command` as the leader of a new process group.
+    pub fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let mut groups = locked();
+        let program = command.get_program().to_string_lossy().into_owned();
+        let leader = command.process_group(0).spawn().with_context(|| format!("cannot start `{program}`"))?;
+        let pgid = Pid::from_child(&leader);
+        groups.push(pgid);
+        Ok(Self { leader, pgid })
+    }
+
+    /// The number of the group, which is its leader's process id.
+    pub fn pgid(&self) -> i32 {
+        self.pgid.as_raw_nonzero().get()
+    }
+
+    /// Sends a signal to every process of the group.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        kill_process_group(self.pgid, signal).with_context(|| format!("cannot signal group {}", self.pgid()))
+    }
+
+    /// How the leader ended, or `None` while it runs. It is not reaped, so that the group's number stays its own.
+    pub fn leader_end(&self) -> Option<String> {
+        use rustix::process::{WaitId, WaitIdOptions, waitid};
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::Pid(self.pgid), options).ok()??;
+        Some(match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => format!("exited with status {code}"),
+            (None, Some(signal)) => format!("was ended by signal {signal}"),
+            (None, None) => "ended".to_owned(),
+        })
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // A group that is gone already cannot be signalled, and that is as good.
+        let _ = kill_process_group(self.pgid, Signal::KILL);
+        let _ = self.leader.wait();
+        locked().retain(|&group| group != self.pgid);
+    }
+}
+
+fn locked() -> MutexGuard<'static, Vec<Pid>> {
+    GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
+}

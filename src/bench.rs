@@ -9,14 +9,20 @@
 
 pub mod bare;
 pub mod broadcast;
+pub mod detect;
 pub mod feed;
 pub mod fleet;
 pub mod groups;
+pub mod idle;
+pub mod latency;
 pub mod machine;
 pub mod master;
 pub mod naive;
+pub mod nats;
 pub mod node;
+pub mod observer;
 pub mod report;
+pub mod startup;
 pub mod stats;
 pub mod system;
 pub mod verify;
@@ -43,8 +49,13 @@ impl Setup {
         (0..count).map(move |place| (place + repeat) % count).map(|index| (index, &self.systems[index]))
     }
 
-    /// The ratios of the first system's samples to another's, pair by pair within one repeat.
-    fn ratios(first: &[f64], other: &[f64]) -> Vec<f64> {
-        first.iter().zip(other).map(|(first, other)| first / other).collect()
+    /// A table's cell: the ratios of the first system's samples to another's, pair by pair within one repeat. Both
+    /// samples of a pair were taken within seconds, so what else the machine did hit both.
+    fn ratio_cell(&self, index: usize, samples: &[Vec<f64>]) -> String {
+        if index == 0 {
+            return if self.systems.len() == 1 { "-".to_owned() } else { "1".to_owned() };
+        }
+        let pairs = samples[0].iter().zip(&samples[index]);
+        report::spread(&pairs.map(|(first, other)| first / other).collect::<Vec<_>>(), 2)
     }
 }

@@ -15,6 +15,7 @@ use super::feed::{feed, own_cpu};
 use super::fleet::Fleet;
 use super::groups::Group;
 use super::master::{ANSWER_LIMIT, Master};
+use super::nats;
 use super::report::{Progress, Report, spread};
 use super::stats::{as_f64, median};
 use super::system::{Ports, System};
@@ -185,15 +186,13 @@ fn tabulate(
             .map(|run| run.generator_cpu.as_secs_f64() / run.elapsed.as_secs_f64())
             .collect();
         let reserves: Vec<f64> = runs[index].iter().map(|run| sink_rate / run.load_rate()).collect();
-        let ratio =
-            if index == 0 { "1".to_owned() } else { spread(&Setup::ratios(&rates[0], &rates[index]), 2) };
         report.table.push(vec![
             cell.bytes.to_string(),
             cell.n.to_string(),
             system.name().to_owned(),
             (messages[index] * cell.senders as u64).to_string(),
             spread(&millions, 2),
-            ratio,
+            setup.ratio_cell(index, &rates),
             format!("{:.0} %", 100.0 * median(&shares)),
             format!("{:.1}", median(&reserves)),
         ]);
@@ -209,6 +208,12 @@ fn tabulate(
                 "{} is polled by `get`, which costs it; --process-status if it answers `status`",
                 system.name()
             ));
+        }
+        if matches!(system, System::Nats(_)) {
+            report.note(
+                "nats is core publish/subscribe: it keeps no message, and nothing is read back from it"
+                    .to_owned(),
+            );
         }
     }
     report.note(format!(
@@ -242,6 +247,9 @@ fn calibrate(system: &System, cell: Cell, ports: Ports) -> anyhow::Result<u64> {
 
 /// One run of one system on a fresh grid.
 pub(super) fn measure(system: &System, cell: Cell, messages: u64, ports: Ports) -> anyhow::Result<Run> {
+    if let System::Nats(program) = system {
+        return nats::measure(program, cell, messages);
+    }
     let (fleet, mut masters) = Fleet::launch(system, cell.n, ports)?;
     let loads = loads(cell, messages);
     let expected = cell.expected(messages);
@@ -250,6 +258,7 @@ pub(super) fn measure(system: &System, cell: Cell, messages: u64, ports: Ports) 
     let streams: Vec<&TcpStream> = masters.iter().map(Master::stream).collect();
     feed(&streams, &loads).map_err(|error| fleet.explain(error.connection, error.into()))?;
     for (id, master) in masters.iter_mut().enumerate() {
+        master.stream().set_nonblocking(false)?;
         await_messages(master, system, &expected).map_err(|error| fleet.explain(id, error))?;
     }
     let elapsed = start.elapsed();

@@ -42,7 +42,12 @@ impl Master {
     /// Sends a command that has no answer.
     pub fn send(&mut self, command: &str) -> anyhow::Result<()> {
         let line = [command.as_bytes(), b"\n"].concat();
-        self.stream.write_all(&line).with_context(|| format!("cannot send `{command}`"))
+        self.write(&line).with_context(|| format!("cannot send `{command}`"))
+    }
+
+    /// Sends whole lines.
+    pub fn write(&mut self, lines: &[u8]) -> anyhow::Result<()> {
+        self.stream.write_all(lines).context("the server does not take the master's commands")
     }
 
     /// The next line that comes, without its newline. The limit counts from the last byte that came, so that a long

@@ -42,6 +42,33 @@ pub fn as_f64(count: u64) -> f64 {
     count as f64
 }
 
+/// A small seeded source of random numbers (`SplitMix64`), so that every run of a bench does the same.
+#[derive(Debug)]
+pub struct Shuffle(u64);
+
+impl Shuffle {
+    /// A source that gives the same numbers for the same seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `limit`, which must not be zero.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+
+    /// Puts the items into a random order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for place in (1..items.len()).rev() {
+            let other = usize::try_from(self.below(place as u64 + 1)).expect("a place in the slice");
+            items.swap(place, other);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

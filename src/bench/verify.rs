@@ -79,6 +79,11 @@ impl Expected {
     }
 }
 
+/// The number of a whole message, whoever sent it.
+pub fn number_of(message: &[u8]) -> Option<u64> {
+    parse(message).map(|(_, number)| number)
+}
+
 fn parse(message: &[u8]) -> Option<(usize, u64)> {
     let (sender, rest) = message.split_at_checked(SENDER_DIGITS)?;
     let (number, filler) = rest.strip_prefix(b".")?.split_at_checked(NUMBER_DIGITS)?;

@@ -10,10 +10,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::bench::fleet::PortInUse;
 use crate::bench::report::Report;
 use crate::bench::system::{Ports, ProcessSpec, System};
-use crate::bench::{Setup, broadcast, groups, node};
+use crate::bench::{Setup, broadcast, detect, groups, idle, latency, node, startup};
 
 /// The exit status of a bench whose grid failed: a server died or hung, or a message was lost.
 const EXIT_FAILED: u8 = 1;
+
+/// What the benches of speed are compared with; the others know no baseline that does the same work.
+const BASELINES: [SystemName; 2] = [SystemName::Bare, SystemName::Naive];
 
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
@@ -25,6 +28,14 @@ pub(super) struct BenchArgs {
 enum Bench {
     /// Throughput: all masters pipeline broadcasts until every server has every message.
     Broadcast(BroadcastArgs),
+    /// Single broadcasts at a steady rate, seen by another member: p50, p90, p99.
+    Latency(LatencyArgs),
+    /// From the last exec until all servers see all.
+    Startup(StartupArgs),
+    /// How fast killed, frozen and woken servers are noticed.
+    Detect(DetectArgs),
+    /// Processor time, memory and wake-ups of a grid that nobody talks to.
+    Idle(IdleArgs),
     /// A server of a baseline.
     #[command(hide = true)]
     Node(NodeArgs),
@@ -108,26 +119,96 @@ struct BroadcastArgs {
     peer_bin: PathBuf,
 }
 
+#[derive(Debug, Args)]
+struct LatencyArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Broadcasts a second.
+    #[arg(long, default_value_t = 1000.0, value_name = "NUMBER")]
+    rate: f64,
+    /// How long each run takes, after a warm-up of 0.3 s.
+    #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
+    seconds: f64,
+    /// How often everything is measured.
+    #[arg(long, default_value_t = 5, value_name = "COUNT")]
+    repeats: usize,
+}
+
+#[derive(Debug, Args)]
+struct StartupArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// How often everything is measured.
+    #[arg(long, default_value_t = 10, value_name = "COUNT")]
+    repeats: usize,
+}
+
+#[derive(Debug, Args)]
+struct DetectArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// How many servers are killed in each grid, one after the other.
+    #[arg(long, default_value_t = 20, value_name = "COUNT")]
+    kills: usize,
+    /// How many servers are frozen and woken in each grid, one after the other.
+    #[arg(long, default_value_t = 10, value_name = "COUNT")]
+    stops: usize,
+}
+
+#[derive(Debug, Args)]
+struct IdleArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// How long each grid is watched, after a second to settle.
+    #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
+    seconds: f64,
+    /// How often everything is measured.
+    #[arg(long, default_value_t = 3, value_name = "COUNT")]
+    repeats: usize,
+}
+
 pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
-    if let Bench::Node(args) = args.bench {
-        let node = node::Node { id: args.id, n: args.n, port: args.port, link_base: args.link_base };
-        return node::run(args.kind, &node).map(|()| ExitCode::SUCCESS);
+    // A baseline's server has nothing to end but itself.
+    if !matches!(args.bench, Bench::Node(_)) {
+        groups::end_on_signals()?;
     }
-    groups::end_on_signals()?;
     match args.bench {
-        Bench::Broadcast(args) => {
-            let baselines = [SystemName::Bare, SystemName::Naive];
-            let peer = args.peer.map(|Peer::Nats| &args.peer_bin);
-            let setup = args.common.setup(&baselines, peer, args.repeats)?;
-            let options = broadcast::Options {
-                bytes: args.bytes,
-                messages: args.messages.or(args.one_sender.then_some(200_000)),
-                one_sender: args.one_sender,
-                log_bytes_max: args.log_mib_max * 1024 * 1024,
-            };
-            args.common.finish(broadcast::run(&setup, &options))
+        Bench::Broadcast(args) => args.run(),
+        Bench::Latency(args) => {
+            let setup = args.common.setup(&BASELINES, None, args.repeats)?;
+            let options = latency::Options { rate: args.rate, seconds: args.seconds };
+            args.common.finish(latency::run(&setup, &options))
         }
-        Bench::Node(_) => Ok(ExitCode::SUCCESS),
+        Bench::Startup(args) => {
+            let setup = args.common.setup(&[], None, args.repeats)?;
+            args.common.finish(startup::run(&setup))
+        }
+        Bench::Detect(args) => {
+            let setup = args.common.setup(&[], None, 1)?;
+            args.common.finish(detect::run(&setup, &detect::Options { kills: args.kills, stops: args.stops }))
+        }
+        Bench::Idle(args) => {
+            let setup = args.common.setup(&[], None, args.repeats)?;
+            args.common.finish(idle::run(&setup, args.seconds))
+        }
+        Bench::Node(args) => {
+            let node = node::Node { id: args.id, n: args.n, port: args.port, link_base: args.link_base };
+            node::run(args.kind, &node).map(|()| ExitCode::SUCCESS)
+        }
+    }
+}
+
+impl BroadcastArgs {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let peer = self.peer.map(|Peer::Nats| &self.peer_bin);
+        let setup = self.common.setup(&BASELINES, peer, self.repeats)?;
+        let options = broadcast::Options {
+            bytes: self.bytes,
+            messages: self.messages.or(self.one_sender.then_some(200_000)),
+            one_sender: self.one_sender,
+            log_bytes_max: self.log_mib_max * 1024 * 1024,
+        };
+        self.common.finish(broadcast::run(&setup, &options))
     }
 }
 

@@ -1,0 +1,223 @@
+//! Latency: single broadcasts at a steady rate, from the master of server 0 to a member that looks on.
+//!
+//! The load is open: message `k` is due at `start + k / rate`, whatever happened to those before it. The latency counts
+//! from that due time, so that a stall shows in every message that it delayed and not only in the one that met it (the
+//! correction for *coordinated omission*). The time from just before the write is kept too, in the JSON.
+
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::json;
+
+use super::Setup;
+use super::fleet::Fleet;
+use super::master::Master;
+use super::observer::{Observer, Signals};
+use super::report::{Progress, Report, spread};
+use super::stats::{percentile, sorted};
+use super::system::{Ports, System};
+use super::verify::push_message;
+
+const MESSAGE_BYTES: usize = 32;
+/// The first part of a run is not counted: buffers and caches are cold.
+const WARM_UP: Duration = Duration::from_millis(300);
+/// A sleep ends late by up to this much; the rest is spent looking at the clock.
+const SPIN: Duration = Duration::from_micros(60);
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(10);
+const PERCENTS: [f64; 4] = [50.0, 90.0, 99.0, 100.0];
+
+/// How much to send.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Broadcasts a second.
+    pub rate: f64,
+    /// For how long.
+    pub seconds: f64,
+}
+
+/// The times of one run, sorted, in microseconds.
+struct Run {
+    /// From when a message was due until it arrived.
+    from_due: Vec<f64>,
+    /// From just before its write until it arrived.
+    from_write: Vec<f64>,
+    /// From when it was due until just before its write: what the load generator itself adds.
+    lateness: Vec<f64>,
+}
+
+/// Measures all systems side by side.
+pub fn run(setup: &Setup, options: &Options) -> anyhow::Result<Report> {
+    let head = ["servers", "system", "p50 us", "ratio", "p90 us", "p99 us", "ratio", "max us"];
+    let mut report = Report::new("latency", json!({"rate": options.rate, "seconds": options.seconds}), &head);
+    anyhow::ensure!(
+        options.rate > 0.0 && options.seconds > 0.0,
+        "--rate and --seconds must be more than zero"
+    );
+    anyhow::ensure!(
+        setup.servers.iter().all(|&n| n >= 2),
+        "--servers must be at least 2, the observer included"
+    );
+    let progress = Progress::new(setup.servers.len() * setup.systems.len() * setup.repeats);
+    for &n in &setup.servers {
+        let mut figures = vec![vec![Vec::new(); setup.systems.len()]; PERCENTS.len()];
+        for repeat in 0..setup.repeats {
+            for (index, system) in setup.turn(repeat) {
+                progress.say(format!("{n} servers, {}", system.name()));
+                let run = measure(system, n, options, setup.ports)?;
+                for (place, percent) in PERCENTS.iter().enumerate() {
+                    figures[place][index].push(percentile(&run.from_due, *percent));
+                }
+                report.samples.push(sample(n, system, repeat, &run));
+                progress.step();
+            }
+        }
+        for (index, system) in setup.systems.iter().enumerate() {
+            let [p50, p90, p99, max] = [0, 1, 2, 3].map(|place| &figures[place]);
+            report.table.push(vec![
+                n.to_string(),
+                system.name().to_owned(),
+                spread(&p50[index], 0),
+                setup.ratio_cell(index, p50),
+                spread(&p90[index], 0),
+                spread(&p99[index], 0),
+                setup.ratio_cell(index, p99),
+                spread(&max[index], 0),
+            ]);
+        }
+    }
+    report.note(format!(
+        "median (smallest..largest) of {}; from when a broadcast was due at {}/s until its line arrived at a member that \
+         looks on; servers: that member included; ratio: {} to the system, repeat by repeat",
+        setup.repeats,
+        options.rate,
+        setup.systems[0].name()
+    ));
+    Ok(report)
+}
+
+fn sample(n: usize, system: &System, repeat: usize, run: &Run) -> serde_json::Value {
+    let percentiles = |times: &[f64]| {
+        let [p50, p90, p99, max] = PERCENTS.map(|percent| percentile(times, percent));
+        json!({"p50": p50, "p90": p90, "p99": p99, "max": max})
+    };
+    json!({
+        "servers": n, "system": system.name(), "repeat": repeat, "messages": run.from_due.len(),
+        "from_due_microseconds": percentiles(&run.from_due),
+        "from_write_microseconds": percentiles(&run.from_write),
+        "generator_late_microseconds": percentiles(&run.lateness),
+    })
+}
+
+fn measure(system: &System, n: usize, options: &Options, ports: Ports) -> anyhow::Result<Run> {
+    let mut fleet = Fleet::new(system, n, ports)?;
+    let observer_id = n - 1;
+    for id in 0..observer_id {
+        fleet.start(id)?;
+    }
+    // A server that could not start explains more than a link that could not be made.
+    let deadline = Instant::now() + ARRIVAL_LIMIT;
+    for id in 0..observer_id {
+        fleet.connect(id, deadline).map_err(|error| fleet.explain(id, error))?;
+    }
+    let observer = Observer::join(observer_id, ports)?;
+    let signals = Signals::default();
+    let (sent, arrivals) = thread::scope(|scope| {
+        let watching = scope.spawn(|| observer.observe(&signals));
+        let sent = broadcast_all(&fleet, observer_id, options, &signals);
+        signals.stop.store(true, Ordering::Relaxed);
+        let arrivals =
+            watching.join().expect("the observer does not panic").map_err(|error| fleet.explain(0, error));
+        // What the observer met explains why the sender could not go on.
+        arrivals.and_then(|arrivals| Ok((sent?, arrivals)))
+    })?;
+    let mut run = Run { from_due: Vec::new(), from_write: Vec::new(), lateness: Vec::new() };
+    for (number, send) in (0..).zip(&sent) {
+        let arrival = arrivals.get(&number).with_context(|| format!("message {number} never arrived"))?;
+        if send.due.duration_since(sent[0].due) >= WARM_UP {
+            run.from_due.push(microseconds(arrival.saturating_duration_since(send.due)));
+            run.from_write.push(microseconds(arrival.saturating_duration_since(send.written)));
+            run.lateness.push(microseconds(send.written.saturating_duration_since(send.due)));
+        }
+    }
+    for times in [&mut run.from_due, &mut run.from_write, &mut run.lateness] {
+        *times = sorted(times);
+    }
+    Ok(run)
+}
+
+struct Send {
+    due: Instant,
+    written: Instant,
+}
+
+/// Waits until all servers see each other and the observer, broadcasts everything, and waits until it has arrived.
+fn broadcast_all(
+    fleet: &Fleet,
+    observer_id: usize,
+    options: &Options,
+    signals: &Signals,
+) -> anyhow::Result<Vec<Send>> {
+    let servers: Vec<usize> = (0..observer_id).collect();
+    let all: Vec<usize> = (0..=observer_id).collect();
+    let mut masters = fleet.await_alive(&servers, &all)?;
+    let sent = send_paced(&mut masters[0], options).map_err(|error| fleet.explain(0, error))?;
+    let deadline = Instant::now() + ARRIVAL_LIMIT;
+    while signals.arrived.load(Ordering::Relaxed) < sent.len() as u64 {
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "{} of {} messages arrived within {} s of the last",
+            signals.arrived.load(Ordering::Relaxed),
+            sent.len(),
+            ARRIVAL_LIMIT.as_secs()
+        );
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(sent)
+}
+
+fn send_paced(master: &mut Master, options: &Options) -> anyhow::Result<Vec<Send>> {
+    let period = Duration::from_secs_f64(1.0 / options.rate);
+    let length = WARM_UP + Duration::from_secs_f64(options.seconds);
+    sleep_exactly();
+    let start = Instant::now() + period;
+    let mut sent = Vec::new();
+    let mut due = start;
+    let mut command = Vec::new();
+    while due < start + length {
+        command.clear();
+        command.extend_from_slice(b"broadcast ");
+        push_message(&mut command, 0, sent.len() as u64, MESSAGE_BYTES);
+        command.push(b'\n');
+        sleep_until(due);
+        let written = Instant::now();
+        master.write(&command)?;
+        sent.push(Send { due, written });
+        due += period;
+    }
+    Ok(sent)
+}
+
+/// Asks the kernel not to round this thread's sleeps up by the usual 50 microseconds. Where it cannot, sleeps end later, and
+/// the figures of the generator's lateness show it.
+fn sleep_exactly() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+}
+
+/// Sleeps until shortly before `due` and looks at the clock for the rest: a timer's interrupt and the way back from sleep take
+/// some tens of microseconds, which would be added to every figure.
+fn sleep_until(due: Instant) {
+    let wait = due.saturating_duration_since(Instant::now());
+    if wait > SPIN {
+        thread::sleep(wait.saturating_sub(SPIN));
+    }
+    while Instant::now() < due {
+        std::hint::spin_loop();
+    }
+}
+
+fn microseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}

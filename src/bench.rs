@@ -25,6 +25,7 @@ pub mod report;
 pub mod startup;
 pub mod stats;
 pub mod system;
+pub mod usage;
 pub mod verify;
 
 use system::{Ports, System};

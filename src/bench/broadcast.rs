@@ -19,6 +19,7 @@ use super::nats;
 use super::report::{Progress, Report, spread};
 use super::stats::{as_f64, median};
 use super::system::{Ports, System};
+use super::usage::Usage;
 use super::verify::{Expected, MESSAGE_BYTES_MIN, MESSAGES_MAX, push_message};
 
 /// How long a run should take, where its logs stay within their limit.
@@ -48,6 +49,8 @@ pub struct Run {
     pub deliveries: u64,
     /// From the first byte to the last message.
     pub elapsed: Duration,
+    /// The processor time that all servers used meanwhile, where the system tells.
+    pub grid_cpu_ns: Option<u64>,
     /// The processor time that the load generator used meanwhile.
     pub generator_cpu: Duration,
     /// What the generator wrote.
@@ -57,6 +60,11 @@ pub struct Run {
 impl Run {
     fn rate(&self) -> f64 {
         as_f64(self.deliveries) / self.elapsed.as_secs_f64()
+    }
+
+    /// The servers' processor time for one delivery, in nanoseconds.
+    fn delivery_ns(&self) -> Option<f64> {
+        Some(as_f64(self.grid_cpu_ns?) / as_f64(self.deliveries))
     }
 
     fn load_rate(&self) -> f64 {
@@ -96,6 +104,7 @@ pub fn run(setup: &Setup, options: &Options) -> anyhow::Result<Report> {
         "messages",
         "million deliveries/s",
         "ratio",
+        "CPU ns/delivery",
         "load share",
         "load reserve",
     ];
@@ -159,6 +168,7 @@ fn measure_cell(
                 "bytes": cell.bytes, "servers": cell.n, "system": system.name(), "repeat": repeat,
                 "messages_per_sender": messages[index], "deliveries": run.deliveries,
                 "seconds": run.elapsed.as_secs_f64(), "deliveries_per_second": run.rate(),
+                "grid_cpu_ns": run.grid_cpu_ns, "grid_cpu_ns_per_delivery": run.delivery_ns(),
                 "generator_cpu_seconds": run.generator_cpu.as_secs_f64(), "load_bytes": run.load_bytes,
                 "sink_bytes_per_second": sink_rate,
             }));
@@ -185,6 +195,7 @@ fn tabulate(
             .iter()
             .map(|run| run.generator_cpu.as_secs_f64() / run.elapsed.as_secs_f64())
             .collect();
+        let costs: Vec<f64> = runs[index].iter().filter_map(Run::delivery_ns).collect();
         let reserves: Vec<f64> = runs[index].iter().map(|run| sink_rate / run.load_rate()).collect();
         report.table.push(vec![
             cell.bytes.to_string(),
@@ -193,6 +204,7 @@ fn tabulate(
             (messages[index] * cell.senders as u64).to_string(),
             spread(&millions, 2),
             setup.ratio_cell(index, &rates),
+            if costs.is_empty() { "-".to_owned() } else { spread(&costs, 1) },
             format!("{:.0} %", 100.0 * median(&shares)),
             format!("{:.1}", median(&reserves)),
         ]);
@@ -217,7 +229,8 @@ fn tabulate(
         }
     }
     report.note(format!(
-        "median (smallest..largest) of {}; ratio: {} to the system, repeat by repeat; load share: of one core, used by \
+        "median (smallest..largest) of {}; ratio: {} to the system, repeat by repeat; CPU: of all servers together, which other work on the \
+         machine changes little; load share: of one core, used by \
          the load generator; load reserve: how many times as fast it feeds a mere reader",
         setup.repeats,
         setup.systems[0].name()
@@ -253,6 +266,7 @@ pub(super) fn measure(system: &System, cell: Cell, messages: u64, ports: Ports) 
     let (fleet, mut masters) = Fleet::launch(system, cell.n, ports)?;
     let loads = loads(cell, messages);
     let expected = cell.expected(messages);
+    let usage_before = fleet.usage().ok();
     let cpu_before = own_cpu();
     let start = Instant::now();
     let streams: Vec<&TcpStream> = masters.iter().map(Master::stream).collect();
@@ -263,6 +277,7 @@ pub(super) fn measure(system: &System, cell: Cell, messages: u64, ports: Ports) 
     }
     let elapsed = start.elapsed();
     let generator_cpu = own_cpu().saturating_sub(cpu_before);
+    let grid_cpu_ns = cpu_between(usage_before, fleet.usage().ok());
     for (id, master) in masters.iter_mut().enumerate() {
         let log = master.log().map_err(|error| fleet.explain(id, error))?;
         expected
@@ -270,7 +285,12 @@ pub(super) fn measure(system: &System, cell: Cell, messages: u64, ports: Ports) 
             .with_context(|| format!("wrong log of server {id} of {} ({})", cell.n, system.name()))?;
     }
     let load_bytes = loads.iter().map(|load| load.len() as u64).sum();
-    Ok(Run { deliveries: expected.total() * cell.n as u64, elapsed, generator_cpu, load_bytes })
+    Ok(Run { deliveries: expected.total() * cell.n as u64, elapsed, grid_cpu_ns, generator_cpu, load_bytes })
+}
+
+/// The processor time between two readings.
+pub(super) fn cpu_between(before: Option<Usage>, after: Option<Usage>) -> Option<u64> {
+    Some(after?.cpu_ns.saturating_sub(before?.cpu_ns))
 }
 
 /// The prepared commands of each master.

@@ -13,6 +13,7 @@ use anyhow::Context;
 use super::groups::Group;
 use super::master::Master;
 use super::system::{Ports, System};
+use super::usage::Usage;
 
 /// How long a grid may take until all its servers see each other.
 const READY_LIMIT: Duration = Duration::from_secs(20);
@@ -96,6 +97,12 @@ impl Fleet {
     /// The process group of a running server.
     pub fn group(&self, id: usize) -> anyhow::Result<&Group> {
         Ok(&self.servers[id].as_ref().with_context(|| format!("server {id} does not run"))?.group)
+    }
+
+    /// What all running servers have used and hold, with everything that they started.
+    pub fn usage(&self) -> anyhow::Result<Usage> {
+        let groups: Vec<i32> = self.servers.iter().flatten().map(|server| server.group.pgid()).collect();
+        Usage::of_groups(&groups)
     }
 
     /// Waits until each of `ids` reports exactly `expected` alive, one server after the other, asking gently.

@@ -16,11 +16,12 @@ use anyhow::Context;
 use memchr::memchr;
 use mio::{Events, Interest, Poll, Token};
 
-use super::broadcast::{Cell, Run};
+use super::broadcast::{Cell, Run, cpu_between};
 use super::feed::{feed, own_cpu};
 use super::fleet::{scratch_file, tail};
 use super::groups::Group;
 use super::master::ANSWER_LIMIT;
+use super::usage::Usage;
 use super::verify::push_message;
 
 const READ_BYTES: usize = 256 * 1024;
@@ -79,6 +80,8 @@ impl Broker {
             .enumerate()
             .map(|(sender, &count)| load(sender, count, cell.bytes))
             .collect();
+        let groups = [self.group.pgid()];
+        let usage_before = Usage::of_groups(&groups).ok();
         let cpu_before = own_cpu();
         let start = Instant::now();
         let elapsed = thread::scope(|scope| {
@@ -93,8 +96,15 @@ impl Broker {
             anyhow::Ok(end.duration_since(start))
         })?;
         let generator_cpu = own_cpu().saturating_sub(cpu_before);
+        let grid_cpu_ns = cpu_between(usage_before, Usage::of_groups(&groups).ok());
         let load_bytes = loads.iter().map(|load| load.len() as u64).sum();
-        Ok(Run { deliveries: expected.total() * cell.n as u64, elapsed, generator_cpu, load_bytes })
+        Ok(Run {
+            deliveries: expected.total() * cell.n as u64,
+            elapsed,
+            grid_cpu_ns,
+            generator_cpu,
+            load_bytes,
+        })
     }
 
     /// Connects a client, subscribes it, and waits until the broker has seen both.

@@ -51,6 +51,8 @@ pub enum System {
 /// Another implementation's command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessSpec {
+    /// The name in tables, `process`, `process2`, ...
+    pub name: String,
     /// Program and arguments; `{id}`, `{n}`, `{port}` and `{link_base}` are replaced in each word.
     pub words: Vec<String>,
     /// Whether its servers answer `status` with a count of messages, so that `get` need not be polled.
@@ -58,8 +60,9 @@ pub struct ProcessSpec {
 }
 
 impl ProcessSpec {
-    /// Splits a command line; the three arguments of the contract are appended where no placeholder asks for them.
-    pub fn parse(line: &str, has_status: bool) -> anyhow::Result<Self> {
+    /// Splits the command line at `place` among several; the three arguments of the contract are appended where no
+    /// placeholder asks for them.
+    pub fn parse(line: &str, place: usize, has_status: bool) -> anyhow::Result<Self> {
         let mut words = split_words(line)?;
         anyhow::ensure!(
             !words.is_empty(),
@@ -68,18 +71,19 @@ impl ProcessSpec {
         if !words.iter().any(|word| word.contains("{id}")) {
             words.extend(["{id}", "{n}", "{port}"].map(str::to_owned));
         }
-        Ok(Self { words, has_status })
+        let name = if place == 0 { "process".to_owned() } else { format!("process{}", place + 1) };
+        Ok(Self { name, words, has_status })
     }
 }
 
 impl System {
     /// The name in tables.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Ours => "ovid",
             Self::Bare => "bare",
             Self::Naive => "naive",
-            Self::Process(_) => "process",
+            Self::Process(process) => &process.name,
             Self::Nats(_) => "nats",
         }
     }
@@ -170,12 +174,12 @@ mod tests {
     #[test]
     fn placeholders_are_replaced_and_missing_ones_appended() {
         let ports = Ports { master_base: 10000, link_base: 3000 };
-        let system = System::Process(ProcessSpec::parse("./server --me={id} {n} {port}", false).unwrap());
+        let system = System::Process(ProcessSpec::parse("./server --me={id} {n} {port}", 0, false).unwrap());
         let command = system.command(2, 5, ports).unwrap();
         let arguments: Vec<_> = command.get_args().collect();
         assert_eq!(arguments, ["--me=2", "5", "10002"]);
 
-        let system = System::Process(ProcessSpec::parse("./process", false).unwrap());
+        let system = System::Process(ProcessSpec::parse("./process", 1, false).unwrap());
         let command = system.command(0, 3, ports).unwrap();
         assert_eq!(command.get_args().collect::<Vec<_>>(), ["0", "3", "10000"]);
     }

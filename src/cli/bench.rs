@@ -55,9 +55,10 @@ struct NodeArgs {
 #[derive(Debug, Args)]
 struct CommonArgs {
     /// Measure this implementation instead of ours; split as a shell splits words. Without placeholders `<id> <n>
-    /// <port>` are appended.
+    /// <port>` are appended; `{link_base}` is known too. Given again, the next one is `process2` and so on, which
+    /// compares two builds of a server.
     #[arg(long, value_name = "CMD {id} {n} {port}")]
-    process: Option<String>,
+    process: Vec<String>,
     /// The servers of --process answer `status` with one line of JSON that holds `"messages":<count>`.
     #[arg(long, requires = "process")]
     process_status: bool,
@@ -220,27 +221,30 @@ impl CommonArgs {
         peer: Option<&PathBuf>,
         repeats: usize,
     ) -> anyhow::Result<Setup> {
-        let process =
-            self.process.as_ref().map(|line| ProcessSpec::parse(line, self.process_status)).transpose()?;
+        let parse = |(place, line): (usize, &String)| {
+            ProcessSpec::parse(line, place, self.process_status).map(System::Process)
+        };
+        let processes = self.process.iter().enumerate().map(parse).collect::<anyhow::Result<Vec<_>>>()?;
         let names = self.systems.clone().unwrap_or_else(|| {
-            let first = if process.is_some() { SystemName::Process } else { SystemName::Ovid };
+            let first = if processes.is_empty() { SystemName::Ovid } else { SystemName::Process };
             let last = peer.is_some().then_some(SystemName::Nats);
             [first].into_iter().chain(baselines.iter().copied()).chain(last).collect()
         });
-        let resolve = |name: &SystemName| {
-            Ok(match name {
-                SystemName::Ovid => System::Ours,
-                SystemName::Bare => System::Bare,
-                SystemName::Naive => System::Naive,
-                SystemName::Process => {
-                    System::Process(process.clone().context("the system `process` needs --process")?)
+        let mut systems = Vec::new();
+        for name in names {
+            match name {
+                SystemName::Ovid => systems.push(System::Ours),
+                SystemName::Bare => systems.push(System::Bare),
+                SystemName::Naive => systems.push(System::Naive),
+                SystemName::Process if processes.is_empty() => {
+                    anyhow::bail!("the system `process` needs --process")
                 }
+                SystemName::Process => systems.extend(processes.iter().cloned()),
                 SystemName::Nats => {
-                    System::Nats(peer.cloned().context("the system `nats` needs --peer nats")?)
+                    systems.push(System::Nats(peer.context("the system `nats` needs --peer nats")?.clone()));
                 }
-            })
-        };
-        let systems = names.iter().map(resolve).collect::<anyhow::Result<Vec<_>>>()?;
+            }
+        }
         anyhow::ensure!(!systems.is_empty() && repeats > 0, "nothing to measure: no system or no repeat");
         let ports = Ports { master_base: self.master_base, link_base: self.link_base };
         Ok(Setup { systems, servers: self.servers.clone(), repeats, ports })

@@ -13,16 +13,19 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How many ports each of the two kinds a test gets.
 const PORTS: u16 = 20;
 
-/// Two ranges of ports that nobody holds, for this test alone: tests run side by side, and so do checkouts.
+/// Two ranges of ports that nobody holds, for masters and for links (which lie below 10000), for this test alone: tests
+/// run side by side, and so do checkouts.
 fn free_bases() -> (u16, u16) {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let offset = u16::try_from(std::process::id() % 200).expect("a small number") * 2 * PORTS;
+    let first = u16::try_from(std::process::id() % 300).expect("a small number");
     loop {
-        let place = NEXT.fetch_add(2 * PORTS, Ordering::Relaxed);
-        let master_base = 12_000 + (offset + place) % 16_000;
-        let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-        if (master_base..master_base + 2 * PORTS).all(is_free) {
-            return (master_base, master_base + PORTS);
+        let place = (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 300 * PORTS;
+        let bases = (12_000 + place, 3_900 + place);
+        let is_free = |base: u16| {
+            (base..base + PORTS).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+        };
+        if is_free(bases.0) && is_free(bases.1) {
+            return bases;
         }
     }
 }

@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn frames_are_counted_however_the_stream_is_cut() {
-        let stream = b"PING\r\nMSG grid 1 5\r\nhello\r\nMSG grid 1 12\r\nMSG grid 1\r\n\r\n\r\nMSG grid 1 5\r\nworld\r\n+OK\r\nMSG grid 1 0\r\n\r\n";
+        let stream = b"PING\r\nMSG grid 1 5\r\nhello\r\nMSG grid 1 12\r\nMSG grid 1\r\n\r\nMSG grid 1 5\r\nworld\r\n+OK\r\nMSG grid 1 0\r\n\r\n";
         for first in 0..=stream.len() {
             for second in first..=stream.len() {
                 let mut frames = Frames::new(5);

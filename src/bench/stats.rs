@@ -13,7 +13,8 @@ pub fn median(samples: &[f64]) -> f64 {
 
 /// The smallest sample that at least `percent` of all samples do not exceed (nearest rank). `NaN` for none.
 pub fn percentile(sorted: &[f64], percent: f64) -> f64 {
-    let rank = (percent / 100.0 * as_f64(sorted.len() as u64)).ceil();
+    // 99.9 % of 1000 must not become 999.0000000001.
+    let rank = (percent / 100.0 * as_f64(sorted.len() as u64) - 1e-6).ceil();
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -1,6 +1,8 @@
 //! Each bench in its smallest form, with real processes. The figures do not matter here: only that a bench ends, counts
 //! right, catches a wrong grid, and leaves nothing behind.
 
+#![expect(clippy::disallowed_methods, reason = "the one wait is for a condition, with a limit")]
+
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};

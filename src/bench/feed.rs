@@ -14,7 +14,7 @@ const STALL_LIMIT: Duration = Duration::from_secs(30);
 
 /// Why the load could not be delivered, and which connection is to blame.
 #[derive(Debug, thiserror::Error)]
-#[error("{source}")]
+#[error("it takes no more broadcasts")]
 pub struct FeedError {
     /// The index of the connection.
     pub connection: usize,
@@ -48,7 +48,10 @@ pub fn feed(streams: &[&TcpStream], loads: &[Vec<u8>]) -> Result<(), FeedError> 
             continue;
         }
         if last_progress.elapsed() > STALL_LIMIT {
-            return Err(blame(slowest)(io::Error::other("it takes no more broadcasts")));
+            return Err(blame(slowest)(io::Error::other(format!(
+                "not a byte for {} s",
+                STALL_LIMIT.as_secs()
+            ))));
         }
         poll.poll(&mut events, Some(STALL_LIMIT)).or_else(ignore_interruption).map_err(blame(slowest))?;
         for event in &events {

@@ -17,6 +17,7 @@ use super::usage::Usage;
 
 /// How long a grid may take until all its servers see each other.
 const READY_LIMIT: Duration = Duration::from_secs(20);
+const END_LIMIT: Duration = Duration::from_millis(200);
 const POLL_PAUSE: Duration = Duration::from_millis(1);
 const STDERR_BYTES_SHOWN: usize = 2000;
 
@@ -146,7 +147,14 @@ impl Fleet {
 
     /// An error of one server, with its name, how it ended and the end of what it said on standard error.
     pub fn explain(&self, id: usize, error: anyhow::Error) -> anyhow::Error {
-        let end = self.end_of(id).map(|end| format!(" {end}")).unwrap_or_default();
+        // The connections of a dying process break a moment before its end can be seen.
+        let deadline = Instant::now() + END_LIMIT;
+        let mut end = self.end_of(id);
+        while end.is_none() && Instant::now() < deadline {
+            thread::sleep(POLL_PAUSE);
+            end = self.end_of(id);
+        }
+        let end = end.map(|end| format!(" {end}")).unwrap_or_default();
         let said = self.servers[id].as_ref().map(|server| tail(&server.stderr)).unwrap_or_default();
         let said = match said.trim_end() {
             "" => String::new(),

@@ -47,9 +47,28 @@ struct Run {
     lateness: Vec<f64>,
 }
 
+/// One column of the table, and whether the ratio to the first system stands beside it.
+struct Figure {
+    head: &'static str,
+    has_ratio: bool,
+    of: fn(&Run) -> f64,
+}
+
+const FIGURES: [Figure; 6] = [
+    Figure { head: "p50 us", has_ratio: true, of: |run| percentile(&run.from_due, 50.0) },
+    Figure { head: "p90 us", has_ratio: false, of: |run| percentile(&run.from_due, 90.0) },
+    Figure { head: "p99 us", has_ratio: true, of: |run| percentile(&run.from_due, 99.0) },
+    Figure { head: "max us", has_ratio: false, of: |run| percentile(&run.from_due, 100.0) },
+    Figure { head: "p99 from write us", has_ratio: true, of: |run| percentile(&run.from_write, 99.0) },
+    Figure { head: "generator late p99 us", has_ratio: false, of: |run| percentile(&run.lateness, 99.0) },
+];
+
 /// Measures all systems side by side.
 pub fn run(setup: &Setup, options: &Options) -> anyhow::Result<Report> {
-    let head = ["servers", "system", "p50 us", "ratio", "p90 us", "p99 us", "ratio", "max us"];
+    let ratio_heads =
+        |figure: &'static Figure| [figure.head].into_iter().chain(figure.has_ratio.then_some("ratio"));
+    let head: Vec<&str> =
+        ["servers", "system"].into_iter().chain(FIGURES.iter().flat_map(ratio_heads)).collect();
     let mut report = Report::new("latency", json!({"rate": options.rate, "seconds": options.seconds}), &head);
     anyhow::ensure!(
         options.rate > 0.0 && options.seconds > 0.0,
@@ -61,40 +80,42 @@ pub fn run(setup: &Setup, options: &Options) -> anyhow::Result<Report> {
     );
     let progress = Progress::new(setup.servers.len() * setup.systems.len() * setup.repeats);
     for &n in &setup.servers {
-        let mut figures = vec![vec![Vec::new(); setup.systems.len()]; PERCENTS.len()];
+        let mut runs: Vec<Vec<Run>> = setup.systems.iter().map(|_| Vec::new()).collect();
         for repeat in 0..setup.repeats {
             for (index, system) in setup.turn(repeat) {
                 progress.say(format!("{n} servers, {}", system.name()));
                 let run = measure(system, n, options, setup.ports)?;
-                for (place, percent) in PERCENTS.iter().enumerate() {
-                    figures[place][index].push(percentile(&run.from_due, *percent));
-                }
                 report.samples.push(sample(n, system, repeat, &run));
+                runs[index].push(run);
                 progress.step();
             }
         }
-        for (index, system) in setup.systems.iter().enumerate() {
-            let [p50, p90, p99, max] = [0, 1, 2, 3].map(|place| &figures[place]);
-            report.table.push(vec![
-                n.to_string(),
-                system.name().to_owned(),
-                spread(&p50[index], 0),
-                setup.ratio_cell(index, p50),
-                spread(&p90[index], 0),
-                spread(&p99[index], 0),
-                setup.ratio_cell(index, p99),
-                spread(&max[index], 0),
-            ]);
-        }
+        tabulate(setup, n, &runs, &mut report);
     }
     report.note(format!(
         "median (smallest..largest) of {}; from when a broadcast was due at {}/s until its line arrived at a member that \
-         looks on; servers: that member included; ratio: {} to the system, repeat by repeat",
+         looks on; servers: that member included; ratio: {} to the system, repeat by repeat; generator late: from due to \
+         just before the write, which is other work on the machine and not the system's",
         setup.repeats,
         options.rate,
         setup.systems[0].name()
     ));
     Ok(report)
+}
+
+fn tabulate(setup: &Setup, n: usize, runs: &[Vec<Run>], report: &mut Report) {
+    for (index, system) in setup.systems.iter().enumerate() {
+        let mut row = vec![n.to_string(), system.name().to_owned()];
+        for figure in &FIGURES {
+            let values: Vec<Vec<f64>> =
+                runs.iter().map(|runs| runs.iter().map(figure.of).collect()).collect();
+            row.push(spread(&values[index], 0));
+            if figure.has_ratio {
+                row.push(setup.ratio_cell(index, &values));
+            }
+        }
+        report.table.push(row);
+    }
 }
 
 fn sample(n: usize, system: &System, repeat: usize, run: &Run) -> serde_json::Value {

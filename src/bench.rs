@@ -59,6 +59,7 @@ impl Setup {
             return if self.systems.len() == 1 { "-".to_owned() } else { "1".to_owned() };
         }
         let pairs = samples[0].iter().zip(&samples[index]);
-        report::spread(&pairs.map(|(first, other)| first / other).collect::<Vec<_>>(), 2)
+        let ratios: Vec<f64> = pairs.map(|(first, other)| first / other).collect();
+        report::spread(&ratios, if stats::median(&ratios) < 0.1 { 4 } else { 2 })
     }
 }

@@ -4,10 +4,12 @@
 //! master until the last server is known to have all messages; then, off the clock, every log is read and checked.
 
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use serde::Serialize;
 use serde_json::json;
 
 use super::Setup;
@@ -30,7 +32,7 @@ const FIRST_DELIVERIES: u64 = 30_000;
 const HEADROOM_MIN: f64 = 2.0;
 
 /// What to broadcast.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Options {
     /// The lengths of messages to try.
     pub bytes: Vec<usize>,
@@ -96,7 +98,7 @@ impl Cell {
 }
 
 /// Measures all systems side by side.
-pub fn run(setup: &Setup, options: &Options) -> anyhow::Result<Report> {
+pub fn run(setup: &Setup, options: &Options) -> (Report, anyhow::Result<()>) {
     let head = [
         "bytes",
         "servers",
@@ -108,8 +110,12 @@ pub fn run(setup: &Setup, options: &Options) -> anyhow::Result<Report> {
         "load share",
         "load reserve",
     ];
-    let mut report = Report::new("broadcast", json!(format!("{options:?}")), &head);
-    check_options(setup, options)?;
+    let mut report = Report::new("broadcast", setup, json!(options), &head);
+    let outcome = check_options(setup, options).and_then(|()| measure_all(setup, options, &mut report));
+    (report, outcome)
+}
+
+fn measure_all(setup: &Setup, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let cells: Vec<Cell> = options
         .bytes
         .iter()
@@ -121,9 +127,9 @@ pub fn run(setup: &Setup, options: &Options) -> anyhow::Result<Report> {
         .collect();
     let progress = Progress::new(cells.len() * setup.systems.len() * (setup.repeats + 1));
     for cell in cells {
-        measure_cell(setup, options, cell, &progress, &mut report)?;
+        measure_cell(setup, options, cell, &progress, report)?;
     }
-    Ok(report)
+    Ok(())
 }
 
 fn check_options(setup: &Setup, options: &Options) -> anyhow::Result<()> {
@@ -210,9 +216,12 @@ fn tabulate(
         ]);
         if median(&reserves) < HEADROOM_MIN {
             report.note(format!(
-                "WARNING: {} at {} bytes and {} servers: the load generator may be the bottleneck; it feeds a reader that \
-                 does nothing else only {:.1} times as fast",
-                system.name(), cell.bytes, cell.n, median(&reserves)
+                "WARNING: {} at {} bytes and {} servers: the load generator may be the bottleneck; it feeds a mere \
+                 reader only {:.1} times as fast",
+                system.name(),
+                cell.bytes,
+                cell.n,
+                median(&reserves)
             ));
         }
         if !system.has_status() && matches!(system, System::Process(_)) {
@@ -229,9 +238,9 @@ fn tabulate(
         }
     }
     report.note(format!(
-        "median (smallest..largest) of {}; ratio: {} to the system, repeat by repeat; CPU: of all servers together, which other work on the \
-         machine changes little; load share: of one core, used by \
-         the load generator; load reserve: how many times as fast it feeds a mere reader",
+        "median (smallest..largest) of {}; ratio: {} to the system, repeat by repeat; CPU: of all servers together, \
+         which other work on the machine changes little; load share: of one core, used by the load generator; load \
+         reserve: how many times as fast it feeds a mere reader",
         setup.repeats,
         setup.systems[0].name()
     ));
@@ -338,9 +347,10 @@ fn await_messages(master: &mut Master, system: &System, expected: &Expected) -> 
 
 /// How fast the generator feeds readers that do nothing else, in bytes a second.
 fn feed_sink(loads: &[Vec<u8>], ports: Ports) -> anyhow::Result<f64> {
-    let mut command = std::process::Command::new(std::env::current_exe()?);
+    let mut command = Command::new(std::env::current_exe()?);
     let port = ports.master(0)?;
-    command.args(["bench", "node", "sink", "0", "1", &port.to_string()]).stdin(std::process::Stdio::null());
+    command.args(["bench", "node", "sink", "0", "1", &port.to_string()]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let group = Group::start(&mut command)?;
     let deadline = Instant::now() + ANSWER_LIMIT;
     let connect = |_| loop {

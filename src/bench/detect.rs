@@ -60,10 +60,15 @@ struct Sample {
 }
 
 /// Measures each system on grids of its own.
-pub fn run(setup: &Setup, options: &Options) -> anyhow::Result<Report> {
+pub fn run(setup: &Setup, options: &Options) -> (Report, anyhow::Result<()>) {
     let head = ["servers", "system", "event", "times", "median ms", "worst ms", "resolution ms"];
-    let mut report =
-        Report::new("detect", json!({"kills": options.kills, "stops": options.stops, "seed": SEED}), &head);
+    let facts = json!({"kills": options.kills, "stops": options.stops, "seed": SEED});
+    let mut report = Report::new("detect", setup, facts, &head);
+    let outcome = measure_all(setup, options, &mut report);
+    (report, outcome)
+}
+
+fn measure_all(setup: &Setup, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let progress = Progress::new(setup.servers.len() * setup.systems.len() * (options.kills + options.stops));
     for &n in &setup.servers {
         anyhow::ensure!(n >= 2, "nobody can see a failure in a grid of {n}; --servers must be at least 2");
@@ -71,7 +76,7 @@ pub fn run(setup: &Setup, options: &Options) -> anyhow::Result<Report> {
             progress.say(format!("{n} servers, {}", system.name()));
             let samples = measure(system, n, options, setup.ports, &progress)?;
             for event in Event::ALL {
-                tabulate(n, system, event, &samples, &mut report);
+                tabulate(n, system, event, &samples, report);
             }
         }
     }
@@ -80,7 +85,7 @@ pub fn run(setup: &Setup, options: &Options) -> anyhow::Result<Report> {
          for a kill, 5 ms else); resolution: the median of how long before that the last of them had been asked in vain"
             .to_owned(),
     );
-    Ok(report)
+    Ok(())
 }
 
 fn tabulate(n: usize, system: &System, event: Event, samples: &[Sample], report: &mut Report) {

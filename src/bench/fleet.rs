@@ -9,15 +9,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use rustix::process::Signal;
 
 use super::groups::Group;
 use super::master::Master;
 use super::system::{Ports, System};
-use super::usage::Usage;
+use super::usage::{Usage, is_stopped};
 
 /// How long a grid may take until all its servers see each other.
 const READY_LIMIT: Duration = Duration::from_secs(20);
+/// How a script ends that leaves its server in the background.
+const ENDED_WELL: &str = "exited with status 0";
 const END_LIMIT: Duration = Duration::from_millis(200);
+const PORT_LIMIT: Duration = Duration::from_secs(1);
 const POLL_PAUSE: Duration = Duration::from_millis(1);
 const STDERR_BYTES_SHOWN: usize = 2000;
 
@@ -57,7 +61,7 @@ impl Fleet {
                 (ports.link(id)?, "other servers", "another --link-base"),
             ];
             for (port, whom, option) in wanted {
-                if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
+                if !becomes_free(port) {
                     return Err(PortInUse { port, id, whom, option }.into());
                 }
             }
@@ -136,7 +140,7 @@ impl Fleet {
             match Master::connect(self.ports.master(id)?) {
                 Ok(master) => return Ok(master),
                 Err(error) => {
-                    let failed_start = self.end_of(id).filter(|end| end != "exited with status 0");
+                    let failed_start = self.end_of(id).filter(|end| end != ENDED_WELL);
                     anyhow::ensure!(failed_start.is_none(), "it never listened for its master");
                     anyhow::ensure!(Instant::now() < deadline, "it does not listen for its master: {error}");
                 }
@@ -160,11 +164,45 @@ impl Fleet {
             "" => String::new(),
             said => format!("; the end of its standard error:\n{said}\nand the bench"),
         };
-        error.context(format!("server {id} of {} ({}){end}{said}", self.n, self.system.name()))
+        let others = self.unwell_but(id);
+        error.context(format!("server {id} of {} ({}){end}{others}{said}", self.n, self.system.name()))
+    }
+
+    /// Which other servers have ended or stand still: a server that waits for one of them is not to blame.
+    fn unwell_but(&self, id: usize) -> String {
+        let state = |other: usize| {
+            let server = self.servers[other].as_ref()?;
+            let stopped = || is_stopped(server.group.pgid()).then(|| "is stopped".to_owned());
+            let state = server.group.leader_end().filter(|end| end != ENDED_WELL).or_else(stopped)?;
+            Some(format!(", while server {other} {state}"))
+        };
+        (0..self.n).filter(|&other| other != id).filter_map(state).collect()
     }
 
     fn end_of(&self, id: usize) -> Option<String> {
         self.servers[id].as_ref().and_then(|server| server.group.leader_end())
+    }
+}
+
+impl Drop for Fleet {
+    /// Kills all before any is waited for: who is killed last would see the others go, and work and complain.
+    fn drop(&mut self) {
+        for server in self.servers.iter().flatten() {
+            // A group that is gone already cannot be signalled, and that is as good.
+            let _ = server.group.signal(Signal::KILL);
+        }
+    }
+}
+
+/// Whether a port can be had, now or within a moment: processes of the last grid may still be dying.
+fn becomes_free(port: u16) -> bool {
+    let deadline = Instant::now() + PORT_LIMIT;
+    loop {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return true,
+            Err(_) if Instant::now() > deadline => return false,
+            Err(_) => thread::sleep(POLL_PAUSE),
+        }
     }
 }
 

@@ -24,7 +24,7 @@ struct Sample {
 }
 
 /// Measures all systems, one after the other in each repeat.
-pub fn run(setup: &Setup, seconds: f64) -> anyhow::Result<Report> {
+pub fn run(setup: &Setup, seconds: f64) -> (Report, anyhow::Result<()>) {
     let head = [
         "servers",
         "system",
@@ -34,7 +34,12 @@ pub fn run(setup: &Setup, seconds: f64) -> anyhow::Result<Report> {
         "anonymous",
         "of files",
     ];
-    let mut report = Report::new("idle", json!({"seconds": seconds}), &head);
+    let mut report = Report::new("idle", setup, json!({"seconds": seconds}), &head);
+    let outcome = measure_all(setup, seconds, &mut report);
+    (report, outcome)
+}
+
+fn measure_all(setup: &Setup, seconds: f64, report: &mut Report) -> anyhow::Result<()> {
     anyhow::ensure!(seconds > 0.0, "--seconds must be more than zero");
     let progress = Progress::new(setup.servers.len() * setup.systems.len() * setup.repeats);
     for &n in &setup.servers {
@@ -72,7 +77,7 @@ pub fn run(setup: &Setup, seconds: f64) -> anyhow::Result<Report> {
          resident is the mean of VmRSS over the servers (RssAnon and RssFile apart; pages of the program are shared)",
         setup.repeats
     ));
-    Ok(report)
+    Ok(())
 }
 
 fn measure(system: &System, n: usize, seconds: f64, ports: Ports) -> anyhow::Result<Sample> {

@@ -64,12 +64,18 @@ const FIGURES: [Figure; 6] = [
 ];
 
 /// Measures all systems side by side.
-pub fn run(setup: &Setup, options: &Options) -> anyhow::Result<Report> {
+pub fn run(setup: &Setup, options: &Options) -> (Report, anyhow::Result<()>) {
     let ratio_heads =
         |figure: &'static Figure| [figure.head].into_iter().chain(figure.has_ratio.then_some("ratio"));
     let head: Vec<&str> =
         ["servers", "system"].into_iter().chain(FIGURES.iter().flat_map(ratio_heads)).collect();
-    let mut report = Report::new("latency", json!({"rate": options.rate, "seconds": options.seconds}), &head);
+    let facts = json!({"rate": options.rate, "seconds": options.seconds});
+    let mut report = Report::new("latency", setup, facts, &head);
+    let outcome = measure_all(setup, options, &mut report);
+    (report, outcome)
+}
+
+fn measure_all(setup: &Setup, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     anyhow::ensure!(
         options.rate > 0.0 && options.seconds > 0.0,
         "--rate and --seconds must be more than zero"
@@ -90,7 +96,7 @@ pub fn run(setup: &Setup, options: &Options) -> anyhow::Result<Report> {
                 progress.step();
             }
         }
-        tabulate(setup, n, &runs, &mut report);
+        tabulate(setup, n, &runs, report);
     }
     report.note(format!(
         "median (smallest..largest) of {}; from when a broadcast was due at {}/s until its line arrived at a member that \
@@ -100,7 +106,7 @@ pub fn run(setup: &Setup, options: &Options) -> anyhow::Result<Report> {
         options.rate,
         setup.systems[0].name()
     ));
-    Ok(report)
+    Ok(())
 }
 
 fn tabulate(setup: &Setup, n: usize, runs: &[Vec<Run>], report: &mut Report) {

@@ -6,15 +6,18 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::machine;
 use super::stats::{median, range};
+use super::system::System;
+use super::{Setup, machine};
 
 /// The outcome of a bench.
 #[derive(Debug)]
 pub struct Report {
     /// The bench's name.
     pub bench: &'static str,
-    /// What was asked for.
+    /// What all benches have in common: systems, servers, repeats.
+    pub setup: Value,
+    /// What was asked of this one.
     pub options: Value,
     /// The medians.
     pub table: Table,
@@ -28,9 +31,12 @@ pub struct Report {
 
 impl Report {
     /// An empty report; notes the machine's state now.
-    pub fn new(bench: &'static str, options: Value, head: &[&str]) -> Self {
+    pub fn new(bench: &'static str, setup: &Setup, options: Value, head: &[&str]) -> Self {
+        let systems: Vec<&str> = setup.systems.iter().map(System::name).collect();
+        let setup = json!({"systems": systems, "servers": setup.servers, "repeats": setup.repeats});
         Self {
             bench,
+            setup,
             options,
             table: Table { rows: vec![head.iter().map(|&cell| cell.to_owned()).collect()] },
             notes: Vec::new(),
@@ -52,6 +58,7 @@ impl Report {
             "bench": self.bench,
             "command": std::env::args().collect::<Vec<_>>(),
             "machine": self.machine,
+            "setup": self.setup,
             "options": self.options,
             "notes": self.notes,
             "table": self.table.rows,

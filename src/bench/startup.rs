@@ -42,10 +42,14 @@ impl Order {
 }
 
 /// Measures all systems side by side.
-pub fn run(setup: &Setup) -> anyhow::Result<Report> {
+pub fn run(setup: &Setup) -> (Report, anyhow::Result<()>) {
     let head = ["servers", "order", "system", "ms until all see all", "ratio"];
-    let options = json!({"seed": SEED, "servers": setup.servers, "repeats": setup.repeats});
-    let mut report = Report::new("startup", options, &head);
+    let mut report = Report::new("startup", setup, json!({"seed": SEED}), &head);
+    let outcome = measure_all(setup, &mut report);
+    (report, outcome)
+}
+
+fn measure_all(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
     let progress = Progress::new(setup.servers.len() * 2 * setup.repeats * setup.systems.len());
     for &n in &setup.servers {
         for order in Order::ALL {
@@ -75,7 +79,7 @@ pub fn run(setup: &Setup) -> anyhow::Result<Report> {
          all ids, asked one after the other every millisecond",
         setup.repeats
     ));
-    Ok(report)
+    Ok(())
 }
 
 fn measure(system: &System, n: usize, order: &[usize], ports: Ports) -> anyhow::Result<Duration> {

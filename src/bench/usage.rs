@@ -55,6 +55,12 @@ impl Usage {
     }
 }
 
+/// Whether a process was stopped by a signal. Where there is no `/proc` it never seems to be.
+pub fn is_stopped(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('T'))
+}
+
 /// The process group in the text of `/proc/<pid>/stat`; the name before it may hold blanks and parentheses.
 fn process_group(stat: &str) -> Option<i32> {
     let (_, fields) = stat.rsplit_once(')')?;

@@ -250,16 +250,26 @@ impl CommonArgs {
         Ok(Setup { systems, servers: self.servers.clone(), repeats, ports })
     }
 
-    /// Prints the table and writes the JSON. A grid that failed is an error of the run, not of the arguments.
-    fn finish(&self, outcome: anyhow::Result<Report>) -> anyhow::Result<ExitCode> {
-        let report = match outcome {
-            Ok(report) => report,
-            Err(error) if error.is::<PortInUse>() => return Err(error),
+    /// Prints the table and writes the JSON, also of a run that failed half-way: what was measured is not lost. A grid
+    /// that failed is an error of the run, not of the arguments.
+    fn finish(&self, (mut report, outcome): (Report, anyhow::Result<()>)) -> anyhow::Result<ExitCode> {
+        if outcome.is_err() {
+            report.note("INCOMPLETE: the run failed, see the error".to_owned());
+        }
+        if outcome.is_ok() || !report.samples.is_empty() {
+            self.show(&report)?;
+        }
+        match outcome {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error) if error.is::<PortInUse>() => Err(error),
             Err(error) => {
                 super::report(&error);
-                return Ok(ExitCode::from(EXIT_FAILED));
+                Ok(ExitCode::from(EXIT_FAILED))
             }
-        };
+        }
+    }
+
+    fn show(&self, report: &Report) -> anyhow::Result<()> {
         let json = || serde_json::to_string_pretty(&report.json());
         match &self.json {
             Some(path) if path.as_os_str() == "-" => println!("{}", json()?),
@@ -270,6 +280,6 @@ impl CommonArgs {
             }
             None => print!("{report}"),
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }

@@ -2,8 +2,9 @@
 //! yardstick: whatever a real server adds (heartbeats, failure detection, limits, checks) is what it costs beyond this.
 //!
 //! One thread, edge-triggered readiness, no lock. All lines of one read are cut at once, framed once into one
-//! reference-counted buffer, and one reference goes to each link, whose socket is tried at once; a queue only holds what
-//! a socket did not take. The log is kept ready for `get`, joined with commas. Contents are not checked in any way.
+//! reference-counted buffer, and one reference goes to each link, whose socket is tried at once; a queue only holds
+//! what a socket did not take. The log is kept ready for `get`, joined with commas. Contents are not checked in any
+//! way.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};

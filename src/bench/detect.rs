@@ -1,4 +1,5 @@
-//! Failure detection: how long a killed or frozen server stays in the others' `alive`, and how long a woken one stays out.
+//! Failure detection: how long a killed or frozen server stays in the others' `alive`, and how long a woken one stays
+//! out.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! A running grid under measurement: its process groups, what they said on standard error, and the masters' connections.
+//! A running grid under measurement: its process groups, what they said on standard error, and the masters'
+//! connections.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};

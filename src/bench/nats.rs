@@ -50,7 +50,7 @@ struct Broker {
 
 impl Broker {
     fn start(program: &Path) -> anyhow::Result<Self> {
-        // The port is free the moment it is asked for; whoever takes it in between makes the broker fail, and that is said.
+        // The port is free the moment it is asked for. Who takes it in between makes the broker fail, and it says so.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let configuration = std::env::temp_dir().join(format!("ovid-bench-{}-nats.conf", std::process::id()));
         // A client that falls behind must not be cut off: what counts is the time until all have everything.
@@ -74,6 +74,8 @@ impl Broker {
     fn drive(&self, cell: Cell, messages: u64) -> anyhow::Result<Run> {
         let expected = cell.expected(messages);
         let clients: Vec<TcpStream> = (0..cell.n).map(|_| self.join()).collect::<Result<_, _>>()?;
+        // The broker has read it; a signal that ends this process would leave it behind.
+        let _ = fs::remove_file(&self.configuration);
         let loads: Vec<Vec<u8>> = expected
             .counts
             .iter()

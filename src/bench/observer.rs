@@ -1,8 +1,9 @@
-//! A member of the grid that only looks on: it speaks `ping` and `msg` like any server, sends no message, and notes when
-//! each message arrives.
+//! A member of the grid that only looks on: it speaks `ping` and `msg` like any server, sends no message, and notes
+//! when each message arrives.
 //!
-//! It has the highest id, so it dials all others and nobody has to dial it. It sleeps until the socket of a link wakes it,
-//! which is what a server does too; asking `get` again and again would disturb the servers and see everything late.
+//! It has the highest id, so it dials all others and nobody has to dial it. It sleeps until the socket of a link wakes
+//! it, which is what a server does too; asking `get` again and again would disturb the servers and see everything
+//! late.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};

@@ -1,7 +1,7 @@
 //! What a grid has used and holds: every process of every server's group, with all its threads.
 //!
-//! Processor time is `/proc/<pid>/task/*/schedstat`, in nanoseconds: the ticks of `/proc/<pid>/stat` are far too coarse for
-//! servers that run for microseconds. What a thread used that has ended meanwhile is not counted.
+//! Processor time is `/proc/<pid>/task/*/schedstat`, in nanoseconds: the ticks of `/proc/<pid>/stat` are far too
+//! coarse for servers that run for microseconds. What a thread used that has ended meanwhile is not counted.
 
 use std::fs;
 use std::path::Path;

@@ -32,6 +32,16 @@ pub mod verify;
 
 use system::{Ports, System};
 
+/// What was asked for cannot be measured. Nothing has been started.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadOption(String);
+
+/// An error of the arguments unless the condition holds.
+fn require(is_met: bool, message: impl Into<String>) -> anyhow::Result<()> {
+    if is_met { Ok(()) } else { Err(BadOption(message.into()).into()) }
+}
+
 /// What all benches have in common.
 #[derive(Debug, Clone)]
 pub struct Setup {

@@ -133,6 +133,19 @@ fn a_port_in_use_is_said_before_anything_starts() {
 }
 
 #[test]
+fn what_cannot_be_measured_is_an_error_of_the_arguments() {
+    for (words, part) in [
+        ("broadcast --systems bare --bytes 5", "--bytes"),
+        ("broadcast --systems nats", "--peer nats"),
+        ("latency --systems bare --rate 0", "--rate"),
+        ("detect --servers 1", "--servers"),
+        ("idle --process 'unclosed", "a quote is not closed"),
+    ] {
+        fails(&bench(words, free_bases()).output().expect("the bench starts"), 2, &[part]);
+    }
+}
+
+#[test]
 fn a_server_that_dies_is_named_with_what_it_said() {
     let mut command = bench("startup --servers 2 --repeats 1", free_bases());
     command.args(["--process", "sh -c 'echo it is broken >&2; exit 7'"]);

@@ -12,7 +12,6 @@ use anyhow::Context;
 use serde::Serialize;
 use serde_json::json;
 
-use super::Setup;
 use super::feed::{feed, own_cpu};
 use super::fleet::Fleet;
 use super::groups::Group;
@@ -23,6 +22,7 @@ use super::stats::{as_f64, median};
 use super::system::{Ports, System};
 use super::usage::Usage;
 use super::verify::{Expected, MESSAGE_BYTES_MIN, MESSAGES_MAX, push_message};
+use super::{Setup, require};
 
 /// How long a run should take, where its logs stay within their limit.
 const RUN_SECONDS: f64 = 1.0;
@@ -133,18 +133,20 @@ fn measure_all(setup: &Setup, options: &Options, report: &mut Report) -> anyhow:
 }
 
 fn check_options(setup: &Setup, options: &Options) -> anyhow::Result<()> {
-    let short = options.bytes.iter().find(|&&bytes| bytes < MESSAGE_BYTES_MIN);
-    anyhow::ensure!(
-        short.is_none(),
-        "messages of fewer than {MESSAGE_BYTES_MIN} bytes cannot be told apart; choose a larger --bytes"
-    );
-    let messages = options.messages.unwrap_or(1);
-    anyhow::ensure!(
-        (1..=MESSAGES_MAX).contains(&messages),
-        "--messages must lie between 1 and {MESSAGES_MAX}"
-    );
-    anyhow::ensure!(setup.servers.iter().all(|&n| n >= 1), "a grid has at least one server");
-    Ok(())
+    require(
+        options.bytes.iter().all(|&bytes| bytes >= MESSAGE_BYTES_MIN),
+        format!(
+            "messages of fewer than {MESSAGE_BYTES_MIN} bytes cannot be told apart; choose a larger --bytes"
+        ),
+    )?;
+    require(
+        (1..=MESSAGES_MAX).contains(&options.messages.unwrap_or(1)),
+        format!("--messages must lie between 1 and {MESSAGES_MAX}"),
+    )?;
+    require(
+        setup.servers.iter().all(|&n| n >= 1),
+        "a grid has at least one server; --servers must be at least 1",
+    )
 }
 
 fn measure_cell(

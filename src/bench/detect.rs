@@ -8,12 +8,12 @@ use anyhow::Context;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::Setup;
 use super::fleet::Fleet;
 use super::master::Master;
 use super::report::{Progress, Report, milliseconds};
 use super::stats::{Shuffle, median, range};
 use super::system::{Ports, System};
+use super::{Setup, require};
 
 const SEED: u64 = 0x07_1d;
 const KILL_PAUSE: Duration = Duration::from_millis(1);
@@ -72,7 +72,7 @@ pub fn run(setup: &Setup, options: &Options) -> (Report, anyhow::Result<()>) {
 fn measure_all(setup: &Setup, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let progress = Progress::new(setup.servers.len() * setup.systems.len() * (options.kills + options.stops));
     for &n in &setup.servers {
-        anyhow::ensure!(n >= 2, "nobody can see a failure in a grid of {n}; --servers must be at least 2");
+        require(n >= 2, format!("nobody can see a failure in a grid of {n}; --servers must be at least 2"))?;
         for system in &setup.systems {
             progress.say(format!("{n} servers, {}", system.name()));
             let samples = measure(system, n, options, setup.ports, &progress)?;

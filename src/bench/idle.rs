@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::Setup;
 use super::fleet::Fleet;
 use super::report::{Progress, Report, spread};
 use super::stats::as_f64;
 use super::system::{Ports, System};
+use super::{Setup, require};
 
 /// After the start a grid still settles: first heartbeats, late pages, allocations given back.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ pub fn run(setup: &Setup, seconds: f64) -> (Report, anyhow::Result<()>) {
 }
 
 fn measure_all(setup: &Setup, seconds: f64, report: &mut Report) -> anyhow::Result<()> {
-    anyhow::ensure!(seconds > 0.0, "--seconds must be more than zero");
+    require((0.01..=86_400.0).contains(&seconds), "--seconds must lie between 0.01 and 86400")?;
     let progress = Progress::new(setup.servers.len() * setup.systems.len() * setup.repeats);
     for &n in &setup.servers {
         let mut samples: Vec<Vec<Sample>> = setup.systems.iter().map(|_| Vec::new()).collect();

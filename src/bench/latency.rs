@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde_json::json;
 
-use super::Setup;
 use super::fleet::Fleet;
 use super::master::Master;
 use super::observer::{Observer, Signals};
@@ -19,6 +18,7 @@ use super::report::{Progress, Report, spread};
 use super::stats::{percentile, sorted};
 use super::system::{Ports, System};
 use super::verify::push_message;
+use super::{Setup, require};
 
 const MESSAGE_BYTES: usize = 32;
 /// The first part of a run is not counted: buffers and caches are cold.
@@ -76,14 +76,9 @@ pub fn run(setup: &Setup, options: &Options) -> (Report, anyhow::Result<()>) {
 }
 
 fn measure_all(setup: &Setup, options: &Options, report: &mut Report) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        options.rate > 0.0 && options.seconds > 0.0,
-        "--rate and --seconds must be more than zero"
-    );
-    anyhow::ensure!(
-        setup.servers.iter().all(|&n| n >= 2),
-        "--servers must be at least 2, the observer included"
-    );
+    require((1.0..=1e6).contains(&options.rate), "--rate must lie between 1 and 1000000 a second")?;
+    require((0.01..=86_400.0).contains(&options.seconds), "--seconds must lie between 0.01 and 86400")?;
+    require(setup.servers.iter().all(|&n| n >= 2), "--servers must be at least 2, the observer included")?;
     let progress = Progress::new(setup.servers.len() * setup.systems.len() * setup.repeats);
     for &n in &setup.servers {
         let mut runs: Vec<Vec<Run>> = setup.systems.iter().map(|_| Vec::new()).collect();

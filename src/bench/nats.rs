@@ -65,9 +65,12 @@ impl Broker {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr.try_clone()?);
-        let group = Group::start(&mut command).context(
-            "is nats-server installed? Debian's package has that name, and --peer-bin takes a path",
-        )?;
+        let group = Group::start(&mut command).map_err(|error| {
+            let _ = fs::remove_file(&configuration);
+            error.context(
+                "is nats-server installed? Debian's package has that name, and --peer-bin takes a path",
+            )
+        })?;
         Ok(Self { group, port, stderr, configuration })
     }
 

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::bench::fleet::PortInUse;
 use crate::bench::report::Report;
 use crate::bench::system::{Ports, ProcessSpec, System};
-use crate::bench::{Setup, broadcast, detect, groups, idle, latency, node, startup};
+use crate::bench::{BadOption, Setup, broadcast, detect, groups, idle, latency, node, startup};
 
 /// The exit status of a bench whose grid failed: a server died or hung, or a message was lost.
 const EXIT_FAILED: u8 = 1;
@@ -261,7 +261,7 @@ impl CommonArgs {
         }
         match outcome {
             Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(error) if error.is::<PortInUse>() => Err(error),
+            Err(error) if error.is::<PortInUse>() || error.is::<BadOption>() => Err(error),
             Err(error) => {
                 super::report(&error);
                 Ok(ExitCode::from(EXIT_FAILED))

@@ -18,7 +18,8 @@ import sys
 import time
 import traceback
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+# Not abspath: Python itself names a script that is called from / with two slashes, and abspath keeps them.
+HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, HERE)
 # The master's modules come last: two of them have names that others could have as well.
 sys.path.append(os.path.join(os.path.dirname(HERE), "master"))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from order import Order, Outcome
 
-JAIL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "jail.py")
+JAIL = os.path.join(os.path.dirname(os.path.realpath(__file__)), "jail.py")
 # How much longer than its limit a sandbox may take to be set up and to end before its supervisor is ended as well.
 GRACE_SECONDS = 30.0
 DRAIN_SECONDS = 1.0

@@ -58,7 +58,7 @@ SECRETS = [
     ".config",
     ".password-store",
 ]
-CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 BUILD_TAIL_CHARACTERS = 8000
 BUILD_TAIL_LINES = 60
 # In the output of a build that failed for want of a network.

@@ -227,7 +227,7 @@ class Repeating(InSandbox):
             cwd="/",
             check=False,
         )
-        self.assertRegex(again.stdout, r"(?m)^fifo two wrong")
+        self.assertRegex(again.stdout, r"(?m)^fifo two wrong", command)
         self.assertIn("0 of 1 correct", again.stdout)
 
 

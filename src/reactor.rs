@@ -314,9 +314,11 @@ impl Reactor {
     /// A connection that takes no bytes any more is read to its end before it is given up.
     fn mind_broken(&mut self, conn: ConnId, server: &mut Server) {
         let Some(socket) = self.sockets.get_mut(&conn).filter(|socket| socket.is_broken()) else { return };
-        if socket.has_ended() {
+        // A master that owes its reading is not read before it has taken its answers; this one never will.
+        let now = Time::since_start(self.started.elapsed());
+        if socket.has_ended() || !server.may_read(conn, now) {
             self.sockets.remove(&conn);
-            server.failed(conn, "it has ended and does not read", self.now());
+            server.failed(conn, "it is gone and has not read its answers", now);
         } else if socket.note_ready() {
             self.ready.push_back(conn);
         }

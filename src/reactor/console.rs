@@ -35,7 +35,12 @@ impl Console {
         thread::Builder::new()
             .name("stdin".into())
             .spawn(move || read_input(&input_sender, &reader_waker))?;
-        thread::Builder::new().name("stdout".into()).spawn(move || write_output(&output_receiver, &waker))?;
+        thread::Builder::new().name("stdout".into()).spawn(move || {
+            write_output(&output_receiver, &waker);
+            // Whoever waits for room learns that nobody reads any more.
+            drop(output_receiver);
+            let _ = waker.wake();
+        })?;
         Ok(Self { conn, input, output })
     }
 

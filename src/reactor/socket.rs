@@ -123,7 +123,8 @@ impl Socket {
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Read {
         loop {
             match self.stream.read(buffer) {
-                Ok(0) => return Read::End,
+                // The failed write has taken the socket's error; what is left looks like a peaceful end.
+                Ok(0) => return self.broken.take().map_or(Read::End, Read::Failed),
                 // A read that did not fill the buffer has emptied the socket; what comes later raises a new event.
                 Ok(count) => return Read::Bytes { count, more: count == buffer.len() || self.read_closed },
                 Err(error) => match error.kind() {

@@ -58,6 +58,11 @@ impl TestGrid {
         command
     }
 
+    #[cfg(target_os = "linux")]
+    pub(crate) fn pid(&self, id: u16) -> u32 {
+        self.servers[usize::from(id)].as_ref().expect("started").id()
+    }
+
     pub(crate) fn master_port(&self, id: u16) -> u16 {
         self.master_base + id
     }

@@ -187,6 +187,25 @@ fn a_thousand_idle_connections_and_slow_readers_harm_nobody() {
     assert_eq!(grid.master(0).ask("alive"), "alive 0,1");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn masters_that_are_reset_with_answers_unread_leave_nothing_behind() {
+    let mut grid = TestGrid::new(1, &[]);
+    grid.start(0);
+    grid.master(0).send(&format!("broadcast {}", "x".repeat(100_000)));
+    let files = || std::fs::read_dir(format!("/proc/{}/fd", grid.pid(0))).expect("it runs").count();
+    let mut watch = grid.master(0);
+    wait_until("the message is logged", || watch.message_count() == 1);
+    let before = files();
+    for gets in [30, 45, 60, 2000] {
+        let master = grid.master(0);
+        master.stream().write_all("get\n".repeat(gets).as_bytes()).expect("taken");
+        // The answers have begun to come and stay unread, so closing resets the connection.
+        master.stream().peek(&mut [0]).expect("in time");
+    }
+    wait_until("their files are closed", || files() <= before);
+}
+
 #[test]
 fn a_master_that_sends_no_more_is_still_answered() {
     let mut grid = TestGrid::new(1, &["--reply-framing", "length"]);

@@ -83,6 +83,8 @@ struct Peer {
     link: Option<ConnId>,
     /// A newer connection that comes up once `link` has been read to its end.
     waiting: Option<ConnId>,
+    /// Our dial under way, until the peer's first line; never two, or each would be followed by dials of its own.
+    dialling: Option<ConnId>,
     suspected: bool,
 }
 
@@ -99,6 +101,8 @@ pub struct LinkManager {
     /// By when somebody must have moved on, soonest first; entries of links that have are void.
     limits: BTreeSet<(Time, ConnId)>,
     links_dropped: u64,
+    /// How many connections were turned away.
+    refusals: u64,
 }
 
 /// What happens to a connection whose first line has come.
@@ -126,6 +130,7 @@ impl LinkManager {
             heartbeat: Heartbeat::new(settings.heartbeat, settings.silence_max, now),
             limits: BTreeSet::new(),
             links_dropped: 0,
+            refusals: 0,
             settings,
         }
     }
@@ -207,6 +212,9 @@ impl LinkManager {
         if slot.waiting == Some(conn) {
             slot.waiting = None;
         }
+        if slot.dialling == Some(conn) {
+            slot.dialling = None;
+        }
         if slot.link == Some(conn) {
             slot.link = None;
             slot.suspected = false;
@@ -215,7 +223,7 @@ impl LinkManager {
                 return self.come_up(next, peer, deliver);
             }
         }
-        if slot.link.is_none() && self.settings.grid.dials(peer) {
+        if slot.link.is_none() && slot.dialling.is_none() && self.settings.grid.dials(peer) {
             let wait = self.dialler.failed(peer, matches!(link.stage, Stage::Connecting), now);
             debug!("link: dial again peer={peer} in_ms={} why=\"{why}\"", wait.as_millis());
         }
@@ -359,6 +367,9 @@ impl LinkManager {
     ) {
         let verdict = self.judge(conn, peer);
         let Some(link) = self.links.get_mut(&conn) else { return };
+        if let Direction::Dialled(dialled) = link.direction {
+            self.peers[dialled.index()].dialling = None;
+        }
         match verdict {
             Verdict::Up => self.come_up(conn, peer, deliver),
             Verdict::After(old) => {
@@ -396,7 +407,9 @@ impl LinkManager {
             None => Verdict::Up,
             // A third connection while two already change places: the peer will dial again.
             Some(_) if slot.waiting.is_some() => Verdict::Superfluous,
-            Some(old) if self.is_canonical(old, peer) && !self.is_canonical(conn, peer) => {
+            // Names only increase: of two in the canonical direction the one with the smaller name was opened first, however
+            // late its first line came.
+            Some(old) if self.is_canonical(old, peer) && (!self.is_canonical(conn, peer) || conn < old) => {
                 Verdict::Superfluous
             }
             Some(old) => Verdict::After(old),
@@ -424,11 +437,16 @@ impl LinkManager {
 
     /// Closes a connection that is of no use, and says why.
     fn refuse(&mut self, conn: ConnId, why: &str, out: &mut Outputs) {
-        warn!("link: connection refused conn={} why=\"{why}\"", conn.0);
+        self.refusals += 1;
+        // Only the 1st, 2nd, 4th, ... is logged, so that strangers cannot fill a disk.
+        if self.refusals.is_power_of_two() {
+            warn!("link: connection refused conn={} why=\"{why}\" so_far={}", conn.0, self.refusals);
+        }
         out.act(Action::Close(conn));
         if let Some(link) = self.links.remove(&conn)
             && let Direction::Dialled(peer) = link.direction
         {
+            self.peers[peer.index()].dialling = None;
             self.dialler.refused(peer, link.last_heard);
         }
     }
@@ -467,7 +485,8 @@ impl LinkManager {
 
     /// Time during which this server itself did not run is not held against its peers.
     fn forgive_own_absence(&mut self, now: Time) {
-        let late_by = now.since(self.deadline());
+        // Only the heartbeat is never put off by work: dials wait for later turns when many are due.
+        let late_by = now.since(self.heartbeat.deadline());
         if late_by < ABSENCE_MIN {
             return;
         }
@@ -509,11 +528,13 @@ impl LinkManager {
     }
 
     fn dial(&mut self, peer: ServerId, now: Time, out: &mut Outputs) {
-        if self.peers[peer.index()].link.is_some() {
+        let slot = &self.peers[peer.index()];
+        if slot.link.is_some() || slot.dialling.is_some() {
             return;
         }
         let Some(address) = self.settings.addresses.get(&peer).copied() else { return };
         let conn = out.new_conn();
+        self.peers[peer.index()].dialling = Some(conn);
         self.links.insert(conn, Link::new(Direction::Dialled(peer), self.settings.line_bytes_max, now));
         self.set_limit(conn, now + CONNECT_LIMIT);
         out.act(Action::Dial { conn, address });

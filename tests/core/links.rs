@@ -383,3 +383,53 @@ fn a_peer_that_lives_but_reads_slowly_holds_back_masters_and_memory_stays_bounde
     assert!(read > 1 << 20, "{read} bytes read");
     assert_eq!(world.status(0).links_dropped, 0);
 }
+
+#[test]
+fn of_two_connections_the_one_opened_later_lives_whichever_speaks_first() {
+    let mut world = World::new(2, 14);
+    world.start(0);
+    let older = world.connect(0, Door::Links);
+    let newer = world.connect(0, Door::Links);
+    world.send(newer, b"ping 1\n");
+    world.run_ms(20);
+    world.send(older, b"ping 1\nmsg 1 late\n");
+    world.run_ms(20);
+    assert!(world.is_closed(older));
+    assert!(!world.is_closed(newer));
+    assert_eq!(world.log(0), ["late"]);
+}
+
+#[test]
+fn a_peer_is_dialled_once_at_a_time_whoever_pretends_to_be_it() {
+    let mut world = World::new(2, 15);
+    world.start(0);
+    world.freeze(0);
+    world.start(1);
+    for _ in 0..30 {
+        let pretender = world.connect(1, Door::Links);
+        world.send(pretender, b"ping 0\n");
+        world.run_ms(20);
+        world.hang_up(pretender);
+        world.run_ms(30);
+    }
+    assert_eq!(world.connections(1), 1);
+    world.thaw(0);
+    world.run_ms(50);
+    world.assert_all_see(&[0, 1]);
+}
+
+#[test]
+fn many_due_dials_do_not_hide_a_silent_peer() {
+    let mut world = World::new(7000, 16);
+    world.start(0);
+    world.start(6999);
+    world.run_ms(5);
+    world.assert_all_see(&[0, 6999]);
+    world.freeze(0);
+    // A host whose turns take 20 ms has dials that are due for longer than it may be absent.
+    for _ in 0..50 {
+        world.now = world.now + Duration::from_millis(19);
+        world.run_ms(1);
+    }
+    world.assert_all_see(&[6999]);
+}

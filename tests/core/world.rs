@@ -215,6 +215,11 @@ impl World {
         }
     }
 
+    /// How many connections a server has.
+    pub(crate) fn connections(&self, id: u16) -> usize {
+        self.pipes.keys().filter(|end| end.0 == self.holder(id)).count()
+    }
+
     pub(crate) fn running(&self) -> Vec<u16> {
         self.hosts.iter().filter(|(_, host)| !host.frozen).map(|(id, _)| *id).collect()
     }

@@ -109,6 +109,13 @@ fn settings(args: &ServerArgs, grid: Grid) -> anyhow::Result<Settings> {
     if args.silence_ms_max <= args.heartbeat_ms {
         bail!("--silence-ms-max {} is not above --heartbeat-ms {}", args.silence_ms_max, args.heartbeat_ms);
     }
+    if args.line_bytes_max > args.queue_bytes_max / 2 {
+        bail!(
+            "--line-bytes-max {} is more than half of --queue-bytes-max {}: one such line would drop every link",
+            args.line_bytes_max,
+            args.queue_bytes_max
+        );
+    }
     // A server that listens on every address is reached on loopback by those of the same machine.
     let host = match args.bind {
         address if !address.is_unspecified() => address,

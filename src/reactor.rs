@@ -350,7 +350,9 @@ impl Reactor {
             let Some(console) = &mut self.console else { return };
             if !server.may_read(conn, now) {
                 // Looked at again after every turn, like the other masters that wait.
-                self.waiting.push(conn);
+                if !self.waiting.contains(&conn) {
+                    self.waiting.push(conn);
+                }
                 break;
             }
             let Some(bytes) = console.read() else { break };

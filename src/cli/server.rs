@@ -47,7 +47,7 @@ pub(super) struct ServerArgs {
     #[arg(long, value_enum, default_value_t = Framing::Newline)]
     reply_framing: Framing,
     /// How often a heartbeat is sent, in milliseconds; half as often while other traffic flows
-    #[arg(long, default_value_t = 250, value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=250))]
+    #[arg(long, default_value_t = 240, value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=240))]
     heartbeat_ms: u64,
     /// After how much silence a server is suspected, in milliseconds
     #[arg(long, default_value_t = 800, value_name = "MS", value_parser = clap::value_parser!(u64).range(20..=3_600_000))]
@@ -85,7 +85,7 @@ pub(super) fn run(args: &ServerArgs) -> anyhow::Result<ExitCode> {
         masters: SocketAddr::new(args.master_bind, check_master_port(args.port)?),
     };
     let settings = settings(args, grid)?;
-    raise_file_limit();
+    let settings = fit_file_limit(settings, raise_file_limit())?;
     let mut reactor = Reactor::new(&doors)?;
     let mut server = Server::new(settings, reactor.now());
     info!("server: started id={} n={} links={} masters={}", args.id, args.n, doors.links, doors.masters);
@@ -139,6 +139,7 @@ fn settings(args: &ServerArgs, grid: Grid) -> anyhow::Result<Settings> {
             silence_max: Duration::from_millis(args.silence_ms_max),
             line_bytes_max: usize::try_from(args.line_bytes_max).context("--line-bytes-max")?,
             queue_bytes_max: usize::try_from(args.queue_bytes_max).context("--queue-bytes-max")?,
+            strangers_max: STRANGERS_MAX.max(usize::from(args.n)),
         },
         reply_framing: match args.reply_framing {
             Framing::Newline => ReplyFraming::Newline,
@@ -163,12 +164,37 @@ fn in_foreground() -> bool {
         && rustix::termios::tcgetpgrp(&stdin).is_ok_and(|group| group == rustix::process::getpgrp())
 }
 
-/// Each connection costs a file descriptor; take as many as the system gives without asking anybody.
-fn raise_file_limit() {
+/// Each connection costs a file descriptor; take as many as the system gives without asking anybody. How many that are.
+fn raise_file_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        warn!("server: cannot raise the limit of open files why=\"{error}\"");
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            warn!("server: cannot raise the limit of open files why=\"{error}\"");
+            limit.current
+        }
     }
 }
+
+/// Idle masters and strangers must not use up what the links need, so they share what these leave.
+fn fit_file_limit(mut settings: Settings, limit: Option<u64>) -> anyhow::Result<Settings> {
+    let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else { return Ok(settings) };
+    let grid = settings.links.grid;
+    let share = limit.saturating_sub(usize::from(grid.n()) + OWN_FILES) / 2;
+    if share == 0 {
+        bail!("a limit of {limit} open files is too low for {} servers (ulimit -n)", grid.n());
+    }
+    if settings.masters_max > share {
+        warn!("server: room for fewer masters masters_max={share} open_files_max={limit}");
+        settings.masters_max = share;
+    }
+    settings.links.strangers_max = settings.links.strangers_max.min(share);
+    Ok(settings)
+}
+
+/// Files that are no connections: the poll, the doors, pipes, standard streams; and some to spare.
+const OWN_FILES: usize = 32;
+/// How many who have not said who they are may be connected at a time, in a grid of fewer servers than that.
+const STRANGERS_MAX: usize = 256;

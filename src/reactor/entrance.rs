@@ -26,6 +26,8 @@ pub(super) struct Entrance {
     ready: bool,
     /// Shut until then, after an error.
     pause_until: Time,
+    /// How often `accept` has failed.
+    failures: u64,
 }
 
 impl Entrance {
@@ -44,7 +46,7 @@ impl Entrance {
         socket.listen(BACKLOG)?;
         let mut listener = TcpListener::from_std(StdTcpListener::from(socket));
         registry.register(&mut listener, token, Interest::READABLE)?;
-        Ok(Self { listener, door, ready: false, pause_until: Time::ZERO })
+        Ok(Self { listener, door, ready: false, pause_until: Time::ZERO, failures: 0 })
     }
 
     /// What this is the door to.
@@ -71,7 +73,12 @@ impl Entrance {
                     ErrorKind::WouldBlock => self.ready = false,
                     ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
                     _ => {
-                        warn!("reactor: cannot accept door={:?} why=\"{error}\"", self.door);
+                        self.failures += 1;
+                        // Only the 1st, 2nd, 4th, ... is logged: it is tried again ten times a second.
+                        if self.failures.is_power_of_two() {
+                            let (door, so_far) = (self.door, self.failures);
+                            warn!("reactor: cannot accept door={door:?} why=\"{error}\" so_far={so_far}");
+                        }
                         self.pause_until = now + PAUSE;
                     }
                 },

@@ -61,6 +61,8 @@ pub(super) struct Link {
     pub(super) leaving: Option<&'static str>,
     /// When bytes were last taken from the queue.
     pub(super) last_progress: Time,
+    /// When it came up, if it did.
+    pub(super) up_since: Option<Time>,
     /// By when the link must be connected, or have said who it is.
     pub(super) limit: Option<Time>,
     pings: Pings,
@@ -97,6 +99,7 @@ impl Link {
             congested: false,
             leaving: None,
             last_progress: now,
+            up_since: None,
             limit: None,
             pings: Pings::default(),
             reader: Reader { cutter: LineCutter::new(line_bytes_max), msg_prefix: Vec::new(), bad_lines: 0 },
@@ -139,7 +142,8 @@ impl Link {
     }
 
     /// Moves to [`Stage::Up`] and returns what was heard before, to be read now.
-    pub(super) fn come_up(&mut self, peer: ServerId) -> Vec<u8> {
+    pub(super) fn come_up(&mut self, peer: ServerId, now: Time) -> Vec<u8> {
+        self.up_since = Some(now);
         self.reader.msg_prefix = msg_prefix(peer);
         self.limit = None;
         match std::mem::replace(&mut self.stage, Stage::Up { peer }) {

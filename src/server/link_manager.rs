@@ -18,6 +18,7 @@
 
 mod dialler;
 mod heartbeat;
+mod introduction;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -46,8 +47,6 @@ const PROGRESS_LIMIT: Duration = Duration::from_secs(2);
 const STRANGER_LIMIT: Duration = Duration::from_secs(2);
 /// How long a server that we dialled may take to say who it is. Longer, since a frozen one accepts and then says nothing.
 const SILENT_PEER_LIMIT: Duration = Duration::from_secs(10);
-/// How many connections may be nameless at a time; more push out the oldest. Never fewer than the grid has servers.
-const STRANGERS_MAX: usize = 256;
 
 /// What the link manager is told once.
 #[derive(Debug, Clone)]
@@ -64,6 +63,8 @@ pub struct LinkSettings {
     pub line_bytes_max: usize,
     /// The most that may wait for one peer, in bytes, before its link is dropped.
     pub queue_bytes_max: usize,
+    /// How many connections may be nameless at a time; more push out the oldest.
+    pub strangers_max: usize,
 }
 
 /// How a peer stands.
@@ -103,15 +104,6 @@ pub struct LinkManager {
     links_dropped: u64,
     /// How many connections were turned away.
     refusals: u64,
-}
-
-/// What happens to a connection whose first line has come.
-enum Verdict {
-    Up,
-    After(ConnId),
-    /// The peer has a better one: its lines are still read, then it goes.
-    Superfluous,
-    Refused(String),
 }
 
 impl LinkManager {
@@ -168,13 +160,13 @@ impl LinkManager {
         match link.stage {
             Stage::Up { peer } => {
                 link.read(conn, bytes, deliver);
-                self.heard(peer);
+                self.heard(peer, conn);
             }
             Stage::Waiting { .. } => link.hold(bytes),
             Stage::Connecting => {}
             Stage::Nameless { .. } => match link.hear_first(bytes) {
                 Ok(None) => {}
-                Ok(Some(peer)) => self.introduced(conn, peer, out, deliver),
+                Ok(Some(peer)) => self.introduced(conn, peer, now, out, deliver),
                 Err(error) => self.refuse(conn, &format!("first line: {error}"), out),
             },
         }
@@ -220,11 +212,11 @@ impl LinkManager {
             slot.suspected = false;
             info!("link: down peer={peer} why=\"{why}\" unsent_bytes={}", link.queue.bytes());
             if let Some(next) = slot.waiting.take() {
-                return self.come_up(next, peer, deliver);
+                return self.come_up(next, peer, now, deliver);
             }
         }
         if slot.link.is_none() && slot.dialling.is_none() && self.settings.grid.dials(peer) {
-            let wait = self.dialler.failed(peer, matches!(link.stage, Stage::Connecting), now);
+            let wait = self.dialler.failed(peer, link.up_since.map(|since| now.since(since)), now);
             debug!("link: dial again peer={peer} in_ms={} why=\"{why}\"", wait.as_millis());
         }
     }
@@ -236,7 +228,7 @@ impl LinkManager {
         if written > 0 {
             link.last_progress = now;
         }
-        if link.congested && link.queue.bytes() <= DRAINED_BYTES {
+        if link.congested && link.queue.footprint_bytes() <= DRAINED_BYTES {
             link.congested = false;
         }
     }
@@ -248,7 +240,7 @@ impl LinkManager {
             if link.leaving.is_some() {
                 continue;
             }
-            if link.queue.bytes() + lines.len() > self.settings.queue_bytes_max {
+            if link.queue.footprint_bytes() + lines.len() > self.settings.queue_bytes_max {
                 link.leaving = Some("its queue was full");
                 self.links_dropped += 1;
                 warn!("link: queue full conn={} limit_bytes={}", conn.0, self.settings.queue_bytes_max);
@@ -261,7 +253,7 @@ impl LinkManager {
             }
             link.queue.push(lines.clone());
             link.note_sent();
-            link.congested |= link.queue.bytes() > CONGESTED_BYTES;
+            link.congested |= link.queue.footprint_bytes() > CONGESTED_BYTES;
             out.touch(conn);
         }
     }
@@ -356,116 +348,6 @@ impl LinkManager {
     }
 }
 
-/// Who is who.
-impl LinkManager {
-    fn introduced(
-        &mut self,
-        conn: ConnId,
-        peer: ServerId,
-        out: &mut Outputs,
-        deliver: &mut impl FnMut(ServerId, Messages<'_>),
-    ) {
-        let verdict = self.judge(conn, peer);
-        let Some(link) = self.links.get_mut(&conn) else { return };
-        if let Direction::Dialled(dialled) = link.direction {
-            self.peers[dialled.index()].dialling = None;
-        }
-        match verdict {
-            Verdict::Up => self.come_up(conn, peer, deliver),
-            Verdict::After(old) => {
-                link.wait_as(peer);
-                link.limit = None;
-                self.peers[peer.index()].waiting = Some(conn);
-                out.act(Action::Drain(old));
-            }
-            Verdict::Superfluous => {
-                warn!("link: superfluous connection conn={} peer={peer}", conn.0);
-                let heard = link.come_up(peer);
-                link.leaving = Some("the peer has a better link");
-                link.read(conn, &heard, deliver);
-                out.act(Action::Drain(conn));
-            }
-            Verdict::Refused(why) => self.refuse(conn, &why, out),
-        }
-    }
-
-    fn judge(&self, conn: ConnId, peer: ServerId) -> Verdict {
-        let grid = &self.settings.grid;
-        if !grid.holds(peer) {
-            return Verdict::Refused(format!("says it is server {peer} of {}", grid.n()));
-        }
-        if peer == grid.id() {
-            return Verdict::Refused(format!("says it is server {peer}, which is this one"));
-        }
-        if let Some(Direction::Dialled(expected)) = self.links.get(&conn).map(|link| link.direction)
-            && expected != peer
-        {
-            return Verdict::Refused(format!("server {expected} was dialled, server {peer} answers"));
-        }
-        let slot = &self.peers[peer.index()];
-        match slot.link {
-            None => Verdict::Up,
-            // A third connection while two already change places: the peer will dial again.
-            Some(_) if slot.waiting.is_some() => Verdict::Superfluous,
-            // Names only increase: of two in the canonical direction the one with the smaller name was opened first, however
-            // late its first line came.
-            Some(old) if self.is_canonical(old, peer) && (!self.is_canonical(conn, peer) || conn < old) => {
-                Verdict::Superfluous
-            }
-            Some(old) => Verdict::After(old),
-        }
-    }
-
-    /// Whether the connection was dialled by the larger id.
-    fn is_canonical(&self, conn: ConnId, peer: ServerId) -> bool {
-        let dialled =
-            self.links.get(&conn).is_some_and(|link| matches!(link.direction, Direction::Dialled(_)));
-        dialled == self.settings.grid.dials(peer)
-    }
-
-    fn come_up(&mut self, conn: ConnId, peer: ServerId, deliver: &mut impl FnMut(ServerId, Messages<'_>)) {
-        let Some(link) = self.links.get_mut(&conn) else { return };
-        let heard = link.come_up(peer);
-        let slot = &mut self.peers[peer.index()];
-        slot.link = Some(conn);
-        slot.suspected = false;
-        self.dialler.stop(peer);
-        let opened_by = if link.direction == Direction::Accepted { "peer" } else { "us" };
-        info!("link: up peer={peer} opened_by={opened_by}");
-        link.read(conn, &heard, deliver);
-    }
-
-    /// Closes a connection that is of no use, and says why.
-    fn refuse(&mut self, conn: ConnId, why: &str, out: &mut Outputs) {
-        self.refusals += 1;
-        // Only the 1st, 2nd, 4th, ... is logged, so that strangers cannot fill a disk.
-        if self.refusals.is_power_of_two() {
-            warn!("link: connection refused conn={} why=\"{why}\" so_far={}", conn.0, self.refusals);
-        }
-        out.act(Action::Close(conn));
-        if let Some(link) = self.links.remove(&conn)
-            && let Direction::Dialled(peer) = link.direction
-        {
-            self.peers[peer.index()].dialling = None;
-            self.dialler.refused(peer, link.last_heard);
-        }
-    }
-
-    fn make_room_for_stranger(&mut self, out: &mut Outputs) {
-        let strangers_max = STRANGERS_MAX.max(self.peers.len());
-        let is_stranger = |link: &Link| {
-            link.direction == Direction::Accepted && matches!(link.stage, Stage::Nameless { .. })
-        };
-        // Names only increase, so the first nameless one is the oldest. The count is bounded, so the walk is too.
-        if self.links.len() >= strangers_max
-            && self.links.values().filter(|link| is_stranger(link)).count() >= strangers_max
-            && let Some(oldest) = self.links.iter().find(|(_, link)| is_stranger(link)).map(|(conn, _)| *conn)
-        {
-            self.refuse(oldest, "too many connections that do not say who they are", out);
-        }
-    }
-}
-
 /// Heartbeats, suspicion, dials.
 impl LinkManager {
     fn greet(&mut self, conn: ConnId, out: &mut Outputs) {
@@ -475,9 +357,9 @@ impl LinkManager {
         }
     }
 
-    fn heard(&mut self, peer: ServerId) {
+    fn heard(&mut self, peer: ServerId, conn: ConnId) {
         let slot = &mut self.peers[peer.index()];
-        if slot.suspected {
+        if slot.suspected && slot.link == Some(conn) {
             slot.suspected = false;
             info!("link: heard again peer={peer}");
         }
@@ -505,7 +387,8 @@ impl LinkManager {
                 Stage::Connecting | Stage::Waiting { .. } => continue,
             };
             // Nobody is served by heartbeats that pile up behind others.
-            if link.owes_ping() && (!suspected || link.queue.is_empty()) {
+            let in_vain = link.congested || (suspected && !link.queue.is_empty());
+            if link.owes_ping() && !in_vain {
                 link.queue.push(self.ping.clone());
                 out.touch(*conn);
             }

@@ -55,14 +55,19 @@ pub enum CommandError {
 impl<'a> Command<'a> {
     /// Reads one line, given without its newline.
     pub fn parse(line: &'a [u8]) -> Result<Self, CommandError> {
-        if let Some(message) = line.strip_prefix(b"broadcast ") {
-            return match message {
-                b"" => Err(CommandError::Broadcast("no message")),
-                _ if is_utf8(message) => Ok(Self::Broadcast(message)),
-                _ => Err(CommandError::Broadcast("not UTF-8")),
-            };
+        let line = line.trim_ascii_start();
+        if let Some(rest) = line.strip_prefix(b"broadcast") {
+            match rest {
+                [b' '] => return Err(CommandError::Broadcast("no message")),
+                [b' ', message @ ..] if is_utf8(message) => return Ok(Self::Broadcast(message)),
+                [b' ', ..] => return Err(CommandError::Broadcast("not UTF-8")),
+                [first, ..] if first.is_ascii_whitespace() => {
+                    return Err(CommandError::Broadcast("no blank after it"));
+                }
+                _ => {}
+            }
         }
-        match line.trim_ascii() {
+        match line.trim_ascii_end() {
             b"get" => Ok(Self::Get),
             b"alive" => Ok(Self::Alive),
             b"crash" => Ok(Self::Crash),
@@ -95,6 +100,8 @@ pub struct Masters {
     framing: ReplyFraming,
     line_bytes_max: usize,
     count_max: usize,
+    /// How many had to go because there were too many.
+    pushed_out: u64,
 }
 
 /// The lines of one master that may be handled now, and the way to answer them.
@@ -110,7 +117,7 @@ pub struct Commands<'a> {
 impl Masters {
     /// No masters yet, at most `count_max` at a time.
     pub fn new(framing: ReplyFraming, line_bytes_max: usize, count_max: usize) -> Self {
-        Self { by_conn: BTreeMap::new(), framing, line_bytes_max, count_max }
+        Self { by_conn: BTreeMap::new(), framing, line_bytes_max, count_max, pushed_out: 0 }
     }
 
     /// Somebody connected. When there are too many, the one that has been quiet for longest has to go.
@@ -123,11 +130,11 @@ impl Masters {
                 .min_by_key(|(conn, master)| (master.last_heard, **conn))
                 .map(|(conn, master)| (*conn, now.since(master.last_heard)));
             if let Some((conn, quiet)) = quietest {
-                warn!(
-                    "master: too many, the quietest has to go conn={} quiet_ms={}",
-                    conn.0,
-                    quiet.as_millis()
-                );
+                self.pushed_out += 1;
+                if self.pushed_out.is_power_of_two() {
+                    let (quiet_ms, so_far) = (quiet.as_millis(), self.pushed_out);
+                    warn!("master: too many, the quietest has to go quiet_ms={quiet_ms} so_far={so_far}");
+                }
                 self.by_conn.remove(&conn);
                 out.act(Action::Close(conn));
             }
@@ -167,7 +174,7 @@ impl Masters {
     pub fn wrote(&mut self, conn: ConnId, written: usize, handle: &mut impl FnMut(&mut Commands<'_>)) {
         let Some(master) = self.by_conn.get_mut(&conn) else { return };
         master.queue.advance(written);
-        if !master.held.is_empty() && master.queue.bytes() <= UNREAD_ANSWER_BYTES_MAX {
+        if !master.held.is_empty() && master.queue.footprint_bytes() <= UNREAD_ANSWER_BYTES_MAX {
             let held = std::mem::take(&mut master.held);
             master.read(conn, &held, self.framing, handle);
         }
@@ -200,9 +207,9 @@ impl Masters {
 
     /// Whether the master's next bytes may be read.
     pub fn may_read(&self, conn: ConnId) -> bool {
-        self.by_conn
-            .get(&conn)
-            .is_some_and(|master| master.held.is_empty() && master.queue.bytes() <= UNREAD_ANSWER_BYTES_MAX)
+        self.by_conn.get(&conn).is_some_and(|master| {
+            master.held.is_empty() && master.queue.footprint_bytes() <= UNREAD_ANSWER_BYTES_MAX
+        })
     }
 
     /// What waits to be sent to `conn`.
@@ -259,7 +266,7 @@ impl Master {
 impl<'a> Commands<'a> {
     /// The next command; `None` when there are no more, or when the master has to read its answers first.
     pub fn next_command(&mut self) -> Option<Command<'a>> {
-        while self.queue.bytes() <= UNREAD_ANSWER_BYTES_MAX {
+        while self.queue.footprint_bytes() <= UNREAD_ANSWER_BYTES_MAX {
             let line = self.next_line()?;
             match Command::parse(line) {
                 Ok(command) => return Some(command),

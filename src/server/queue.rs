@@ -8,6 +8,9 @@ use bytes::{Buf, Bytes};
 /// How many parts one vectored write takes at the most; systems allow 1,024.
 const SLICES_MAX: usize = 64;
 
+/// What a part costs beside its bytes: the handle in the queue, and the header and rounding of its buffer.
+const PART_BYTES: usize = 96;
+
 /// What one connection has still to send.
 #[derive(Debug, Default)]
 pub struct OutQueue {
@@ -27,6 +30,11 @@ impl OutQueue {
     /// How many bytes wait.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// How much memory that takes at the most, in bytes: a part costs its handle and its share of a buffer even when it is short.
+    pub fn footprint_bytes(&self) -> usize {
+        self.bytes + self.parts.len() * PART_BYTES
     }
 
     /// Whether nothing waits.

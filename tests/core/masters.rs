@@ -63,11 +63,11 @@ fn broadcasts_never_answer_and_keep_every_byte() {
     let master = world.connect(0, Door::Masters);
     let message = "  msg 1 ping 0, \u{1F600}\t tail  ";
     world.send(master, format!("broadcast {message}\nbroadcast\nbroadcast \nbroadcast \u{e9}\n").as_bytes());
-    world.send(master, b"broadcast \xff\xfe\n");
+    world.send(master, b"broadcast \xff\xfe\nbroadcast\ttab\nbroadcast\r\n  broadcast early\n");
     world.run_ms(50);
     assert!(world.take(master).is_empty());
     for id in 0..2 {
-        assert_eq!(world.ask(id, "get"), format!("messages {message},\u{e9}"));
+        assert_eq!(world.ask(id, "get"), format!("messages {message},\u{e9},early"));
     }
 }
 

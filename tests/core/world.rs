@@ -95,10 +95,11 @@ impl World {
             links: LinkSettings {
                 grid,
                 addresses,
-                heartbeat: Duration::from_millis(250),
+                heartbeat: Duration::from_millis(240),
                 silence_max: Duration::from_millis(800),
                 line_bytes_max: 1 << 20,
                 queue_bytes_max: 64 << 20,
+                strangers_max: 256,
             },
             reply_framing: ReplyFraming::Newline,
             log_bytes_max: 1 << 30,

@@ -1,0 +1,134 @@
+//! Who is who: what becomes of a connection once its first line has come, and of those that never send one.
+
+use log::{debug, info, warn};
+
+use super::{LinkManager, Messages};
+use crate::grid::ServerId;
+use crate::server::link::{Direction, Link, Stage};
+use crate::server::outputs::{Action, ConnId, Outputs};
+use crate::time::Time;
+
+/// What happens to a connection whose first line has come.
+enum Verdict {
+    Up,
+    After(ConnId),
+    /// The peer has a better one: its lines are still read, then it goes.
+    Superfluous,
+    Refused(String),
+}
+
+impl LinkManager {
+    pub(super) fn introduced(
+        &mut self,
+        conn: ConnId,
+        peer: ServerId,
+        now: Time,
+        out: &mut Outputs,
+        deliver: &mut impl FnMut(ServerId, Messages<'_>),
+    ) {
+        let verdict = self.judge(conn, peer);
+        let Some(link) = self.links.get_mut(&conn) else { return };
+        if let Direction::Dialled(dialled) = link.direction {
+            self.peers[dialled.index()].dialling = None;
+        }
+        match verdict {
+            Verdict::Up => self.come_up(conn, peer, now, deliver),
+            Verdict::After(old) => {
+                link.wait_as(peer);
+                link.limit = None;
+                self.peers[peer.index()].waiting = Some(conn);
+                out.act(Action::Drain(old));
+            }
+            Verdict::Superfluous => {
+                debug!("link: superfluous connection conn={} peer={peer}", conn.0);
+                let heard = link.come_up(peer, now);
+                link.leaving = Some("the peer has a better link");
+                link.read(conn, &heard, deliver);
+                out.act(Action::Drain(conn));
+            }
+            Verdict::Refused(why) => self.refuse(conn, &why, out),
+        }
+    }
+
+    fn judge(&self, conn: ConnId, peer: ServerId) -> Verdict {
+        let grid = &self.settings.grid;
+        if !grid.holds(peer) {
+            return Verdict::Refused(format!("says it is server {peer} of {}", grid.n()));
+        }
+        if peer == grid.id() {
+            return Verdict::Refused(format!("says it is server {peer}, which is this one"));
+        }
+        if let Some(Direction::Dialled(expected)) = self.links.get(&conn).map(|link| link.direction)
+            && expected != peer
+        {
+            return Verdict::Refused(format!("server {expected} was dialled, server {peer} answers"));
+        }
+        let slot = &self.peers[peer.index()];
+        match slot.link {
+            None => Verdict::Up,
+            // A third connection while two already change places: the peer will dial again.
+            Some(_) if slot.waiting.is_some() => Verdict::Superfluous,
+            // Names only increase: of two in the canonical direction the one with the smaller name was opened first, however
+            // late its first line came.
+            Some(old) if self.is_canonical(old, peer) && (!self.is_canonical(conn, peer) || conn < old) => {
+                Verdict::Superfluous
+            }
+            Some(old) => Verdict::After(old),
+        }
+    }
+
+    /// Whether the connection was dialled by the larger id.
+    fn is_canonical(&self, conn: ConnId, peer: ServerId) -> bool {
+        let dialled =
+            self.links.get(&conn).is_some_and(|link| matches!(link.direction, Direction::Dialled(_)));
+        dialled == self.settings.grid.dials(peer)
+    }
+
+    pub(super) fn come_up(
+        &mut self,
+        conn: ConnId,
+        peer: ServerId,
+        now: Time,
+        deliver: &mut impl FnMut(ServerId, Messages<'_>),
+    ) {
+        let Some(link) = self.links.get_mut(&conn) else { return };
+        let heard = link.come_up(peer, now);
+        let slot = &mut self.peers[peer.index()];
+        slot.link = Some(conn);
+        slot.suspected = false;
+        self.dialler.stop(peer);
+        let opened_by = if link.direction == Direction::Accepted { "peer" } else { "us" };
+        info!("link: up peer={peer} opened_by={opened_by}");
+        link.read(conn, &heard, deliver);
+    }
+
+    /// Closes a connection that is of no use, and says why.
+    pub(super) fn refuse(&mut self, conn: ConnId, why: &str, out: &mut Outputs) {
+        self.refusals += 1;
+        // Only the 1st, 2nd, 4th, ... is logged, so that strangers cannot fill a disk.
+        if self.refusals.is_power_of_two() {
+            warn!("link: connection refused conn={} why=\"{why}\" so_far={}", conn.0, self.refusals);
+        }
+        out.act(Action::Close(conn));
+        if let Some(link) = self.links.remove(&conn)
+            && let Direction::Dialled(peer) = link.direction
+        {
+            self.peers[peer.index()].dialling = None;
+            self.dialler.refused(peer, link.last_heard);
+        }
+    }
+
+    pub(super) fn make_room_for_stranger(&mut self, out: &mut Outputs) {
+        let strangers_max = self.settings.strangers_max;
+        let is_stranger = |link: &Link| {
+            link.direction == Direction::Accepted && matches!(link.stage, Stage::Nameless { .. })
+        };
+        // Names only increase, so the first nameless one is the oldest. The count is bounded, so the walk is too.
+        if self.links.len() >= strangers_max
+            && self.links.values().filter(|link| is_stranger(link)).count() >= strangers_max
+            && let Some(oldest) = self.links.iter().find(|(_, link)| is_stranger(link)).map(|(conn, _)| *conn)
+        {
+            self.refuse(oldest, "too many connections that do not say who they are", out);
+        }
+    }
+}

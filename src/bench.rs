@@ -10,6 +10,7 @@
 #![expect(clippy::disallowed_methods, reason = "to measure is to read a clock and to wait")]
 
 pub mod bare;
+pub mod baseline;
 pub mod broadcast;
 pub mod detect;
 pub mod feed;
@@ -24,6 +25,7 @@ pub mod nats;
 pub mod node;
 pub mod observer;
 pub mod report;
+pub mod sample;
 pub mod startup;
 pub mod stats;
 pub mod system;

@@ -18,6 +18,7 @@ use super::groups::Group;
 use super::master::{ANSWER_LIMIT, Master};
 use super::nats;
 use super::report::{Progress, Report, spread};
+use super::sample::{Cell, Run};
 use super::stats::{as_f64, median};
 use super::system::{Ports, System};
 use super::usage::Usage;
@@ -42,59 +43,6 @@ pub struct Options {
     pub one_sender: bool,
     /// How large the logs of all servers together may grow.
     pub log_bytes_max: u64,
-}
-
-/// One measured run.
-#[derive(Debug, Clone)]
-pub struct Run {
-    /// Messages entering logs, all servers together.
-    pub deliveries: u64,
-    /// From the first byte to the last message.
-    pub elapsed: Duration,
-    /// The processor time that all servers used meanwhile, where the system tells.
-    pub grid_cpu_ns: Option<u64>,
-    /// The processor time that the load generator used meanwhile.
-    pub generator_cpu: Duration,
-    /// What the generator wrote.
-    pub load_bytes: u64,
-}
-
-impl Run {
-    fn rate(&self) -> f64 {
-        as_f64(self.deliveries) / self.elapsed.as_secs_f64()
-    }
-
-    /// The servers' processor time for one delivery, in nanoseconds.
-    fn delivery_ns(&self) -> Option<f64> {
-        Some(as_f64(self.grid_cpu_ns?) / as_f64(self.deliveries))
-    }
-
-    fn load_rate(&self) -> f64 {
-        as_f64(self.load_bytes) / self.elapsed.as_secs_f64()
-    }
-}
-
-/// One combination of message size and number of servers.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Cell {
-    pub(super) bytes: usize,
-    pub(super) n: usize,
-    senders: usize,
-    log_bytes_max: u64,
-}
-
-impl Cell {
-    /// The most messages that each sender may send.
-    fn messages_max(self) -> u64 {
-        let per_message = (self.n * self.senders * (self.bytes + 1)) as u64;
-        (self.log_bytes_max / per_message).clamp(1, MESSAGES_MAX)
-    }
-
-    /// What has to be in every log after each sender sent `messages`.
-    pub(super) fn expected(self, messages: u64) -> Expected {
-        let counts = (0..self.n).map(|id| if id < self.senders { messages } else { 0 }).collect();
-        Expected { counts, bytes: self.bytes }
-    }
 }
 
 /// Measures all systems side by side.
@@ -288,7 +236,7 @@ pub(super) fn measure(system: &System, cell: Cell, messages: u64, ports: Ports) 
     }
     let elapsed = start.elapsed();
     let generator_cpu = own_cpu().saturating_sub(cpu_before);
-    let grid_cpu_ns = cpu_between(usage_before, fleet.usage().ok());
+    let grid_cpu_ns = Usage::cpu_between(usage_before, fleet.usage().ok());
     for (id, master) in masters.iter_mut().enumerate() {
         let log = master.log().map_err(|error| fleet.explain(id, error))?;
         expected
@@ -297,11 +245,6 @@ pub(super) fn measure(system: &System, cell: Cell, messages: u64, ports: Ports) 
     }
     let load_bytes = loads.iter().map(|load| load.len() as u64).sum();
     Ok(Run { deliveries: expected.total() * cell.n as u64, elapsed, grid_cpu_ns, generator_cpu, load_bytes })
-}
-
-/// The processor time between two readings.
-pub(super) fn cpu_between(before: Option<Usage>, after: Option<Usage>) -> Option<u64> {
-    Some(after?.cpu_ns.saturating_sub(before?.cpu_ns))
 }
 
 /// The prepared commands of each master.

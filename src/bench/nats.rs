@@ -16,11 +16,11 @@ use anyhow::Context;
 use memchr::memchr;
 use mio::{Events, Interest, Poll, Token};
 
-use super::broadcast::{Cell, Run, cpu_between};
 use super::feed::{feed, own_cpu};
 use super::fleet::{scratch_file, tail};
 use super::groups::Group;
 use super::master::ANSWER_LIMIT;
+use super::sample::{Cell, Run};
 use super::usage::Usage;
 use super::verify::push_message;
 
@@ -101,7 +101,7 @@ impl Broker {
             anyhow::Ok(end.duration_since(start))
         })?;
         let generator_cpu = own_cpu().saturating_sub(cpu_before);
-        let grid_cpu_ns = cpu_between(usage_before, Usage::of_groups(&groups).ok());
+        let grid_cpu_ns = Usage::cpu_between(usage_before, Usage::of_groups(&groups).ok());
         let load_bytes = loads.iter().map(|load| load.len() as u64).sum();
         Ok(Run {
             deliveries: expected.total() * cell.n as u64,

@@ -24,6 +24,11 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// The processor time between two readings, in nanoseconds, where both could be taken.
+    pub(super) fn cpu_between(before: Option<Self>, after: Option<Self>) -> Option<u64> {
+        Some(after?.cpu_ns.saturating_sub(before?.cpu_ns))
+    }
+
     /// Adds up all processes of the given groups.
     pub fn of_groups(groups: &[i32]) -> anyhow::Result<Self> {
         let mut total = Self::default();

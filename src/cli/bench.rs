@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::bench::fleet::PortInUse;
 use crate::bench::report::Report;
 use crate::bench::system::{Ports, ProcessSpec, System};
-use crate::bench::{BadOption, Setup, broadcast, detect, groups, idle, latency, node, startup};
+use crate::bench::{BadOption, Setup, baseline, broadcast, detect, groups, idle, latency, node, startup};
 
 /// The exit status of a bench whose grid failed: a server died or hung, or a message was lost.
 const EXIT_FAILED: u8 = 1;
@@ -43,7 +43,7 @@ enum Bench {
 
 #[derive(Debug, Args)]
 struct NodeArgs {
-    kind: node::Kind,
+    kind: baseline::Kind,
     id: usize,
     n: usize,
     port: u16,
@@ -194,7 +194,7 @@ pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         }
         Bench::Node(args) => {
             let node = node::Node { id: args.id, n: args.n, port: args.port, link_base: args.link_base };
-            node::run(args.kind, &node).map(|()| ExitCode::SUCCESS)
+            baseline::run(args.kind, &node).map(|()| ExitCode::SUCCESS)
         }
     }
 }

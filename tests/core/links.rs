@@ -78,6 +78,41 @@ proptest! {
     }
 
     #[test]
+    fn resets_in_a_burst_lose_messages_but_never_double_or_swap_them(seed in any::<u64>()) {
+        let mut world = World::linked(4, seed);
+        let masters: Vec<_> = (0..4).map(|id| world.connect(id, Door::Masters)).collect();
+        for number in 0..60 {
+            for (sender, master) in masters.iter().enumerate() {
+                world.send(*master, format!("broadcast {sender}:{number}\n").as_bytes());
+            }
+            world.run_ms(1);
+            if world.random(4) == 0 {
+                let one = u16::try_from(world.random(4)).expect("small");
+                let other = (one + 1 + u16::try_from(world.random(3)).expect("small")) % 4;
+                world.reset(one, other);
+            }
+        }
+        world.run_ms(1500);
+        world.assert_all_see(&[0, 1, 2, 3]);
+        for (sender, master) in masters.iter().enumerate() {
+            world.send(*master, format!("broadcast {sender}:60\n").as_bytes());
+        }
+        world.run_ms(50);
+        for id in 0..4 {
+            let log = world.log(id);
+            for sender in 0..4 {
+                let numbers: Vec<usize> = of_sender(&log, sender)
+                    .iter()
+                    .map(|message| message[2..].parse().expect("a number"))
+                    .collect();
+                prop_assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", numbers);
+                prop_assert_eq!(numbers.last(), Some(&60));
+                prop_assert!(id != sender || numbers.len() == 61, "its own log lacks something");
+            }
+        }
+    }
+
+    #[test]
     fn any_bytes_of_strangers_and_peers_leave_the_grid_as_it_was(
         seed in any::<u64>(),
         rubbish in proptest::collection::vec(proptest::collection::vec(

@@ -130,6 +130,23 @@ impl World {
         }
     }
 
+    /// Every connection between two servers breaks: both are told, what was under way is lost.
+    pub(crate) fn reset(&mut self, one: u16, other: u16) {
+        let (one, other) = (self.holder(one), self.holder(other));
+        let ends: Vec<End> = self.ends_of(one).into_iter().filter(|end| self.peers[end].0 == other).collect();
+        for end in ends {
+            let peer = self.peers.remove(&end).expect("joined");
+            self.peers.remove(&peer);
+            for (holder, conn) in [end, peer] {
+                let open = self.pipes.remove(&(holder, conn)).is_some();
+                if let (Holder::Server(id, _), true) = (holder, open) {
+                    let now = self.now;
+                    self.with(id, |server| server.failed(conn, "reset", now));
+                }
+            }
+        }
+    }
+
     pub(crate) fn freeze(&mut self, id: u16) {
         self.hosts.get_mut(&id).expect("runs").frozen = true;
     }

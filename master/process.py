@@ -69,15 +69,7 @@ class ServerProcess:
         self.error_pipe = -1
         out, err, opened = self._outputs(launcher, server_id, start_number)
         try:
-            self._popen = subprocess.Popen(
-                words,
-                cwd=launcher.directory,
-                env=launcher.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                preexec_fn=_child_setup(),  # noqa: PLW1509 - no other thread runs while a server is started
-            )
+            self._popen = _launch(launcher, words, out, err)
         except BaseException:
             if self.error_pipe >= 0:
                 os.close(self.error_pipe)
@@ -188,16 +180,7 @@ def run_stopall(launcher: Launcher) -> str | None:
     """Calls the submission's stopall, bounded in time; what went wrong with it, if anything."""
     sink = 2 if launcher.debug else subprocess.DEVNULL
     try:
-        words = launcher.command(launcher.stopall)
-        stopall = subprocess.Popen(
-            words,
-            cwd=launcher.directory,
-            env=launcher.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=sink,
-            preexec_fn=_child_setup(),  # noqa: PLW1509 - no other thread runs while a server is started
-        )
+        stopall = _launch(launcher, launcher.command(launcher.stopall), sink, sink)
     except (OSError, ValueError) as error:
         return f"cannot run {launcher.stopall}: {getattr(error, 'strerror', None) or error}"
     deadline = time.monotonic() + STOPALL_SECONDS
@@ -208,6 +191,19 @@ def run_stopall(launcher: Launcher) -> str | None:
     os.killpg(stopall.pid, signal.SIGKILL)
     stopall.wait()
     return f"{launcher.stopall} did not end within {STOPALL_SECONDS:g} s and was killed"
+
+
+def _launch(launcher: Launcher, words: list[str], out: int, err: int) -> subprocess.Popen[bytes]:
+    """Starts a program of the submission where it expects to be, in a process group of its own."""
+    return subprocess.Popen(
+        words,
+        cwd=launcher.directory,
+        env=launcher.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=err,
+        preexec_fn=_child_setup(),  # noqa: PLW1509 - no other thread runs while a server is started
+    )
 
 
 def _child_setup() -> Callable[[], None]:

@@ -5,6 +5,7 @@
 //! The rooms of the house, from the ground up; each uses only rooms above it in this list.
 
 pub mod grid;
+pub mod seldom;
 pub mod time;
 pub mod wire;
 

@@ -20,6 +20,7 @@ use ::log::warn;
 use bytes::Bytes;
 
 pub use self::log::{LogFull, MessageLog};
+use crate::seldom;
 
 /// One server's part of the chatroom.
 #[derive(Debug)]
@@ -82,11 +83,10 @@ impl Chatroom {
     }
 }
 
-/// Counts what a full log could not take. Only the 1st, 2nd, 4th, ... is logged.
+/// Counts what a full log could not take.
 #[cold]
 fn note_full(count: &mut u64, what: &str) {
-    *count += 1;
-    if count.is_power_of_two() {
+    if seldom::count(count) {
         warn!("chatroom: the log is full, {what} so_far={count}");
     }
 }

@@ -9,6 +9,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::seldom;
 use crate::server::Door;
 use crate::time::Time;
 
@@ -73,9 +74,8 @@ impl Entrance {
                     ErrorKind::WouldBlock => self.ready = false,
                     ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
                     _ => {
-                        self.failures += 1;
-                        // Only the 1st, 2nd, 4th, ... is logged: it is tried again ten times a second.
-                        if self.failures.is_power_of_two() {
+                        // It is tried again ten times a second.
+                        if seldom::count(&mut self.failures) {
                             let (door, so_far) = (self.door, self.failures);
                             warn!("reactor: cannot accept door={door:?} why=\"{error}\" so_far={so_far}");
                         }

@@ -9,6 +9,7 @@ use memchr::memchr;
 use super::outputs::ConnId;
 use super::queue::OutQueue;
 use crate::grid::ServerId;
+use crate::seldom;
 use crate::time::Time;
 use crate::wire::{Cut, LineCutter, LineError, PeerLine, is_utf8, msg_prefix};
 
@@ -240,10 +241,9 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
-/// Counts a line that was dropped. Only the 1st, 2nd, 4th, ... is logged, so that rubbish cannot fill a disk.
+/// Counts a line that was dropped.
 fn note_bad_line(bad_lines: &mut u64, peer: ServerId, what: &str) {
-    *bad_lines += 1;
-    if bad_lines.is_power_of_two() {
+    if seldom::count(bad_lines) {
         warn!("link: bad line dropped peer={peer} what=\"{what}\" so_far={bad_lines}");
     }
 }

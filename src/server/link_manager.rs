@@ -380,14 +380,14 @@ impl LinkManager {
 
     fn send_pings(&mut self, out: &mut Outputs) {
         for (conn, link) in &mut self.links {
-            let suspected = match link.stage {
+            let perhaps_deaf = match link.stage {
                 Stage::Up { peer } => self.peers[peer.index()].suspected,
                 // A frozen server that we dialled hears of us as soon as it thaws.
-                Stage::Nameless { .. } => matches!(link.direction, Direction::Accepted),
+                Stage::Nameless { .. } => link.direction == Direction::Accepted,
                 Stage::Connecting | Stage::Waiting { .. } => continue,
             };
             // Nobody is served by heartbeats that pile up behind others.
-            let in_vain = link.congested || (suspected && !link.queue.is_empty());
+            let in_vain = link.congested || (perhaps_deaf && !link.queue.is_empty());
             if link.owes_ping() && !in_vain {
                 link.queue.push(self.ping.clone());
                 out.touch(*conn);

@@ -12,6 +12,7 @@ use log::{info, warn};
 
 use super::outputs::{Action, ConnId, Outputs};
 use super::queue::OutQueue;
+use crate::seldom;
 use crate::time::Time;
 use crate::wire::{Cut, LineCutter, is_utf8};
 
@@ -130,8 +131,7 @@ impl Masters {
                 .min_by_key(|(conn, master)| (master.last_heard, **conn))
                 .map(|(conn, master)| (*conn, now.since(master.last_heard)));
             if let Some((conn, quiet)) = quietest {
-                self.pushed_out += 1;
-                if self.pushed_out.is_power_of_two() {
+                if seldom::count(&mut self.pushed_out) {
                     let (quiet_ms, so_far) = (quiet.as_millis(), self.pushed_out);
                     warn!("master: too many, the quietest has to go quiet_ms={quiet_ms} so_far={so_far}");
                 }
@@ -220,16 +220,6 @@ impl Masters {
     /// Whether `conn` is a master.
     pub fn holds(&self, conn: ConnId) -> bool {
         self.by_conn.contains_key(&conn)
-    }
-
-    /// How many masters there are.
-    pub fn count(&self) -> usize {
-        self.by_conn.len()
-    }
-
-    /// How many bytes wait for masters, all together.
-    pub fn queued_bytes(&self) -> usize {
-        self.by_conn.values().map(|master| master.queue.bytes()).sum()
     }
 }
 
@@ -355,10 +345,9 @@ impl<'a> Commands<'a> {
 /// How much of a line that was not understood is shown.
 const SHOWN_BYTES_MAX: usize = 60;
 
-/// Counts a line that was not understood. Only the 1st, 2nd, 4th, ... is logged, so that rubbish cannot fill a disk.
+/// Counts a line that was not understood.
 fn note_bad_line(bad_lines: &mut u64, conn: ConnId, what: &str) {
-    *bad_lines += 1;
-    if bad_lines.is_power_of_two() {
+    if seldom::count(bad_lines) {
         warn!("master: bad line conn={} what=\"{what}\" so_far={bad_lines}", conn.0);
     }
 }

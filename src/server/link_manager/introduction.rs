@@ -4,6 +4,7 @@ use log::{debug, info, warn};
 
 use super::{LinkManager, Messages};
 use crate::grid::ServerId;
+use crate::seldom;
 use crate::server::link::{Direction, Link, Stage};
 use crate::server::outputs::{Action, ConnId, Outputs};
 use crate::time::Time;
@@ -104,9 +105,7 @@ impl LinkManager {
 
     /// Closes a connection that is of no use, and says why.
     pub(super) fn refuse(&mut self, conn: ConnId, why: &str, out: &mut Outputs) {
-        self.refusals += 1;
-        // Only the 1st, 2nd, 4th, ... is logged, so that strangers cannot fill a disk.
-        if self.refusals.is_power_of_two() {
+        if seldom::count(&mut self.refusals) {
             warn!("link: connection refused conn={} why=\"{why}\" so_far={}", conn.0, self.refusals);
         }
         out.act(Action::Close(conn));

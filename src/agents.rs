@@ -2,3 +2,13 @@
 //! No socket, clock, thread or file in this room.
 
 pub mod chatroom;
+pub mod dummy;
+
+use crate::agent::Registry;
+
+impl Registry {
+    /// The types of agents that ovid brings along: one line each.
+    pub fn builtin() -> Self {
+        Self::empty().with::<dummy::Dummy>("dummy")
+    }
+}

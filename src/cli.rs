@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::agent::Registry;
+
 /// The exit status of a mistake in the arguments or of a port that cannot be had.
 pub const EXIT_USAGE: u8 = 2;
 
@@ -27,8 +29,8 @@ enum Command {
     Bench(bench::BenchArgs),
 }
 
-/// Runs the command that the process was started with.
-pub fn run() -> ExitCode {
+/// Runs the command that the process was started with; configurations may name the agents of `registry`.
+pub fn run(registry: &Registry) -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Server(args) => server::run(&args),

@@ -2,9 +2,13 @@
 //!
 //! Source: the chatroom lab's port rules: servers listen for each other on 3000 + id, for a master on 10000 and above.
 
+mod box_address;
+
 use std::fmt;
 
 use thiserror::Error;
+
+pub use self::box_address::{BoxAddress, BoxAddressError};
 
 /// The port on which server 0 listens for other servers, unless a setting says otherwise.
 pub const LINK_BASE_DEFAULT: u16 = 3000;

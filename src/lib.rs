@@ -7,12 +7,21 @@
 pub mod grid;
 pub mod seldom;
 pub mod time;
+
+pub mod rng;
+
 pub mod wire;
 
+pub mod agent;
 pub mod agents;
+pub mod config;
+pub mod trace;
+
 pub mod server;
 
 pub mod reactor;
+
+pub mod sim;
 
 pub mod bench;
 pub mod cli;

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use ovid::agent::Registry;
+
 fn main() -> ExitCode {
-    ovid::cli::run()
+    ovid::cli::run(&Registry::builtin())
 }

@@ -15,7 +15,6 @@ mod status;
 use bytes::Bytes;
 use log::{Level, debug, info, log_enabled};
 
-pub use self::link::Messages;
 pub use self::link_manager::{LinkManager, LinkSettings, PeerState};
 pub use self::master::{Command, CommandError, Commands, Masters, ReplyFraming};
 pub use self::outputs::{Action, ConnId, Outputs};
@@ -24,7 +23,7 @@ pub use self::status::{PeerStatus, Status};
 use crate::agents::chatroom::Chatroom;
 use crate::grid::ServerId;
 use crate::time::Time;
-use crate::wire::msg_prefix;
+use crate::wire::{Messages, msg_prefix};
 
 /// What a server is told once.
 #[derive(Debug, Clone)]

@@ -4,11 +4,13 @@
 //! `msg <sender> <contents>`, a message. A peer is known by the first line it sends.
 
 mod lines;
+mod messages;
 
 use bytes::Bytes;
 use thiserror::Error;
 
 pub use self::lines::{Cut, LineCutter};
+pub use self::messages::{Messages, note_bad_line};
 use crate::grid::ServerId;
 
 /// One line of a link, without its newline.

@@ -3,15 +3,13 @@
 //! A link begins nameless: nobody knows who is at its other end until the first line says so. It does not know of other
 //! links; which of two links of one peer lives is the link manager's to say.
 
-use log::warn;
 use memchr::memchr;
 
 use super::outputs::ConnId;
 use super::queue::OutQueue;
 use crate::grid::ServerId;
-use crate::seldom;
 use crate::time::Time;
-use crate::wire::{Cut, LineCutter, LineError, PeerLine, is_utf8, msg_prefix};
+use crate::wire::{Cut, LineCutter, LineError, Messages, PeerLine, msg_prefix, note_bad_line};
 
 /// The longest first line: a stranger gets little room before it has said who it is.
 const FIRST_LINE_BYTES_MAX: usize = 64 * 1024;
@@ -182,68 +180,5 @@ impl Link {
         let owes = !(sent_since_tick && pinged_last_tick);
         self.pings = Pings { sent_since_tick: false, pinged_last_tick: owes };
         owes
-    }
-}
-
-/// The messages in a region of whole lines, cut out as they are asked for. Heartbeats are passed over, lines that are not
-/// of the contract are dropped and noted.
-pub struct Messages<'a> {
-    rest: &'a [u8],
-    peer: ServerId,
-    msg_prefix: &'a [u8],
-    utf8: bool,
-    bad_lines: &'a mut u64,
-}
-
-impl<'a> Messages<'a> {
-    fn new(region: &'a [u8], peer: ServerId, msg_prefix: &'a [u8], bad_lines: &'a mut u64) -> Self {
-        // Checked for the whole region at once: nearly always it is, and then no line needs a check of its own.
-        Self { rest: region, peer, msg_prefix, utf8: is_utf8(region), bad_lines }
-    }
-
-    /// A line that is no message of the peer in its usual spelling: the contents if it is a message after all.
-    #[cold]
-    fn other_line(&mut self, line: &'a [u8]) -> Option<&'a [u8]> {
-        match PeerLine::parse(line) {
-            Ok(PeerLine::Ping { sender }) if sender == self.peer => None,
-            Ok(PeerLine::Msg { sender, contents }) if sender == self.peer => Some(contents.as_bytes()),
-            Ok(other) => {
-                let what = format!("speaks for server {}", other.sender());
-                note_bad_line(self.bad_lines, self.peer, &what);
-                None
-            }
-            Err(error) => {
-                note_bad_line(self.bad_lines, self.peer, &error.to_string());
-                None
-            }
-        }
-    }
-}
-
-impl<'a> Iterator for Messages<'a> {
-    type Item = &'a [u8];
-
-    #[inline]
-    fn next(&mut self) -> Option<&'a [u8]> {
-        loop {
-            let end = memchr(b'\n', self.rest)?;
-            let (line, rest) = (&self.rest[..end], &self.rest[end + 1..]);
-            self.rest = rest;
-            match line.strip_prefix(self.msg_prefix) {
-                Some(contents) if self.utf8 => return Some(contents),
-                _ => {
-                    if let Some(contents) = self.other_line(line) {
-                        return Some(contents);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Counts a line that was dropped.
-fn note_bad_line(bad_lines: &mut u64, peer: ServerId, what: &str) {
-    if seldom::count(bad_lines) {
-        warn!("link: bad line dropped peer={peer} what=\"{what}\" so_far={bad_lines}");
     }
 }

@@ -30,12 +30,12 @@ use serde::{Deserialize, Serialize};
 
 use self::dialler::Dialler;
 use self::heartbeat::Heartbeat;
-use super::link::{Direction, Link, Messages, Stage};
+use super::link::{Direction, Link, Stage};
 use super::outputs::{Action, ConnId, Outputs};
 use super::queue::OutQueue;
 use crate::grid::{Grid, ServerId};
 use crate::time::Time;
-use crate::wire::ping_line;
+use crate::wire::{Messages, ping_line};
 
 /// Above this many queued bytes a link is congested, and masters wait.
 const CONGESTED_BYTES: usize = 4 * 1024 * 1024;

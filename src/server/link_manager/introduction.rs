@@ -2,12 +2,13 @@
 
 use log::{debug, info, warn};
 
-use super::{LinkManager, Messages};
+use super::LinkManager;
 use crate::grid::ServerId;
 use crate::seldom;
 use crate::server::link::{Direction, Link, Stage};
 use crate::server::outputs::{Action, ConnId, Outputs};
 use crate::time::Time;
+use crate::wire::Messages;
 
 /// What happens to a connection whose first line has come.
 enum Verdict {

@@ -1,0 +1,88 @@
+//! The contract between an agent and its host. It knows no concrete agent and no host.
+//!
+//! An **agent** is a state machine that changes only when it is handed an [`Input`] and that answers with outputs, which it puts into
+//! its [`Outbox`]. A **host** is whatever runs agents: a server of a grid, or the simulated world. The same agent runs in both.
+//!
+//! **The rules.**
+//! 1. The host hands over one input, then carries out all its outputs in order, then hands over the next input.
+//! 2. An agent has no clock, socket, thread, file or random source of its own. It is told the time; it draws from the seed in its
+//!    [`Setup`].
+//! 3. At most one deadline at a time. An early or repeated [`Input::Timeout`] has to be harmless.
+//! 4. [`Input::LinkUp`] and [`Input::LinkDown`] are facts. A message that was sent is queued, not delivered: it is lost if its
+//!    link goes down first.
+//! 5. Within one epoch of a link, messages arrive in the order in which they were sent, each at most once. A host may say that it
+//!    breaks this on purpose (a lossy carrier).
+//! 6. What has to survive a crash is proposed ([`Outbox::propose`]) and changes the agent's state only when it comes back as
+//!    [`Input::Committed`]; whatever depends on it is withheld until then.
+
+mod commands;
+mod erased;
+mod input;
+mod message;
+mod outbox;
+mod registry;
+mod setup;
+
+use std::fmt;
+
+pub use self::commands::{Commands, Request, Session, Taken};
+pub use self::erased::{AgentBytes, ErasedAgent};
+pub use self::input::{Epoch, Index, Input, Refusal, Why};
+pub use self::message::{JsonMessage, Text, Wire, WireError};
+pub use self::outbox::{Audience, Dest, Outbox, Output};
+pub use self::registry::Registry;
+pub use self::setup::{Attrs, Configure, Mistake, Setup};
+use crate::time::Time;
+
+/// Another agent (in the chatroom lab: another server), as the host numbers it. The number means something on this host only, and
+/// stays with that agent for as long as this one lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Peer(pub u32);
+
+impl Peer {
+    /// The number as an index into a table.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which of an agent's entrances a message comes in by; what the numbers mean is the receiving agent's to say. The configuration
+/// chooses the port of each route; answers to a [`Peer`] come in by [`Port::ANSWERS`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Port(pub u16);
+
+impl Port {
+    /// Where answers come in.
+    pub const ANSWERS: Self = Self(0);
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A state machine that a host can run.
+pub trait Agent {
+    /// What agents of this service say to each other. Typed inside a service; encoded only at a real wire.
+    type Msg: Wire;
+
+    /// Takes one input and puts what is to be done into `out`.
+    fn handle(&mut self, now: Time, input: Input<'_, Self::Msg>, out: &mut Outbox<Self::Msg>);
+
+    /// When [`Input::Timeout`] is wanted next. Asked for after each input, so it has to be cheap.
+    fn deadline(&self) -> Option<Time> {
+        None
+    }
+
+    /// Names and values of what the agent counts, for whoever asks for its status.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,145 @@
+//! The lines of somebody who drives an agent.
+
+use std::cell::Cell;
+
+use memchr::memchr;
+
+use crate::wire::is_utf8;
+
+/// Somebody who drives agents: a master, a terminal, a program. Named by the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Session(pub u64);
+
+/// A command that will be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Request {
+    /// Who asked.
+    pub session: Session,
+    /// Which of its commands that was.
+    pub number: u64,
+}
+
+/// What an agent has taken of the lines that it was offered.
+#[derive(Debug, Default)]
+pub struct Taken {
+    bytes_left: Cell<usize>,
+    asked: Cell<bool>,
+}
+
+impl Taken {
+    /// How many bytes of the region were left, at its end.
+    pub fn bytes_left(&self) -> usize {
+        self.bytes_left.get()
+    }
+
+    /// Whether the last line that was taken will be answered.
+    pub fn asked(&self) -> bool {
+        self.asked.get()
+    }
+}
+
+/// Whole lines of one session. An agent takes lines from the front for as long as it understands them; the rest is for its host. A
+/// command that will be answered ends the batch, so that answers which nobody reads can hold back the commands behind them.
+#[derive(Debug)]
+pub struct Commands<'a> {
+    request: Request,
+    rest: &'a [u8],
+    utf8: bool,
+    taken: &'a Taken,
+}
+
+impl<'a> Commands<'a> {
+    /// Offers `region`, whole lines with their newlines, of which the next to be answered will be `request`.
+    pub fn new(region: &'a [u8], utf8: bool, request: Request, taken: &'a Taken) -> Self {
+        taken.bytes_left.set(region.len());
+        taken.asked.set(false);
+        Self { request, rest: region, utf8, taken }
+    }
+
+    /// Whose lines these are.
+    pub fn session(&self) -> Session {
+        self.request.session
+    }
+
+    /// The next line without its newline, left where it is.
+    pub fn peek(&self) -> Option<&'a [u8]> {
+        let end = memchr(b'\n', self.rest)?;
+        Some(&self.rest[..end])
+    }
+
+    /// Takes the next line, without its newline.
+    pub fn take(&mut self) -> Option<&'a [u8]> {
+        let line = self.peek()?;
+        self.rest = &self.rest[line.len() + 1..];
+        Some(line)
+    }
+
+    /// Takes the lines that follow one another from here on and begin with `verb`, and gives what stands behind it. A line that
+    /// is not UTF-8, or that has nothing behind `verb`, is left, to be complained about.
+    pub fn run(&mut self, verb: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
+        std::iter::from_fn(move || {
+            let contents = self.rest.strip_prefix(verb)?;
+            let end = memchr(b'\n', contents)?;
+            if end == 0 || !(self.utf8 || is_utf8(&contents[..end])) {
+                return None;
+            }
+            self.rest = &contents[end + 1..];
+            Some(&contents[..end])
+        })
+    }
+
+    /// Says that the line just taken will be answered, and leaves all others to a later input.
+    #[must_use]
+    pub fn will_answer(self) -> Request {
+        self.taken.asked.set(true);
+        self.request
+    }
+
+    /// How many bytes have not been taken.
+    pub fn rest_bytes(&self) -> usize {
+        self.rest.len()
+    }
+}
+
+impl Drop for Commands<'_> {
+    fn drop(&mut self) {
+        self.taken.bytes_left.set(self.rest.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: Request = Request { session: Session(1), number: 7 };
+
+    #[test]
+    fn what_is_not_taken_is_left_to_the_host() {
+        let taken = Taken::default();
+        let mut commands = Commands::new(b"say a\nsay b\nget\nsay c\n", true, REQUEST, &taken);
+        assert_eq!(commands.run(b"say ").collect::<Vec<_>>(), [b"a", b"b"]);
+        assert_eq!(commands.peek(), Some(&b"get"[..]));
+        drop(commands);
+        assert_eq!((taken.bytes_left(), taken.asked()), ("get\nsay c\n".len(), false));
+    }
+
+    #[test]
+    fn a_command_that_will_be_answered_ends_the_batch() {
+        let taken = Taken::default();
+        let mut commands = Commands::new(b"get\nget\n", true, REQUEST, &taken);
+        assert_eq!(commands.take(), Some(&b"get"[..]));
+        assert_eq!(commands.will_answer(), REQUEST);
+        assert_eq!((taken.bytes_left(), taken.asked()), (4, true));
+    }
+
+    #[test]
+    fn lines_that_cannot_be_used_end_a_run() {
+        let taken = Taken::default();
+        let mut commands = Commands::new(b"say a\nsay \xff\nsay \n", false, REQUEST, &taken);
+        assert_eq!(commands.run(b"say ").count(), 1);
+        assert_eq!(commands.take(), Some(&b"say \xff"[..]));
+        assert_eq!(commands.run(b"say ").count(), 0);
+        assert_eq!(commands.take(), Some(&b"say "[..]));
+        assert_eq!(commands.take(), None);
+    }
+}

@@ -1,0 +1,121 @@
+//! Agents of different services side by side: behind one trait, their messages as bytes.
+
+use bytes::Bytes;
+
+use super::{Agent, Input, Outbox, Output, Port, Wire, WireError};
+use crate::time::Time;
+
+/// A message as bytes, with the entrance it came in by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentBytes {
+    /// What it is in one word, where it was made here; empty where it came from elsewhere.
+    pub kind: &'static str,
+    /// The encoded message, shared by all who receive it.
+    pub bytes: Bytes,
+}
+
+/// An agent whose messages have lost their type: what a server hosts.
+pub trait ErasedAgent: Send {
+    /// As [`Agent::handle`]. An error says that the message was not understood and nothing has changed.
+    fn handle(
+        &mut self,
+        now: Time,
+        input: Input<'_, AgentBytes>,
+        out: &mut Outbox<AgentBytes>,
+    ) -> Result<(), WireError>;
+
+    /// As [`Agent::deadline`].
+    fn deadline(&self) -> Option<Time>;
+
+    /// As [`Agent::counters`].
+    fn counters(&self) -> Vec<(&'static str, u64)>;
+
+    /// What a message says, for people: the contents of a trace.
+    fn describe(&self, port: Port, bytes: &[u8]) -> (&'static str, String);
+}
+
+/// The adapter over a typed agent.
+struct Erased<A: Agent> {
+    agent: A,
+    outbox: Outbox<A::Msg>,
+}
+
+impl dyn ErasedAgent {
+    /// Hides the type of `agent`.
+    pub fn of<A: Agent + Send + 'static>(agent: A) -> Box<dyn ErasedAgent>
+    where
+        A::Msg: Send,
+    {
+        Box::new(Erased { agent, outbox: Outbox::default() })
+    }
+}
+
+impl<A: Agent + Send> ErasedAgent for Erased<A>
+where
+    A::Msg: Send,
+{
+    fn handle(
+        &mut self,
+        now: Time,
+        input: Input<'_, AgentBytes>,
+        out: &mut Outbox<AgentBytes>,
+    ) -> Result<(), WireError> {
+        if out.tracing() != self.outbox.tracing() {
+            self.outbox = Outbox::new(out.tracing());
+        }
+        self.agent.handle(now, typed(input)?, &mut self.outbox);
+        for output in self.outbox.drain() {
+            out.push(encoded(output));
+        }
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.agent.deadline()
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.agent.counters()
+    }
+
+    fn describe(&self, port: Port, bytes: &[u8]) -> (&'static str, String) {
+        match A::Msg::decode(port, bytes) {
+            Ok(message) => (message.kind(), format!("{message:?}")),
+            Err(error) => ("unknown", error.to_string()),
+        }
+    }
+}
+
+/// The same input, its message decoded.
+fn typed<M: Wire>(input: Input<'_, AgentBytes>) -> Result<Input<'_, M>, WireError> {
+    Ok(match input {
+        Input::Message { from, port, message } => {
+            Input::Message { from, port, message: M::decode(port, &message.bytes)? }
+        }
+        Input::Start => Input::Start,
+        Input::Timeout => Input::Timeout,
+        Input::Rerouted { routes } => Input::Rerouted { routes },
+        Input::LinkUp { peer, epoch } => Input::LinkUp { peer, epoch },
+        Input::LinkDown { peer, epoch, why } => Input::LinkDown { peer, epoch, why },
+        Input::Lines { from, lines } => Input::Lines { from, lines },
+        Input::Commands { commands } => Input::Commands { commands },
+        Input::Committed { index, record } => Input::Committed { index, record },
+        Input::NotCommitted { record, why } => Input::NotCommitted { record, why },
+    })
+}
+
+/// The same output, its message encoded.
+fn encoded<M: Wire>(output: Output<M>) -> Output<AgentBytes> {
+    match output {
+        Output::Send { to, message } => {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            Output::Send { to, message: AgentBytes { kind: message.kind(), bytes: Bytes::from(bytes) } }
+        }
+        Output::Lines { to, lines } => Output::Lines { to, lines },
+        Output::Reply { to, parts } => Output::Reply { to, parts },
+        Output::Say { line } => Output::Say { line },
+        Output::Propose { record } => Output::Propose { record },
+        Output::Note { text } => Output::Note { text },
+    }
+}

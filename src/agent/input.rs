@@ -1,0 +1,131 @@
+//! What an agent can be told.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use super::{Commands, Peer, Port};
+use crate::wire::Messages;
+
+/// One input. All of it belongs to the host again once [`super::Agent::handle`] has returned.
+#[derive(Debug)]
+pub enum Input<'a, M> {
+    /// The agent begins. Always the first input but for [`Input::Committed`], which brings back what a durable log holds.
+    Start,
+    /// The deadline has come; or not quite, or a second time.
+    Timeout,
+    /// The configuration has changed: these are the virtual destinations that exist from now on.
+    Rerouted {
+        /// Their names, ascending.
+        routes: &'a [String],
+    },
+    /// Messages can reach the peer from now on.
+    LinkUp {
+        /// Who.
+        peer: Peer,
+        /// Which link of this peer it is, counted from 1.
+        epoch: Epoch,
+    },
+    /// What was sent to the peer and has not arrived by now will not arrive.
+    LinkDown {
+        /// Who.
+        peer: Peer,
+        /// The link that is gone.
+        epoch: Epoch,
+        /// What is known about the reason.
+        why: Why,
+    },
+    /// A message of another agent.
+    Message {
+        /// Who sent it; it can be answered.
+        from: Peer,
+        /// By which entrance it came in.
+        port: Port,
+        /// What it says.
+        message: M,
+    },
+    /// The messages of a whole read from a lab's server, borrowed: the chatroom's hot path.
+    Lines {
+        /// Who sent them.
+        from: Peer,
+        /// Their contents, one after the other.
+        lines: Messages<'a>,
+    },
+    /// Lines of somebody who drives this agent, to be taken for as long as they are understood.
+    Commands {
+        /// The lines and whose they are.
+        commands: Commands<'a>,
+    },
+    /// A record is in the log that the configuration chose, for good.
+    Committed {
+        /// Its place in the log, counted from 1 without gaps.
+        index: Index,
+        /// What was proposed, here or elsewhere.
+        record: &'a [u8],
+    },
+    /// What this agent proposed was not taken into the log. Where the refusal says that it may still be, it is unknown.
+    NotCommitted {
+        /// What was proposed.
+        record: &'a [u8],
+        /// Why.
+        why: &'a Refusal,
+    },
+}
+
+/// The number of a link of one peer: each time that it comes up it is a new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u32);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A place in a log, counted from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Index(pub u64);
+
+impl fmt::Display for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why a link went down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Why {
+    /// The other side closed it.
+    Closed,
+    /// It broke, or nobody is there any more.
+    Broken,
+    /// Too much waited to be sent.
+    QueueFull,
+    /// The configuration does not know the peer any more.
+    Removed,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "closed",
+            Self::Broken => "broken",
+            Self::QueueFull => "queue full",
+            Self::Removed => "removed",
+        })
+    }
+}
+
+/// Why a proposal was not committed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// Too much waits to become durable; it has not been written. Trying again later makes sense.
+    #[error("the log is busy")]
+    Busy,
+    /// The agent's configuration names no log; nothing was written.
+    #[error("this agent has no log")]
+    NoLog,
+    /// The log cannot be written any more. Whether this record survives a restart is unknown.
+    #[error("the log has failed: {0}")]
+    Failed(String),
+}

@@ -1,0 +1,170 @@
+//! What an agent can ask of its host.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::{Peer, Port, Request};
+
+/// Where a message is to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dest {
+    /// To this agent, by this entrance.
+    Peer(Peer, Port),
+    /// To whomever the configuration's routes name for this virtual destination: one agent, or several.
+    Route(Cow<'static, str>),
+}
+
+impl From<Peer> for Dest {
+    /// An answer.
+    fn from(peer: Peer) -> Self {
+        Self::Peer(peer, Port::ANSWERS)
+    }
+}
+
+impl From<(Peer, Port)> for Dest {
+    fn from((peer, port): (Peer, Port)) -> Self {
+        Self::Peer(peer, port)
+    }
+}
+
+impl From<&'static str> for Dest {
+    fn from(route: &'static str) -> Self {
+        Self::Route(Cow::Borrowed(route))
+    }
+}
+
+impl From<String> for Dest {
+    fn from(route: String) -> Self {
+        Self::Route(Cow::Owned(route))
+    }
+}
+
+/// To whom ready-made lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// To every peer whose link is up; they share one buffer.
+    Everyone,
+    /// To one peer.
+    One(Peer),
+}
+
+/// One thing that the host is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output<M> {
+    /// Send a message.
+    Send {
+        /// Where to.
+        to: Dest,
+        /// What.
+        message: M,
+    },
+    /// Send whole lines, newlines included, as they are.
+    Lines {
+        /// To whom.
+        to: Audience,
+        /// The lines.
+        lines: Bytes,
+    },
+    /// Answer a command. Answers leave each session in the order of its commands, whenever they are given.
+    Reply {
+        /// Which command.
+        to: Request,
+        /// The answer without its newline, as parts to be written one after the other.
+        parts: Vec<Bytes>,
+    },
+    /// Show a line to every session that drives this agent.
+    Say {
+        /// The line, without its newline.
+        line: Bytes,
+    },
+    /// Put a record into the agent's log; it comes back as `Committed`, or not, as `NotCommitted`.
+    Propose {
+        /// The record.
+        record: Vec<u8>,
+    },
+    /// Something about the agent's state that is worth seeing in a trace.
+    Note {
+        /// What.
+        text: String,
+    },
+}
+
+/// What one input has led to, in order.
+#[derive(Debug)]
+pub struct Outbox<M> {
+    outputs: Vec<Output<M>>,
+    tracing: bool,
+}
+
+impl<M> Default for Outbox<M> {
+    fn default() -> Self {
+        Self { outputs: Vec::new(), tracing: false }
+    }
+}
+
+impl<M> Outbox<M> {
+    /// An empty outbox, kept and used again by its host. Notes are kept only when `tracing`.
+    pub fn new(tracing: bool) -> Self {
+        Self { outputs: Vec::new(), tracing }
+    }
+
+    /// Sends a message: to a route by its name, to a peer as an answer, or to a peer's port.
+    #[inline]
+    pub fn send(&mut self, to: impl Into<Dest>, message: M) {
+        self.outputs.push(Output::Send { to: to.into(), message });
+    }
+
+    /// Sends ready-made lines.
+    pub fn send_lines(&mut self, to: Audience, lines: Bytes) {
+        self.outputs.push(Output::Lines { to, lines });
+    }
+
+    /// Answers a command with one line, given without its newline.
+    pub fn reply(&mut self, to: Request, line: impl Into<Bytes>) {
+        self.reply_parts(to, vec![line.into()]);
+    }
+
+    /// Answers a command with a line that is made of parts.
+    pub fn reply_parts(&mut self, to: Request, parts: Vec<Bytes>) {
+        self.outputs.push(Output::Reply { to, parts });
+    }
+
+    /// Shows a line, given without its newline, to every session that drives this agent.
+    pub fn say(&mut self, line: impl Into<Bytes>) {
+        self.outputs.push(Output::Say { line: line.into() });
+    }
+
+    /// Proposes a record for the agent's log.
+    pub fn propose(&mut self, record: Vec<u8>) {
+        self.outputs.push(Output::Propose { record });
+    }
+
+    /// Notes something about the agent's state for whoever looks at the trace of this run. It is worked out only if
+    /// somebody will.
+    pub fn note(&mut self, text: impl FnOnce() -> String) {
+        if self.tracing {
+            self.outputs.push(Output::Note { text: text() });
+        }
+    }
+
+    /// Whether notes are kept.
+    pub fn tracing(&self) -> bool {
+        self.tracing
+    }
+
+    /// Takes all outputs, in order. For hosts, and for an agent that carries another one.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Output<M>> {
+        self.outputs.drain(..)
+    }
+
+    /// Puts an output behind the others. For an agent that carries another one.
+    pub fn push(&mut self, output: Output<M>) {
+        self.outputs.push(output);
+    }
+
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.outputs.is_empty()
+    }
+}

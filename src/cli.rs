@@ -30,7 +30,9 @@ enum Command {
 }
 
 /// Runs the command that the process was started with; configurations may name the agents of `registry`.
-pub fn run(registry: &Registry) -> ExitCode {
+#[expect(clippy::needless_pass_by_value, reason = "the last thing that a `main` does with it")]
+pub fn run(registry: Registry) -> ExitCode {
+    let _registry = &registry;
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Server(args) => server::run(&args),

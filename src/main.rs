@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use ovid::agent::Registry;
 
 fn main() -> ExitCode {
-    ovid::cli::run(&Registry::builtin())
+    ovid::cli::run(Registry::builtin())
 }

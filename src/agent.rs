@@ -32,6 +32,7 @@ pub use self::message::{JsonMessage, Text, Wire, WireError};
 pub use self::outbox::{Audience, Dest, Outbox, Output};
 pub use self::registry::Registry;
 pub use self::setup::{Attrs, Configure, Mistake, Setup};
+pub use crate::grid::Port;
 use crate::time::Time;
 
 /// Another agent (in the chatroom lab: another server), as the host numbers it. The number means something on this host only, and
@@ -47,22 +48,6 @@ impl Peer {
 }
 
 impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// Which of an agent's entrances a message comes in by; what the numbers mean is the receiving agent's to say. The configuration
-/// chooses the port of each route; answers to a [`Peer`] come in by [`Port::ANSWERS`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Port(pub u16);
-
-impl Port {
-    /// Where answers come in.
-    pub const ANSWERS: Self = Self(0);
-}
-
-impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

@@ -34,6 +34,22 @@ impl fmt::Display for ServerId {
     }
 }
 
+/// Which of an agent's entrances a message comes in by; what the numbers mean is the receiving agent's to say. The configuration
+/// chooses the port of each route; answers to an agent that sent something come in by [`Port::ANSWERS`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Port(pub u16);
+
+impl Port {
+    /// Where answers come in.
+    pub const ANSWERS: Self = Self(0);
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Why a grid's numbers cannot be used. Nothing was started; the caller's arguments are at fault.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum GridError {

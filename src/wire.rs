@@ -3,12 +3,14 @@
 //! The chatroom lab's links speak two lines, newline-ended UTF-8: `ping <sender>`, a heartbeat, and
 //! `msg <sender> <contents>`, a message. A peer is known by the first line it sends.
 
+mod frames;
 mod lines;
 mod messages;
 
 use bytes::Bytes;
 use thiserror::Error;
 
+pub use self::frames::{Frame, FrameCutter, FrameError, box_of_first_line, box_ping_line, frame};
 pub use self::lines::{Cut, LineCutter};
 pub use self::messages::{Messages, note_bad_line};
 use crate::grid::ServerId;

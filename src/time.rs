@@ -16,6 +16,16 @@ impl Time {
         Self(nanoseconds(elapsed))
     }
 
+    /// The point that lies `nanoseconds` after the origin.
+    pub const fn from_nanos(nanoseconds: u64) -> Self {
+        Self(nanoseconds)
+    }
+
+    /// How many nanoseconds lie between the origin and this point.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
     /// How long after `earlier` this is; zero if it is not later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

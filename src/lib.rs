@@ -15,6 +15,7 @@ pub mod wire;
 pub mod agent;
 pub mod agents;
 pub mod config;
+pub mod store;
 pub mod trace;
 
 pub mod server;

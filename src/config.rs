@@ -3,10 +3,28 @@
 //! **Shape.** A JSON object, agent id -> `{"type", "box": "ip:port", "attrs": {..}, "routes": {"<virtual destination>":
 //! {"<physical agent>": <port>, ..}}}`; several physical agents under one virtual destination are a multicast. An entry of the
 //! reserved type `box` is no agent: its attributes are the settings of that box. TOML of the same shape means the same.
+//!
+//! **Reading.** Both formats become one tree that remembers where each value stands; the tree is checked as a whole, so that one
+//! reading finds all mistakes, each with its line and its field.
 
+mod control;
+mod finding;
+mod json;
 mod model;
+mod read;
+mod settings;
+mod toml;
+mod tree;
+mod write;
 
+pub use self::finding::Finding;
 pub use self::model::{AgentId, BoxSettings, Configuration, Entry, IdError, RouteTargets};
+pub use self::read::{Format, read};
 
 /// The type of an entry that holds the settings of a box.
 pub const BOX_TYPE: &str = "box";
+/// The attribute of an agent that names its log. The host takes it: the agent itself never sees it.
+pub const LOG_ATTR: &str = "log";
+
+#[cfg(test)]
+mod tests;

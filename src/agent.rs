@@ -28,7 +28,7 @@ use std::fmt;
 pub use self::commands::{Commands, Request, Session, Taken};
 pub use self::erased::{AgentBytes, ErasedAgent};
 pub use self::input::{Epoch, Index, Input, Refusal, Why};
-pub use self::message::{JsonMessage, Text, Wire, WireError};
+pub use self::message::{JsonMessage, NoMessage, Text, Wire, WireError};
 pub use self::outbox::{Audience, Dest, Outbox, Output};
 pub use self::registry::Registry;
 pub use self::setup::{Attrs, Configure, Mistake, Setup};

@@ -2,13 +2,24 @@
 //! standard error and an exit status. It knows no protocol rule.
 
 mod bench;
+mod files;
 mod server;
 
+use std::fs::File;
+use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
+use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
+use log::info;
 
 use crate::agent::Registry;
+use crate::reactor::{End, Reactor};
+use crate::server::Server;
+use crate::time::Time;
+use crate::trace::{Event, What, Writer};
 
 /// The exit status of a mistake in the arguments or of a port that cannot be had.
 pub const EXIT_USAGE: u8 = 2;
@@ -32,7 +43,6 @@ enum Command {
 /// Runs the command that the process was started with; configurations may name the agents of `registry`.
 #[expect(clippy::needless_pass_by_value, reason = "the last thing that a `main` does with it")]
 pub fn run(registry: Registry) -> ExitCode {
-    let _registry = &registry;
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Server(args) => server::run(&args),
@@ -58,3 +68,44 @@ fn start_log(verbose: u8) {
     let level = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).init();
 }
+
+/// Whether a person can type to this process. A background process that read from its terminal would be stopped by it.
+fn in_foreground() -> bool {
+    let stdin = std::io::stdin();
+    stdin.is_terminal()
+        && rustix::termios::tcgetpgrp(&stdin).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
+/// Runs a server to its end.
+fn run_server(reactor: &mut Reactor, server: &mut Server) -> anyhow::Result<ExitCode> {
+    match reactor.run(server)? {
+        End::Signal => info!("server: ended by a signal"),
+        End::Stop => info!("server: ended by a command"),
+        End::Crash => {
+            // As hard as a crash can be: no destructor, no farewell, no exit status of our own.
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            bail!("the process outlived its own SIGKILL")
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the file of a trace, which begins with when `server` began to count its time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the traces of several processes are laid beside each other by the calendar"
+)]
+fn open_trace(path: &Path, server: &str, now: Time) -> anyhow::Result<Writer<File>> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("trace folder {}", folder.display()))?;
+    }
+    let file = File::create(path).with_context(|| format!("trace {}", path.display()))?;
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let unix_ns = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX).saturating_sub(now.as_nanos());
+    let mut writer = Writer::new(file, TRACE_BYTES_MAX);
+    writer.write(&Event { at_ns: 0, server: server.to_owned(), what: What::Origin { unix_ns } });
+    Ok(writer)
+}
+
+/// The most that one server writes into its trace, in bytes.
+const TRACE_BYTES_MAX: u64 = 1 << 30;

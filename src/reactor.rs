@@ -9,26 +9,31 @@
 //! budget cut short, and masters that have to wait, stay on a list.
 
 mod console;
+mod disk;
 mod entrance;
 mod socket;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use log::trace;
+use log::{trace, warn};
 use mio::event::Event;
 use mio::net::UnixStream;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::console::Console;
+use self::disk::{Answer, Disk, Request};
 use self::entrance::Entrance;
 use self::socket::{Read, Socket};
 use crate::server::{Action, ConnId, Door, Server};
 use crate::time::Time;
+use crate::trace::Writer;
 
 /// Connections are named by the server from 1 upwards; the host's own sources take the other end of the scale.
 const LINKS_DOOR: Token = Token(usize::MAX);
@@ -50,8 +55,8 @@ const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub struct Doors {
     /// For other servers.
     pub links: SocketAddr,
-    /// For masters.
-    pub masters: SocketAddr,
+    /// For masters; `None` if nobody may drive this server from outside.
+    pub masters: Option<SocketAddr>,
 }
 
 /// Why a reactor came to its end.
@@ -61,6 +66,8 @@ pub enum End {
     Signal,
     /// A master asked for a crash.
     Crash,
+    /// Whoever controls this box asked it to stop.
+    Stop,
 }
 
 /// The loop around one server.
@@ -68,17 +75,22 @@ pub enum End {
 pub struct Reactor {
     poll: Poll,
     started: Instant,
-    entrances: [Entrance; 2],
+    entrances: Vec<Entrance>,
     /// Kept open for as long as signals are to be seen.
     _signals: UnixStream,
     sockets: BTreeMap<ConnId, Socket>,
     console: Option<Console>,
+    waker: Option<Arc<Waker>>,
+    disk: Option<Disk>,
+    /// The folder of the agents' logs.
+    data: PathBuf,
+    trace: Option<Writer<std::fs::File>>,
     /// Connections with something to read.
     ready: VecDeque<ConnId>,
     /// Ready connections that the server does not want read now.
     waiting: Vec<ConnId>,
     buffer: Vec<u8>,
-    crash_asked: bool,
+    end_asked: Option<End>,
 }
 
 impl Reactor {
@@ -87,19 +99,26 @@ impl Reactor {
         let poll = Poll::new().context("cannot poll")?;
         let links = Entrance::open(doors.links, Door::Links, LINKS_DOOR, poll.registry())
             .with_context(|| format!("link port {}", doors.links))?;
-        let masters = Entrance::open(doors.masters, Door::Masters, MASTERS_DOOR, poll.registry())
-            .with_context(|| format!("master port {}", doors.masters))?;
+        let mut entrances = vec![links];
+        if let Some(address) = doors.masters {
+            let masters = Entrance::open(address, Door::Masters, MASTERS_DOOR, poll.registry());
+            entrances.push(masters.with_context(|| format!("master port {address}"))?);
+        }
         Ok(Self {
             _signals: catch_signals(poll.registry()).context("cannot handle signals")?,
             poll,
             started: start_clock(),
-            entrances: [links, masters],
+            entrances,
             sockets: BTreeMap::new(),
             console: None,
+            waker: None,
+            disk: None,
+            data: PathBuf::new(),
+            trace: None,
             ready: VecDeque::new(),
             waiting: Vec::new(),
             buffer: vec![0; READ_BYTES],
-            crash_asked: false,
+            end_asked: None,
         })
     }
 
@@ -108,18 +127,40 @@ impl Reactor {
         Time::since_start(self.started.elapsed())
     }
 
-    /// Makes standard input a master of `server`.
-    pub fn open_console(&mut self, server: &mut Server) -> anyhow::Result<()> {
-        let waker = Waker::new(self.poll.registry(), WAKER).context("no waker")?;
+    /// Keeps the logs of agents below the folder `data`.
+    pub fn keep_logs_in(&mut self, data: PathBuf) {
+        self.data = data;
+    }
+
+    /// Writes what the server tells about its run into `trace`.
+    pub fn write_trace(&mut self, trace: Writer<std::fs::File>) {
+        self.trace = Some(trace);
+    }
+
+    /// Makes standard input a master of `server`; the name of that connection.
+    pub fn open_console(&mut self, server: &mut Server) -> anyhow::Result<ConnId> {
+        let waker = self.waker()?;
         let conn = server.accepted(Door::Console, self.now());
         self.console = Some(Console::open(conn, waker).context("no thread for standard input")?);
-        Ok(())
+        Ok(conn)
+    }
+
+    /// What other threads wake the loop with.
+    fn waker(&mut self) -> anyhow::Result<Arc<Waker>> {
+        if self.waker.is_none() {
+            self.waker = Some(Arc::new(Waker::new(self.poll.registry(), WAKER).context("no waker")?));
+        }
+        self.waker.clone().context("no waker")
     }
 
     /// Runs `server` until a signal or a master ends it. An error means that the process cannot go on.
     pub fn run(&mut self, server: &mut Server) -> anyhow::Result<End> {
         let mut events = Events::with_capacity(1024);
+        self.settle(server);
         loop {
+            if let Some(end) = self.end_asked {
+                return Ok(end);
+            }
             if let Err(error) = self.poll.poll(&mut events, Some(self.patience(server)))
                 && error.kind() != io::ErrorKind::Interrupted
             {
@@ -127,10 +168,13 @@ impl Reactor {
             }
             for event in &events {
                 match event.token() {
-                    LINKS_DOOR => self.entrances[0].note_ready(),
-                    MASTERS_DOOR => self.entrances[1].note_ready(),
+                    LINKS_DOOR => self.note_waiting(Door::Links),
+                    MASTERS_DOOR => self.note_waiting(Door::Masters),
                     SIGNALS => return Ok(End::Signal),
-                    WAKER => self.attend_console(server),
+                    WAKER => {
+                        self.attend_console(server);
+                        self.attend_disk(server);
+                    }
                     Token(conn) => self.attend(ConnId(conn), event, server),
                 }
             }
@@ -142,11 +186,15 @@ impl Reactor {
             }
             server.timeout(self.now());
             self.settle(server);
-            if self.crash_asked {
-                return Ok(End::Crash);
-            }
             self.ready.extend(self.waiting.drain(..));
             self.hold_back(server);
+        }
+    }
+
+    /// Somebody waits at a door.
+    fn note_waiting(&mut self, door: Door) {
+        if let Some(entrance) = self.entrances.iter_mut().find(|entrance| entrance.door() == door) {
+            entrance.note_ready();
         }
     }
 
@@ -182,7 +230,12 @@ impl Reactor {
         let Some(socket) = self.sockets.get_mut(&conn) else { return };
         if socket.is_connecting() {
             match socket.finish_connecting() {
-                Ok(true) => server.connected(conn, self.now()),
+                Ok(true) => {
+                    if self.trace.is_some() {
+                        server.label(conn, socket.label(true));
+                    }
+                    server.connected(conn, self.now());
+                }
                 Ok(false) => return,
                 Err(error) => {
                     self.sockets.remove(&conn);
@@ -246,6 +299,8 @@ impl Reactor {
 
     /// Carries out the server's orders and flushes what it touched, until there is nothing left of either.
     fn settle(&mut self, server: &mut Server) {
+        // Before anything leaves: a trace knows of each message that somebody received, even if this process is killed next.
+        self.note_events(server);
         loop {
             if let Some(conn) = server.next_touched() {
                 self.flush(conn, server);
@@ -271,7 +326,61 @@ impl Reactor {
             Action::Close(conn) => {
                 self.sockets.remove(&conn);
             }
-            Action::Crash => self.crash_asked = true,
+            Action::Crash => self.end_asked = Some(End::Crash),
+            Action::Stop => self.end_asked = Some(End::Stop),
+            Action::OpenLog { log, name } => {
+                let path = self.data.join(name);
+                if let Err(error) = self.ask_disk(Request::Open { log, path }) {
+                    server.log_failed(log, &format!("{error:#}"), self.now());
+                }
+            }
+            Action::Append { log, index, record } => {
+                if let Err(error) = self.ask_disk(Request::Append { log, index, record }) {
+                    server.log_failed(log, &format!("{error:#}"), self.now());
+                }
+            }
+            Action::CloseLog(log) => {
+                if let Some(disk) = &mut self.disk {
+                    disk.ask(Request::Close(log));
+                }
+            }
+        }
+    }
+
+    /// Asks the disk thread, which is started for the first request.
+    fn ask_disk(&mut self, request: Request) -> anyhow::Result<()> {
+        if self.disk.is_none() {
+            let waker = self.waker()?;
+            self.disk = Some(Disk::start(waker).context("no thread for the disk")?);
+        }
+        if let Some(disk) = &mut self.disk {
+            disk.ask(request);
+        }
+        Ok(())
+    }
+
+    /// Hands on what the disk thread has done.
+    fn attend_disk(&mut self, server: &mut Server) {
+        while let Some(answer) = self.disk.as_mut().and_then(Disk::next_answer) {
+            let now = self.now();
+            match answer {
+                Answer::Opened { log, scan } => server.log_opened(log, &scan.records, scan.next, now),
+                Answer::Stored { log, upto } => server.log_stored(log, upto, now),
+                Answer::Failed { log, why } => server.log_failed(log, &why, now),
+            }
+            self.settle(server);
+        }
+    }
+
+    /// Writes what the server has told about its run.
+    fn note_events(&mut self, server: &mut Server) {
+        let Some(trace) = &mut self.trace else { return };
+        while let Some(event) = server.next_event() {
+            trace.write(&event);
+        }
+        if let Err(error) = trace.end_turn() {
+            warn!("reactor: the trace ends here why=\"{error}\"");
+            self.trace = None;
         }
     }
 
@@ -333,6 +442,9 @@ impl Reactor {
                 let conn = server.accepted(self.entrances[index].door(), now);
                 match Socket::accepted(stream, Token(conn.0), self.poll.registry()) {
                     Ok(socket) => {
+                        if self.trace.is_some() {
+                            server.label(conn, socket.label(false));
+                        }
                         self.sockets.insert(conn, socket);
                     }
                     Err(error) => server.failed(conn, &error.to_string(), now),

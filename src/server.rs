@@ -1,29 +1,40 @@
-//! The server: its core, which is this file, the link manager and its links, and the masters. Pure state machines: the host
+//! The server: its core, the link manager and its links, the masters, and the agents that it hosts. Pure state machines: the host
 //! tells them that a connection opened, bytes arrived, a connection closed or time passed, and they answer with orders and
 //! filled queues. No socket, clock or thread in this room.
 //!
 //! **How a host drives it.** One input, then [`Server::next_action`] until there is none, then flush what
 //! [`Server::next_touched`] names; `timeout` when [`Server::deadline`] has come.
+//!
+//! A server is a lab's, which hosts the chatroom and speaks the lab's lines, or a box of a configuration, which hosts whatever
+//! agents it names and speaks frames.
 
+mod boxes;
+mod core;
+mod directory;
+mod experiment;
+mod hosting;
+mod lab;
 mod link;
 mod link_manager;
+mod logs;
 mod master;
 mod outputs;
 mod queue;
 mod status;
+mod tracing;
 
-use bytes::Bytes;
-use log::{Level, debug, info, log_enabled};
-
-pub use self::link_manager::{LinkManager, LinkSettings, PeerState};
-pub use self::master::{Command, CommandError, Commands, Masters, ReplyFraming};
-pub use self::outputs::{Action, ConnId, Outputs};
+pub use self::boxes::BoxSetup;
+use self::core::Core;
+pub use self::link_manager::{LinkManager, LinkSettings, PeerState, Roster};
+use self::master::Masters;
+pub use self::master::ReplyFraming;
+pub use self::outputs::{Action, ConnId, LogId, Outputs};
 pub use self::queue::OutQueue;
-pub use self::status::{PeerStatus, Status};
-use crate::agents::chatroom::Chatroom;
-use crate::grid::ServerId;
+pub use self::status::{AgentStatus, BoxStatus, NeighbourStatus, PeerStatus, Status};
+use crate::agent::{Index, Why};
+use crate::config::AgentId;
 use crate::time::Time;
-use crate::wire::{Messages, msg_prefix};
+use crate::trace::Event;
 
 /// What a server is told once.
 #[derive(Debug, Clone)]
@@ -32,10 +43,10 @@ pub struct Settings {
     pub links: LinkSettings,
     /// How answers to masters are framed.
     pub reply_framing: ReplyFraming,
-    /// The most that the message log takes, in bytes.
-    pub log_bytes_max: usize,
     /// How many masters may be connected at a time.
     pub masters_max: usize,
+    /// Whether what happens is kept for [`Server::next_event`].
+    pub tracing: bool,
 }
 
 /// Which of the server's ports somebody came in by.
@@ -56,31 +67,15 @@ pub struct Server {
     core: Core,
 }
 
-/// All but the masters: what a command acts upon.
-#[derive(Debug)]
-struct Core {
-    links: LinkManager,
-    chatroom: Chatroom,
-    outputs: Outputs,
-    started: Time,
-    /// A crash was asked for: from there on nothing is done any more.
-    crashing: bool,
-}
-
 impl Server {
-    /// A server that starts at `now`.
-    pub fn new(settings: Settings, now: Time) -> Self {
-        let line_bytes_max = settings.links.line_bytes_max;
-        Self {
-            masters: Masters::new(settings.reply_framing, line_bytes_max, settings.masters_max),
-            core: Core {
-                chatroom: Chatroom::new(msg_prefix(settings.links.grid.id()), settings.log_bytes_max),
-                links: LinkManager::new(settings.links, now),
-                outputs: Outputs::default(),
-                started: now,
-                crashing: false,
-            },
-        }
+    /// A server of a lab that starts at `now`; its message log takes at most `log_bytes_max` bytes.
+    pub fn lab(settings: Settings, log_bytes_max: usize, now: Time) -> Self {
+        Self { masters: Masters::of(&settings), core: Core::lab(settings, log_bytes_max, now) }
+    }
+
+    /// A box of a configuration that starts at `now`. The roster in `settings` is the box by itself; the others are in the setup.
+    pub fn of_box(settings: Settings, setup: BoxSetup, now: Time) -> Self {
+        Self { masters: Masters::of(&settings), core: Core::of_box(settings, setup, now) }
     }
 
     /// Somebody came in; the name of that connection from now on.
@@ -98,16 +93,27 @@ impl Server {
         self.core.links.connected(conn, now, &mut self.core.outputs);
     }
 
+    /// Names a connection between servers for traces: at both of its ends by the same name, which no other connection has.
+    pub fn label(&mut self, conn: ConnId, label: impl Into<String>) {
+        self.core.links.set_label(conn, label.into());
+    }
+
+    /// Makes a master's connection that of somebody who drives one agent of a box from the first line on. Whether there is such an
+    /// agent.
+    pub fn attach(&mut self, conn: ConnId, agent: &AgentId) -> bool {
+        self.core.attach(conn, agent.as_str())
+    }
+
     /// Bytes arrived.
     pub fn received(&mut self, conn: ConnId, bytes: &[u8], now: Time) {
         let Self { masters, core } = self;
         if masters.holds(conn) {
-            masters.received(conn, bytes, now, &mut |commands| core.handle(commands, now));
+            masters.received(conn, bytes, now, &mut |batch| core.command(batch, now));
             core.outputs.touch(conn);
         } else {
-            let Core { links, chatroom, outputs, .. } = core;
-            links.received(conn, bytes, now, outputs, &mut deliver_to(chatroom));
+            core.received(conn, bytes, now);
         }
+        self.settle(now);
     }
 
     /// The other side will send no more; all it sent has been handed to [`Server::received`].
@@ -117,44 +123,61 @@ impl Server {
             self.close_if_served(conn);
         } else if self.core.links.holds(conn) {
             self.core.outputs.act(Action::Close(conn));
-            self.failed(conn, "closed by the other side", now);
+            self.closed(conn, Why::Closed, "closed by the other side", now);
         }
     }
 
     /// The connection broke, or was never made. The host has closed it.
     pub fn failed(&mut self, conn: ConnId, why: &str, now: Time) {
-        let Core { links, chatroom, .. } = &mut self.core;
-        self.masters.closed(conn, why);
-        links.closed(conn, why, now, &mut deliver_to(chatroom));
+        self.closed(conn, Why::Broken, why, now);
     }
 
     /// What [`Action::Drain`] asked for has been read.
     pub fn drained(&mut self, conn: ConnId, now: Time) {
-        let Core { links, chatroom, outputs, .. } = &mut self.core;
-        links.drained(conn, now, outputs, &mut deliver_to(chatroom));
+        self.core.links.drained(conn, now, &mut self.core.outputs);
+        self.settle(now);
     }
 
     /// The host has taken `written` bytes from the front of [`Server::outgoing`].
     pub fn wrote(&mut self, conn: ConnId, written: usize, now: Time) {
         let Self { masters, core } = self;
         if masters.holds(conn) {
-            masters.wrote(conn, written, &mut |commands| core.handle(commands, now));
+            masters.wrote(conn, written, &mut |batch| core.command(batch, now));
             core.outputs.touch(conn);
+            self.settle(now);
             self.close_if_served(conn);
         } else {
             core.links.wrote(conn, written, now);
         }
     }
 
+    /// A log that [`Action::OpenLog`] named has been read: its records, and the place of the next one.
+    pub fn log_opened(&mut self, log: LogId, records: &[(Index, Vec<u8>)], next: Index, now: Time) {
+        self.core.log_opened(log, records, next, now);
+        self.settle(now);
+    }
+
+    /// All records of a log up to `upto` are durable.
+    pub fn log_stored(&mut self, log: LogId, upto: Index, now: Time) {
+        self.core.log_stored(log, upto);
+        self.settle(now);
+    }
+
+    /// A log cannot be read, or not be written any more.
+    pub fn log_failed(&mut self, log: LogId, why: &str, now: Time) {
+        self.core.log_failed(log, why);
+        self.settle(now);
+    }
+
     /// Does what is due at `now`. Early or repeated calls are harmless.
     pub fn timeout(&mut self, now: Time) {
-        let Core { links, chatroom, outputs, .. } = &mut self.core;
-        links.timeout(now, outputs, &mut deliver_to(chatroom));
+        self.core.timeout(now);
+        self.settle(now);
     }
 
     /// When [`Server::timeout`] is to be called, at the latest.
     pub fn deadline(&self) -> Time {
-        self.core.links.deadline()
+        self.core.deadline()
     }
 
     /// The next order to carry out.
@@ -165,6 +188,11 @@ impl Server {
     /// The next connection that has something new to send.
     pub fn next_touched(&mut self) -> Option<ConnId> {
         self.core.outputs.next_touched()
+    }
+
+    /// The next event for the trace, where one was asked for.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.core.next_event()
     }
 
     /// What waits to be sent on `conn`; `None` if the server has forgotten it.
@@ -178,72 +206,43 @@ impl Server {
         !self.masters.holds(conn) || (self.masters.may_read(conn) && !self.core.links.congested(now))
     }
 
-    /// The state of the server as `status` tells it.
+    /// The state of the server as a lab's server tells it.
     pub fn status(&self, now: Time) -> Status {
-        self.core.status(now)
+        self.core.lab_status(now)
+    }
+
+    fn closed(&mut self, conn: ConnId, why: Why, text: &str, now: Time) {
+        if self.masters.closed(conn, text) {
+            self.core.detach(conn);
+        } else {
+            self.core.links.closed(conn, why, text, now);
+            self.settle(now);
+        }
+    }
+
+    /// Lets the core do what an input has led to, and hands its answers to the masters, until there is nothing left of either.
+    fn settle(&mut self, now: Time) {
+        let Self { masters, core } = self;
+        core.work(now);
+        while core.has_answers() {
+            for (request, parts) in core.take_replies() {
+                if let Some(conn) = masters.answer(request, parts, &mut |batch| core.command(batch, now)) {
+                    core.outputs.touch(conn);
+                }
+            }
+            for (conn, line) in core.take_says() {
+                if masters.say(conn, line) {
+                    core.outputs.touch(conn);
+                }
+            }
+            core.work(now);
+        }
     }
 
     fn close_if_served(&mut self, conn: ConnId) {
         if self.masters.take_served(conn) {
+            self.core.detach(conn);
             self.core.outputs.act(Action::Close(conn));
-        }
-    }
-}
-
-impl Core {
-    /// Carries out the commands of one read, in order.
-    fn handle(&mut self, commands: &mut Commands<'_>, now: Time) {
-        let mut lines = Vec::new();
-        while !self.crashing {
-            lines.reserve(commands.rest_bytes());
-            if !log_enabled!(Level::Debug) {
-                self.chatroom.broadcast(commands.broadcasts(), &mut lines);
-            }
-            let Some(command) = commands.next_command() else { break };
-            match command {
-                Command::Broadcast(message) => {
-                    debug!("chatroom: broadcast contents={:?}", String::from_utf8_lossy(message));
-                    self.chatroom.broadcast(std::iter::once(message), &mut lines);
-                    continue;
-                }
-                Command::Get => commands.answer(self.chatroom.get()),
-                Command::Alive => commands.answer(std::iter::once(self.alive())),
-                Command::Status => commands.answer(std::iter::once(self.status(now).line())),
-                Command::Crash => {
-                    self.outputs.act(Action::Crash);
-                    self.crashing = true;
-                }
-            }
-            info!("master: command conn={} {command:?}", commands.conn().0);
-        }
-        if self.crashing {
-            commands.discard();
-        }
-        if !lines.is_empty() {
-            self.links.send_to_all(&Bytes::from(lines), now, &mut self.outputs);
-        }
-    }
-
-    /// The answer to `alive`.
-    fn alive(&self) -> Bytes {
-        let ids: Vec<String> = self.links.alive().map(|id| id.to_string()).collect();
-        Bytes::from(format!("alive {}", ids.join(",")))
-    }
-
-    fn status(&self, now: Time) -> Status {
-        Status::of(&self.links, &self.chatroom, self.started, now)
-    }
-}
-
-/// Where the links' messages go.
-fn deliver_to(chatroom: &mut Chatroom) -> impl FnMut(ServerId, Messages<'_>) {
-    |from, messages| {
-        if log_enabled!(Level::Debug) {
-            chatroom.deliver(messages.inspect(|message| {
-                debug!("chatroom: message from={from} contents={:?}", String::from_utf8_lossy(message));
-            }));
-        } else {
-            chatroom.deliver(messages);
         }
     }
 }

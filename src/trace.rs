@@ -2,5 +2,7 @@
 //! tools that draw them. Logical clocks are not written but worked out afterwards.
 
 mod event;
+mod writer;
 
 pub use self::event::{Event, What};
+pub use self::writer::Writer;

@@ -57,6 +57,20 @@ impl<M: JsonMessage> Wire for M {
     }
 }
 
+/// The messages of an agent that sends and receives none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoMessage {}
+
+impl Wire for NoMessage {
+    fn encode(&self, _: &mut Vec<u8>) {
+        match *self {}
+    }
+
+    fn decode(_: Port, _: &[u8]) -> Result<Self, WireError> {
+        Err(WireError::new("this agent takes no messages"))
+    }
+}
+
 /// A line of plain text: what terminals say to agents, and agents to terminals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(pub String);

@@ -14,13 +14,20 @@
 //! Source: Cornell CS 5414, "Lab 0: Chat Room". We differ in that the log has a limit: beyond it, broadcasts are refused
 //! and messages of others are dropped, both counted.
 
+mod command;
 mod log;
 
-use ::log::warn;
+use ::log::{Level, debug, info, log_enabled, warn};
 use bytes::Bytes;
 
+use self::command::{Command, CommandError};
 pub use self::log::{LogFull, MessageLog};
+use crate::agent::{Agent, Audience, Commands, Input, NoMessage, Outbox};
 use crate::seldom;
+use crate::time::Time;
+
+/// What masters can ask of a chatroom, for whoever tells them.
+pub const COMMANDS: &str = "get, broadcast <message>";
 
 /// One server's part of the chatroom.
 #[derive(Debug)]
@@ -30,17 +37,93 @@ pub struct Chatroom {
     msg_prefix: Vec<u8>,
     refused_broadcasts: u64,
     dropped_messages: u64,
+    bad_broadcasts: u64,
+}
+
+impl Agent for Chatroom {
+    type Msg = NoMessage;
+
+    fn handle(&mut self, _: Time, input: Input<'_, NoMessage>, out: &mut Outbox<NoMessage>) {
+        match input {
+            Input::Lines { from, lines } => {
+                if log_enabled!(Level::Debug) {
+                    self.deliver(lines.inspect(|contents| {
+                        debug!(
+                            "chatroom: message from={from} contents={:?}",
+                            String::from_utf8_lossy(contents)
+                        );
+                    }));
+                } else {
+                    self.deliver(lines);
+                }
+            }
+            Input::Commands { commands } => self.obey(commands, out),
+            _ => {}
+        }
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("messages", self.log.count()),
+            ("log_bytes", self.log.bytes() as u64),
+            ("broadcasts_refused", self.refused_broadcasts),
+            ("messages_dropped", self.dropped_messages),
+        ]
+    }
 }
 
 impl Chatroom {
     /// An empty chatroom whose lines to others begin with `msg_prefix` and whose log takes `log_bytes_max` bytes.
     pub fn new(msg_prefix: Vec<u8>, log_bytes_max: usize) -> Self {
-        Self { log: MessageLog::new(log_bytes_max), msg_prefix, refused_broadcasts: 0, dropped_messages: 0 }
+        let (refused_broadcasts, dropped_messages, bad_broadcasts) = (0, 0, 0);
+        let log = MessageLog::new(log_bytes_max);
+        Self { log, msg_prefix, refused_broadcasts, dropped_messages, bad_broadcasts }
+    }
+
+    /// The log, for those who count.
+    pub fn log(&self) -> &MessageLog {
+        &self.log
+    }
+
+    /// Takes the commands that are the chatroom's, up to the first that has to be answered.
+    fn obey(&mut self, mut commands: Commands<'_>, out: &mut Outbox<NoMessage>) {
+        let mut lines = Vec::with_capacity(commands.rest_bytes());
+        let request = loop {
+            if !log_enabled!(Level::Debug) {
+                self.broadcast(commands.run(b"broadcast "), &mut lines);
+            }
+            let Some(line) = commands.peek() else { break None };
+            match Command::parse(line) {
+                Ok(Command::Broadcast(contents)) => {
+                    debug!("chatroom: broadcast contents={:?}", String::from_utf8_lossy(contents));
+                    self.broadcast(std::iter::once(contents), &mut lines);
+                }
+                Ok(Command::Get) => {
+                    info!("chatroom: get session={}", commands.session().0);
+                    commands.take();
+                    break Some(commands.will_answer());
+                }
+                Err(CommandError::Broadcast(why)) => {
+                    if seldom::count(&mut self.bad_broadcasts) {
+                        let (session, so_far) = (commands.session().0, self.bad_broadcasts);
+                        warn!("chatroom: bad broadcast session={session} why=\"{why}\" so_far={so_far}");
+                    }
+                }
+                Err(CommandError::Unknown) => break None,
+            }
+            commands.take();
+        };
+        if !lines.is_empty() {
+            out.send_lines(Audience::Everyone, Bytes::from(lines));
+        }
+        if let Some(request) = request {
+            out.reply_parts(request, self.get().collect());
+        }
     }
 
     /// Puts own messages into the log, and into `lines`, framed for the other servers. What a full log refuses is not
     /// sent either.
-    pub fn broadcast<'a>(&mut self, messages: impl Iterator<Item = &'a [u8]>, lines: &mut Vec<u8>) {
+    fn broadcast<'a>(&mut self, messages: impl Iterator<Item = &'a [u8]>, lines: &mut Vec<u8>) {
         for contents in messages {
             if self.log.append(contents).is_ok() {
                 lines.extend_from_slice(&self.msg_prefix);
@@ -53,7 +136,7 @@ impl Chatroom {
     }
 
     /// Puts messages of another server into the log, in their order.
-    pub fn deliver<'a>(&mut self, messages: impl Iterator<Item = &'a [u8]>) {
+    fn deliver<'a>(&mut self, messages: impl Iterator<Item = &'a [u8]>) {
         for contents in messages {
             if self.log.append(contents).is_err() {
                 note_full(&mut self.dropped_messages, "message dropped");
@@ -63,23 +146,8 @@ impl Chatroom {
 
     /// The answer to `get`, without its newline: `messages <m1>,<m2>,...`, as parts to be written one after the other.
     /// Nearly all of it is shared with the log, not copied.
-    pub fn get(&self) -> impl Iterator<Item = Bytes> {
+    fn get(&self) -> impl Iterator<Item = Bytes> {
         std::iter::once(Bytes::from_static(b"messages ")).chain(self.log.joined())
-    }
-
-    /// The log, for those who count.
-    pub fn log(&self) -> &MessageLog {
-        &self.log
-    }
-
-    /// How many broadcasts of our masters the full log refused.
-    pub fn refused_broadcasts(&self) -> u64 {
-        self.refused_broadcasts
-    }
-
-    /// How many messages of other servers the full log could not take.
-    pub fn dropped_messages(&self) -> u64 {
-        self.dropped_messages
     }
 }
 
@@ -125,9 +193,9 @@ mod tests {
         let mut lines = Vec::new();
         chatroom.broadcast(messages(&["aaaa", "bbbb", "cc"]), &mut lines);
         assert_eq!(lines, b"msg 0 aaaa\nmsg 0 cc\n");
-        assert_eq!(chatroom.refused_broadcasts(), 1);
+        assert_eq!(chatroom.refused_broadcasts, 1);
         chatroom.deliver(messages(&["dd", ""]));
-        assert_eq!(chatroom.dropped_messages(), 2);
+        assert_eq!(chatroom.dropped_messages, 2);
         assert_eq!(answer(&chatroom), "messages aaaa,cc");
     }
 }

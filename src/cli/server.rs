@@ -1,18 +1,18 @@
 //! `ovid server`: one server of a grid, the chatroom of the lab.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use log::{info, warn};
+use log::info;
 
 use crate::grid::{Grid, LINK_BASE_DEFAULT, ServerId, check_master_port};
-use crate::reactor::{Doors, End, Reactor};
-use crate::server::{LinkSettings, ReplyFraming, Server, Settings};
+use crate::reactor::{Doors, Reactor};
+use crate::server::{LinkSettings, ReplyFraming, Roster, Server, Settings};
 
 /// The shortest line limit: a whole read has to fit.
 const LINE_BYTES_MIN: u64 = 64 * 1024;
@@ -64,6 +64,9 @@ pub(super) struct ServerArgs {
     /// How many masters may be connected at a time
     #[arg(long, default_value_t = 256, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=65_536))]
     masters_max: u64,
+    /// Write what happens into DIR/server-ID-PID.jsonl, for `ovid trace`
+    #[arg(long, value_name = "DIR", env = "OVID_TRACE_DIR")]
+    trace_dir: Option<PathBuf>,
     /// Log more on standard error: -v masters, roles and membership, -vv each message, -vvv bytes; `RUST_LOG` goes before it
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -82,27 +85,25 @@ pub(super) fn run(args: &ServerArgs) -> anyhow::Result<ExitCode> {
     let grid = Grid::new(args.id, args.n, args.link_base)?;
     let doors = Doors {
         links: SocketAddr::new(args.bind, grid.link_port(grid.id())),
-        masters: SocketAddr::new(args.master_bind, check_master_port(args.port)?),
+        masters: Some(SocketAddr::new(args.master_bind, check_master_port(args.port)?)),
     };
     let settings = settings(args, grid)?;
-    let settings = fit_file_limit(settings, raise_file_limit())?;
+    let settings = super::files::fit_limit(settings)?;
+    let log_bytes_max = usize::try_from(args.log_bytes_max).context("--log-bytes-max")?;
     let mut reactor = Reactor::new(&doors)?;
-    let mut server = Server::new(settings, reactor.now());
-    info!("server: started id={} n={} links={} masters={}", args.id, args.n, doors.links, doors.masters);
-    if args.stdin || (!args.no_stdin && in_foreground()) {
+    if let Some(folder) = &args.trace_dir {
+        let name = format!("server-{}-{}.jsonl", args.id, std::process::id());
+        reactor.write_trace(super::open_trace(&folder.join(name), &args.id.to_string(), reactor.now())?);
+    }
+    let mut server = Server::lab(settings, log_bytes_max, reactor.now());
+    info!(
+        "server: started id={} n={} links={} masters={}:{}",
+        args.id, args.n, doors.links, args.master_bind, args.port
+    );
+    if args.stdin || (!args.no_stdin && super::in_foreground()) {
         reactor.open_console(&mut server)?;
     }
-    match reactor.run(&mut server)? {
-        End::Signal => {
-            info!("server: ended by a signal");
-            Ok(ExitCode::SUCCESS)
-        }
-        End::Crash => {
-            // As hard as a crash can be: no destructor, no farewell, no exit status of our own.
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-            bail!("the process outlived its own SIGKILL")
-        }
-    }
+    super::run_server(&mut reactor, &mut server)
 }
 
 fn settings(args: &ServerArgs, grid: Grid) -> anyhow::Result<Settings> {
@@ -133,8 +134,7 @@ fn settings(args: &ServerArgs, grid: Grid) -> anyhow::Result<Settings> {
     }
     Ok(Settings {
         links: LinkSettings {
-            grid,
-            addresses,
+            roster: Roster::lab(grid, addresses),
             heartbeat: Duration::from_millis(args.heartbeat_ms),
             silence_max: Duration::from_millis(args.silence_ms_max),
             line_bytes_max: usize::try_from(args.line_bytes_max).context("--line-bytes-max")?,
@@ -145,8 +145,8 @@ fn settings(args: &ServerArgs, grid: Grid) -> anyhow::Result<Settings> {
             Framing::Newline => ReplyFraming::Newline,
             Framing::Length => ReplyFraming::Length,
         },
-        log_bytes_max: usize::try_from(args.log_bytes_max).context("--log-bytes-max")?,
         masters_max: usize::try_from(args.masters_max).context("--masters-max")?,
+        tracing: args.trace_dir.is_some(),
     })
 }
 
@@ -156,45 +156,5 @@ fn parse_peer(text: &str) -> Result<(u16, SocketAddr), String> {
     let mut found = address.to_socket_addrs().map_err(|error| format!("{address:?}: {error}"))?;
     found.next().map(|address| (id, address)).ok_or_else(|| format!("{address:?} has no address"))
 }
-
-/// Whether a person can type to this process. A background process that read from its terminal would be stopped by it.
-fn in_foreground() -> bool {
-    let stdin = std::io::stdin();
-    stdin.is_terminal()
-        && rustix::termios::tcgetpgrp(&stdin).is_ok_and(|group| group == rustix::process::getpgrp())
-}
-
-/// Each connection costs a file descriptor; take as many as the system gives without asking anybody. How many that are.
-fn raise_file_limit() -> Option<u64> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(error) => {
-            warn!("server: cannot raise the limit of open files why=\"{error}\"");
-            limit.current
-        }
-    }
-}
-
-/// Idle masters and strangers must not use up what the links need, so they share what these leave.
-fn fit_file_limit(mut settings: Settings, limit: Option<u64>) -> anyhow::Result<Settings> {
-    let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else { return Ok(settings) };
-    let grid = settings.links.grid;
-    let share = limit.saturating_sub(usize::from(grid.n()) + OWN_FILES) / 2;
-    if share == 0 {
-        bail!("a limit of {limit} open files is too low for {} servers (ulimit -n)", grid.n());
-    }
-    if settings.masters_max > share {
-        warn!("server: room for fewer masters masters_max={share} open_files_max={limit}");
-        settings.masters_max = share;
-    }
-    settings.links.strangers_max = settings.links.strangers_max.min(share);
-    Ok(settings)
-}
-
-/// Files that are no connections: the poll, the doors, pipes, standard streams; and some to spare.
-const OWN_FILES: usize = 32;
 /// How many who have not said who they are may be connected at a time, in a grid of fewer servers than that.
 const STRANGERS_MAX: usize = 256;

@@ -27,8 +27,7 @@ pub(super) struct Console {
 
 impl Console {
     /// Starts the two threads.
-    pub(super) fn open(conn: ConnId, waker: Waker) -> io::Result<Self> {
-        let waker = Arc::new(waker);
+    pub(super) fn open(conn: ConnId, waker: Arc<Waker>) -> io::Result<Self> {
         let (input_sender, input) = bounded(CHANNEL_PARTS);
         let (output, output_receiver) = bounded(CHANNEL_PARTS);
         let reader_waker = Arc::clone(&waker);

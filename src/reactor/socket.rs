@@ -74,6 +74,13 @@ impl Socket {
         Ok(Self { stream, phase, ready: false, read_closed: false, writable, broken: None })
     }
 
+    /// Names the connection, at both of its ends in the same way: who dialled, and who was dialled.
+    pub(super) fn label(&self, dialled: bool) -> String {
+        let name = |address: io::Result<SocketAddr>| address.map_or_else(|_| "?".into(), |at| at.to_string());
+        let (own, other) = (name(self.stream.local_addr()), name(self.stream.peer_addr()));
+        if dialled { format!("{own}>{other}") } else { format!("{other}>{own}") }
+    }
+
     /// Whether the dial has not ended yet.
     pub(super) fn is_connecting(&self) -> bool {
         self.phase == Phase::Connecting

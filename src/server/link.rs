@@ -1,15 +1,17 @@
-//! One connection between two servers: takes slices of bytes in, cuts them into messages, and keeps a queue of bytes out.
+//! One connection between two servers: takes slices of bytes in, cuts them into pieces, and keeps a queue of bytes out.
 //!
 //! A link begins nameless: nobody knows who is at its other end until the first line says so. It does not know of other
 //! links; which of two links of one peer lives is the link manager's to say.
 
 use memchr::memchr;
 
-use super::outputs::ConnId;
 use super::queue::OutQueue;
+use crate::agent::Why;
 use crate::grid::ServerId;
 use crate::time::Time;
-use crate::wire::{Cut, LineCutter, LineError, Messages, PeerLine, msg_prefix, note_bad_line};
+use crate::wire::{
+    self, Cut, Frame, FrameCutter, FrameError, LineCutter, LineError, Messages, note_bad_line,
+};
 
 /// The longest first line: a stranger gets little room before it has said who it is.
 const FIRST_LINE_BYTES_MAX: usize = 64 * 1024;
@@ -57,15 +59,18 @@ pub(super) struct Link {
     /// Whether the queue has grown past its high-water mark and not fallen below the low one since.
     pub(super) congested: bool,
     /// Why nothing more is sent on this link: it is closed as soon as it has been read to its end.
-    pub(super) leaving: Option<&'static str>,
+    pub(super) leaving: Option<(Why, &'static str)>,
     /// When bytes were last taken from the queue.
     pub(super) last_progress: Time,
     /// When it came up, if it did.
     pub(super) up_since: Option<Time>,
     /// By when the link must be connected, or have said who it is.
     pub(super) limit: Option<Time>,
+    /// Names the connection at both of its ends, for traces; empty where nobody wants to know.
+    pub(super) label: String,
     pings: Pings,
-    reader: Reader,
+    /// Away while what it cuts is being handled.
+    reader: Option<Reader>,
 }
 
 /// What the last ticks of the heartbeat saw.
@@ -75,17 +80,74 @@ struct Pings {
     pinged_last_tick: bool,
 }
 
-/// The receiving half: apart, so that lines can be borrowed from it while the rest of the link changes.
+/// The receiving half: apart, so that what it cuts can be borrowed from it while the rest of the server changes.
 #[derive(Debug)]
-struct Reader {
-    cutter: LineCutter,
-    /// What every message of the peer begins with, known once the peer is.
-    msg_prefix: Vec<u8>,
-    bad_lines: u64,
+pub(super) enum Reader {
+    /// The lines of a lab.
+    Lines {
+        cutter: LineCutter,
+        /// Who sends them, and what every message of theirs begins with, known once the peer is.
+        peer: ServerId,
+        msg_prefix: Vec<u8>,
+        bad_lines: u64,
+    },
+    /// The frames of agents.
+    Frames(FrameCutter),
+}
+
+/// What a reader has cut off a stream.
+#[derive(Debug)]
+pub(super) enum Piece<'a> {
+    /// The messages among a region of lines.
+    Lines(Messages<'a>),
+    /// An agent's frame.
+    Frame(Frame<'a>),
+    /// Something that was not understood.
+    Skipped,
+}
+
+impl Reader {
+    pub(super) fn new(speaks_lines: bool, bytes_max: usize) -> Self {
+        if speaks_lines {
+            let cutter = LineCutter::new(bytes_max);
+            Self::Lines { cutter, peer: ServerId(0), msg_prefix: Vec::new(), bad_lines: 0 }
+        } else {
+            Self::Frames(FrameCutter::new(bytes_max))
+        }
+    }
+
+    /// Takes the next piece from the front of `bytes`; `None` when they are used up. An error says that the stream cannot be
+    /// read any further.
+    pub(super) fn cut<'s, 'b: 's>(
+        &'s mut self,
+        bytes: &mut &'b [u8],
+    ) -> Result<Option<Piece<'s>>, FrameError> {
+        match self {
+            Self::Lines { cutter, peer, msg_prefix, bad_lines } => Ok(match cutter.cut(bytes) {
+                None => None,
+                Some(Cut::TooLong) => {
+                    note_bad_line(bad_lines, *peer, "too long");
+                    Some(Piece::Skipped)
+                }
+                Some(Cut::Lines(region)) => {
+                    Some(Piece::Lines(Messages::new(region, *peer, msg_prefix, bad_lines)))
+                }
+            }),
+            Self::Frames(cutter) => Ok(cutter.cut(bytes)?.map(Piece::Frame)),
+        }
+    }
+
+    /// The peer is known.
+    fn introduce(&mut self, sender: ServerId) {
+        if let Self::Lines { peer, msg_prefix, .. } = self {
+            *peer = sender;
+            *msg_prefix = wire::msg_prefix(sender);
+        }
+    }
 }
 
 impl Link {
-    pub(super) fn new(direction: Direction, line_bytes_max: usize, now: Time) -> Self {
+    pub(super) fn new(direction: Direction, reader: Reader, now: Time) -> Self {
         let stage = match direction {
             Direction::Dialled(_) => Stage::Connecting,
             Direction::Accepted => Stage::Nameless { heard: Vec::new() },
@@ -101,7 +163,8 @@ impl Link {
             up_since: None,
             limit: None,
             pings: Pings::default(),
-            reader: Reader { cutter: LineCutter::new(line_bytes_max), msg_prefix: Vec::new(), bad_lines: 0 },
+            label: String::new(),
+            reader: Some(reader),
         }
     }
 
@@ -113,13 +176,13 @@ impl Link {
         }
     }
 
-    /// Keeps `bytes` of a link whose peer is not known yet; the first line, once it is whole. An error says that this is
-    /// no server.
-    pub(super) fn hear_first(&mut self, bytes: &[u8]) -> Result<Option<ServerId>, LineError> {
+    /// Keeps `bytes` of a link whose peer is not known yet; the first line without its newline, once it is whole. An error
+    /// says that this is no server.
+    pub(super) fn hear_first(&mut self, bytes: &[u8]) -> Result<Option<&[u8]>, LineError> {
         let Stage::Nameless { heard } = &mut self.stage else { return Ok(None) };
         heard.extend_from_slice(bytes);
         match memchr(b'\n', heard) {
-            Some(end) => PeerLine::parse(&heard[..end]).map(|line| Some(line.sender())),
+            Some(end) => Ok(Some(&heard[..end])),
             None if heard.len() > FIRST_LINE_BYTES_MAX => Err(LineError::UnknownVerb),
             None => Ok(None),
         }
@@ -143,7 +206,9 @@ impl Link {
     /// Moves to [`Stage::Up`] and returns what was heard before, to be read now.
     pub(super) fn come_up(&mut self, peer: ServerId, now: Time) -> Vec<u8> {
         self.up_since = Some(now);
-        self.reader.msg_prefix = msg_prefix(peer);
+        if let Some(reader) = &mut self.reader {
+            reader.introduce(peer);
+        }
         self.limit = None;
         match std::mem::replace(&mut self.stage, Stage::Up { peer }) {
             Stage::Nameless { heard } | Stage::Waiting { heard, .. } => heard,
@@ -151,21 +216,14 @@ impl Link {
         }
     }
 
-    /// Hands the messages in `bytes` to `deliver`, a region of lines at a time.
-    pub(super) fn read(
-        &mut self,
-        conn: ConnId,
-        mut bytes: &[u8],
-        deliver: &mut impl FnMut(ServerId, Messages<'_>),
-    ) {
-        let Some(peer) = self.peer() else { return };
-        let Reader { cutter, msg_prefix, bad_lines } = &mut self.reader;
-        while let Some(cut) = cutter.cut(&mut bytes) {
-            match cut {
-                Cut::Lines(region) => deliver(peer, Messages::new(region, peer, msg_prefix, bad_lines)),
-                Cut::TooLong => note_bad_line(bad_lines, peer, &format!("too long (conn {})", conn.0)),
-            }
-        }
+    /// Lends out the reader of a link whose peer is known, to be given back by [`Link::return_reader`].
+    pub(super) fn lend_reader(&mut self) -> Option<(ServerId, Reader)> {
+        Some((self.peer()?, self.reader.take()?))
+    }
+
+    /// Takes the reader back.
+    pub(super) fn return_reader(&mut self, reader: Reader) {
+        self.reader = Some(reader);
     }
 
     /// Notes that something else than a ping was queued.

@@ -19,9 +19,9 @@
 mod dialler;
 mod heartbeat;
 mod introduction;
+mod roster;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,12 +30,13 @@ use serde::{Deserialize, Serialize};
 
 use self::dialler::Dialler;
 use self::heartbeat::Heartbeat;
-use super::link::{Direction, Link, Stage};
+pub use self::roster::Roster;
+use super::link::{Direction, Link, Reader, Stage};
 use super::outputs::{Action, ConnId, Outputs};
 use super::queue::OutQueue;
-use crate::grid::{Grid, ServerId};
+use crate::agent::{Epoch, Why};
+use crate::grid::{BoxAddress, ServerId};
 use crate::time::Time;
-use crate::wire::{Messages, ping_line};
 
 /// Above this many queued bytes a link is congested, and masters wait.
 const CONGESTED_BYTES: usize = 4 * 1024 * 1024;
@@ -51,15 +52,13 @@ const SILENT_PEER_LIMIT: Duration = Duration::from_secs(10);
 /// What the link manager is told once.
 #[derive(Debug, Clone)]
 pub struct LinkSettings {
-    /// Ids and ports.
-    pub grid: Grid,
-    /// Where each other server listens.
-    pub addresses: BTreeMap<ServerId, SocketAddr>,
+    /// Who belongs to the grid.
+    pub roster: Roster,
     /// A heartbeat is sent this often, or half as often while other traffic flows.
     pub heartbeat: Duration,
     /// A peer that was silent for this long is suspected.
     pub silence_max: Duration,
-    /// The longest line that is understood, in bytes.
+    /// The longest line, or body of a frame, that is understood, in bytes.
     pub line_bytes_max: usize,
     /// The most that may wait for one peer, in bytes, before its link is dropped.
     pub queue_bytes_max: usize,
@@ -87,6 +86,23 @@ struct Peer {
     /// Our dial under way, until the peer's first line; never two, or each would be followed by dials of its own.
     dialling: Option<ConnId>,
     suspected: bool,
+    /// Which link of the peer the last one was that came up.
+    epoch: Epoch,
+}
+
+/// What the link manager has found out, in order, for the core to hand on.
+#[derive(Debug)]
+pub(super) enum News {
+    /// A peer's link came up; this much had been heard on it before, and is to be read now.
+    Up { peer: ServerId, epoch: Epoch, conn: ConnId, heard: Vec<u8> },
+    /// A connection of a peer that has a better one; this much had been heard on it, and is to be read now.
+    Heard { conn: ConnId, heard: Vec<u8> },
+    /// A peer's link is gone.
+    Down { peer: ServerId, epoch: Epoch, label: String, why: Why },
+    /// A peer with a link has been silent for too long.
+    Suspected { peer: ServerId },
+    /// It was heard again.
+    HeardAgain { peer: ServerId },
 }
 
 /// The links of one server.
@@ -95,8 +111,9 @@ pub struct LinkManager {
     settings: LinkSettings,
     ping: Bytes,
     links: BTreeMap<ConnId, Link>,
-    /// Indexed by id; the own entry stays empty.
+    /// Indexed by number; the own entry stays empty.
     peers: Vec<Peer>,
+    news: VecDeque<News>,
     dialler: Dialler,
     heartbeat: Heartbeat,
     /// By when somebody must have moved on, soonest first; entries of links that have are void.
@@ -109,15 +126,16 @@ pub struct LinkManager {
 impl LinkManager {
     /// A manager that begins to dial at `now`.
     pub fn new(settings: LinkSettings, now: Time) -> Self {
-        let grid = settings.grid;
-        let mut dialler = Dialler::new(usize::from(grid.n()));
-        for peer in grid.others().filter(|peer| grid.dials(*peer)) {
+        let roster = &settings.roster;
+        let mut dialler = Dialler::new(roster.len());
+        for peer in roster.others().filter(|peer| roster.dials(*peer)) {
             dialler.dial_at(peer, now);
         }
         Self {
-            ping: ping_line(grid.id()),
+            ping: roster.ping(),
             links: BTreeMap::new(),
-            peers: (0..grid.n()).map(|_| Peer::default()).collect(),
+            peers: (0..roster.len()).map(|_| Peer::default()).collect(),
+            news: VecDeque::new(),
             dialler,
             heartbeat: Heartbeat::new(settings.heartbeat, settings.silence_max, now),
             limits: BTreeSet::new(),
@@ -131,7 +149,7 @@ impl LinkManager {
     pub fn accepted(&mut self, now: Time, out: &mut Outputs) -> ConnId {
         let conn = out.new_conn();
         self.make_room_for_stranger(out);
-        self.links.insert(conn, Link::new(Direction::Accepted, self.settings.line_bytes_max, now));
+        self.links.insert(conn, Link::new(Direction::Accepted, self.reader(), now));
         self.set_limit(conn, now + STRANGER_LIMIT);
         self.greet(conn, out);
         conn
@@ -146,55 +164,41 @@ impl LinkManager {
         self.greet(conn, out);
     }
 
-    /// Bytes came in; the messages among them go to `deliver`, with their sender.
-    pub fn received(
-        &mut self,
-        conn: ConnId,
-        bytes: &[u8],
-        now: Time,
-        out: &mut Outputs,
-        deliver: &mut impl FnMut(ServerId, Messages<'_>),
-    ) {
-        let Some(link) = self.links.get_mut(&conn) else { return };
+    /// Bytes came in. Whether they are to be read now, through [`LinkManager::lend_reader`].
+    #[must_use]
+    pub fn received(&mut self, conn: ConnId, bytes: &[u8], now: Time, out: &mut Outputs) -> bool {
+        let Some(link) = self.links.get_mut(&conn) else { return false };
         link.last_heard = now;
         match link.stage {
             Stage::Up { peer } => {
-                link.read(conn, bytes, deliver);
                 self.heard(peer, conn);
+                return true;
             }
             Stage::Waiting { .. } => link.hold(bytes),
             Stage::Connecting => {}
             Stage::Nameless { .. } => match link.hear_first(bytes) {
                 Ok(None) => {}
-                Ok(Some(peer)) => self.introduced(conn, peer, now, out, deliver),
+                Ok(Some(first)) => match self.settings.roster.introduced(first) {
+                    Ok(peer) => self.introduced(conn, peer, now, out),
+                    Err(why) => self.refuse(conn, &why, out),
+                },
                 Err(error) => self.refuse(conn, &format!("first line: {error}"), out),
             },
         }
+        false
     }
 
     /// What a connection that is to go had delivered has been read: one that a newer one replaces,
     /// one that came too late, one whose queue was full.
-    pub fn drained(
-        &mut self,
-        conn: ConnId,
-        now: Time,
-        out: &mut Outputs,
-        deliver: &mut impl FnMut(ServerId, Messages<'_>),
-    ) {
+    pub fn drained(&mut self, conn: ConnId, now: Time, out: &mut Outputs) {
         let Some(link) = self.links.get(&conn) else { return };
-        let why = link.leaving.unwrap_or("replaced by a newer connection");
+        let (why, text) = link.leaving.unwrap_or((Why::Closed, "replaced by a newer connection"));
         out.act(Action::Close(conn));
-        self.closed(conn, why, now, deliver);
+        self.closed(conn, why, text, now);
     }
 
     /// The connection is gone: closed by the other side, reset, or never made.
-    pub fn closed(
-        &mut self,
-        conn: ConnId,
-        why: &str,
-        now: Time,
-        deliver: &mut impl FnMut(ServerId, Messages<'_>),
-    ) {
+    pub fn closed(&mut self, conn: ConnId, why: Why, text: &str, now: Time) {
         let Some(link) = self.links.remove(&conn) else { return };
         let peer = match (link.peer(), link.direction) {
             (Some(peer), _) | (None, Direction::Dialled(peer)) => peer,
@@ -210,15 +214,35 @@ impl LinkManager {
         if slot.link == Some(conn) {
             slot.link = None;
             slot.suspected = false;
-            info!("link: down peer={peer} why=\"{why}\" unsent_bytes={}", link.queue.bytes());
+            let (name, unsent_bytes) = (self.settings.roster.name(peer), link.queue.bytes());
+            info!("link: down peer={name} why=\"{text}\" unsent_bytes={unsent_bytes}");
+            self.news.push_back(News::Down { peer, epoch: slot.epoch, label: link.label, why });
             if let Some(next) = slot.waiting.take() {
-                return self.come_up(next, peer, now, deliver);
+                return self.come_up(next, peer, now);
             }
         }
-        if slot.link.is_none() && slot.dialling.is_none() && self.settings.grid.dials(peer) {
+        let roster = &self.settings.roster;
+        if slot.link.is_none() && slot.dialling.is_none() && roster.dials(peer) && roster.holds(peer) {
             let wait = self.dialler.failed(peer, link.up_since.map(|since| now.since(since)), now);
-            debug!("link: dial again peer={peer} in_ms={} why=\"{why}\"", wait.as_millis());
+            debug!("link: dial again peer={} in_ms={} why=\"{text}\"", roster.name(peer), wait.as_millis());
         }
+    }
+
+    /// The reader of a link whose peer is known, and who that is, to be given back by [`LinkManager::return_reader`].
+    pub(super) fn lend_reader(&mut self, conn: ConnId) -> Option<(ServerId, Reader)> {
+        self.links.get_mut(&conn)?.lend_reader()
+    }
+
+    /// Takes a reader back; it is forgotten if its link is gone.
+    pub(super) fn return_reader(&mut self, conn: ConnId, reader: Reader) {
+        if let Some(link) = self.links.get_mut(&conn) {
+            link.return_reader(reader);
+        }
+    }
+
+    /// What was found out since the last call, one at a time.
+    pub(super) fn next_news(&mut self) -> Option<News> {
+        self.news.pop_front()
     }
 
     /// The host has taken `written` bytes of the connection's queue.
@@ -233,29 +257,56 @@ impl LinkManager {
         }
     }
 
-    /// Sends `lines`, whole lines, to every peer whose link is up. They share the one buffer.
-    pub fn send_to_all(&mut self, lines: &Bytes, now: Time, out: &mut Outputs) {
-        for conn in self.peers.iter().filter_map(|peer| peer.link) {
-            let Some(link) = self.links.get_mut(&conn) else { continue };
-            if link.leaving.is_some() {
-                continue;
+    /// Sends `bytes`, whole lines, to every peer whose link is up. They share the one buffer.
+    pub fn send_to_all(&mut self, bytes: &Bytes, now: Time, out: &mut Outputs) {
+        for index in 0..self.peers.len() {
+            if let Some(conn) = self.peers[index].link {
+                self.send_on(conn, bytes.clone(), now, out);
             }
-            if link.queue.footprint_bytes() + lines.len() > self.settings.queue_bytes_max {
-                link.leaving = Some("its queue was full");
-                self.links_dropped += 1;
-                warn!("link: queue full conn={} limit_bytes={}", conn.0, self.settings.queue_bytes_max);
-                // What the peer has delivered is read before the connection is closed.
-                out.act(Action::Drain(conn));
-                continue;
-            }
-            if link.queue.is_empty() {
-                link.last_progress = now;
-            }
-            link.queue.push(lines.clone());
-            link.note_sent();
-            link.congested |= link.queue.footprint_bytes() > CONGESTED_BYTES;
-            out.touch(conn);
         }
+    }
+
+    /// Sends `bytes`, whole lines or a whole frame, to one peer. Whether it has a link that takes them.
+    pub fn send_to(&mut self, peer: ServerId, bytes: Bytes, now: Time, out: &mut Outputs) -> bool {
+        let conn = self.peers.get(peer.index()).and_then(|slot| slot.link);
+        conn.is_some_and(|conn| self.send_on(conn, bytes, now, out))
+    }
+
+    /// Puts `bytes` into the queue of a link; whether it took them.
+    fn send_on(&mut self, conn: ConnId, bytes: Bytes, now: Time, out: &mut Outputs) -> bool {
+        let Some(link) = self.links.get_mut(&conn) else { return false };
+        if link.leaving.is_some() {
+            return false;
+        }
+        if link.queue.footprint_bytes() + bytes.len() > self.settings.queue_bytes_max {
+            self.links_dropped += 1;
+            warn!("link: queue full conn={} limit_bytes={}", conn.0, self.settings.queue_bytes_max);
+            self.leave(conn, Why::QueueFull, "its queue was full", out);
+            return false;
+        }
+        if link.queue.is_empty() {
+            link.last_progress = now;
+        }
+        link.queue.push(bytes);
+        link.note_sent();
+        link.congested |= link.queue.footprint_bytes() > CONGESTED_BYTES;
+        out.touch(conn);
+        true
+    }
+
+    /// Gives a link up: nothing more is sent on it, what the peer has delivered is read, then it is closed.
+    pub(super) fn leave(&mut self, conn: ConnId, why: Why, text: &'static str, out: &mut Outputs) {
+        if let Some(link) = self.links.get_mut(&conn).filter(|link| link.leaving.is_none()) {
+            link.leaving = Some((why, text));
+            out.act(Action::Drain(conn));
+        }
+    }
+
+    /// A stream that cannot be read any further is closed without reading on.
+    pub(super) fn give_up(&mut self, conn: ConnId, text: &str, now: Time, out: &mut Outputs) {
+        warn!("link: cannot be read any further conn={} why=\"{text}\"", conn.0);
+        out.act(Action::Close(conn));
+        self.closed(conn, Why::Broken, text, now);
     }
 
     /// Whether masters are to wait: an alive peer has more in its queue than it should, and takes from it.
@@ -268,12 +319,7 @@ impl LinkManager {
     }
 
     /// Does what is due at `now`: heartbeats, suspicion, dials, and ends of patience.
-    pub fn timeout(
-        &mut self,
-        now: Time,
-        out: &mut Outputs,
-        deliver: &mut impl FnMut(ServerId, Messages<'_>),
-    ) {
+    pub fn timeout(&mut self, now: Time, out: &mut Outputs) {
         self.forgive_own_absence(now);
         if self.heartbeat.tick_due(now) {
             self.send_pings(out);
@@ -287,7 +333,7 @@ impl LinkManager {
             self.limits.pop_first();
             if self.links.get(&conn).is_some_and(|link| link.limit == Some(at)) {
                 out.act(Action::Close(conn));
-                self.closed(conn, "did not say who it is in time", now, deliver);
+                self.closed(conn, Why::Broken, "did not say who it is in time", now);
             }
         }
         for peer in self.dialler.due(now) {
@@ -323,13 +369,40 @@ impl LinkManager {
         }
     }
 
-    /// The ids of all servers that are alive, this one included, ascending.
+    /// All servers that are alive, this one included, ascending.
     pub fn alive(&self) -> impl Iterator<Item = ServerId> {
-        let own = self.settings.grid.id();
-        (0..self.settings.grid.n()).map(ServerId).filter(move |id| {
+        let count = u16::try_from(self.peers.len()).unwrap_or(u16::MAX);
+        (0..count).map(ServerId).filter(|id| {
             let peer = &self.peers[id.index()];
-            *id == own || (peer.link.is_some() && !peer.suspected)
+            *id == self.settings.roster.own() || (peer.link.is_some() && !peer.suspected)
         })
+    }
+
+    /// The peers whose links are up, with the label of each link, ascending.
+    pub(super) fn up(&self) -> impl Iterator<Item = (ServerId, &str)> {
+        let count = u16::try_from(self.peers.len()).unwrap_or(u16::MAX);
+        (0..count).map(ServerId).filter_map(|id| {
+            let conn = self.peers[id.index()].link?;
+            self.links.get(&conn).map(|link| (id, link.label.as_str()))
+        })
+    }
+
+    /// The label of a connection.
+    pub(super) fn label(&self, conn: ConnId) -> &str {
+        self.links.get(&conn).map_or("", |link| &link.label)
+    }
+
+    /// Which link of `peer` is up.
+    pub(super) fn epoch(&self, peer: ServerId) -> Option<Epoch> {
+        let slot = self.peers.get(peer.index())?;
+        slot.link.map(|_| slot.epoch)
+    }
+
+    /// Names a connection for traces.
+    pub(super) fn set_label(&mut self, conn: ConnId, label: String) {
+        if let Some(link) = self.links.get_mut(&conn) {
+            link.label = label;
+        }
     }
 
     /// How many bytes wait for other servers, all queues together.
@@ -342,9 +415,46 @@ impl LinkManager {
         self.links_dropped
     }
 
-    /// The settings it was made with.
-    pub fn settings(&self) -> &LinkSettings {
-        &self.settings
+    /// The longest body of a frame, in bytes.
+    pub(super) fn frame_bytes_max(&self) -> usize {
+        self.settings.line_bytes_max
+    }
+
+    /// Who belongs to the grid.
+    pub fn roster(&self) -> &Roster {
+        &self.settings.roster
+    }
+}
+
+/// Boxes that come and go.
+impl LinkManager {
+    /// Makes a box a member and begins to look for it; its number. `None` if there are too many.
+    pub(super) fn admit(&mut self, address: BoxAddress, now: Time) -> Option<ServerId> {
+        let peer = self.settings.roster.admit(address)?;
+        if peer.index() == self.peers.len() {
+            self.peers.push(Peer::default());
+            self.dialler.grow();
+        }
+        let slot = &self.peers[peer.index()];
+        if slot.link.is_none() && slot.dialling.is_none() && self.settings.roster.dials(peer) {
+            self.dialler.stop(peer);
+            self.dialler.dial_at(peer, now);
+        }
+        Some(peer)
+    }
+
+    /// The box is no member any more: its connections are closed.
+    pub(super) fn expel(&mut self, peer: ServerId, now: Time, out: &mut Outputs) {
+        self.settings.roster.remove(peer);
+        self.dialler.stop(peer);
+        let theirs = |link: &Link| link.peer() == Some(peer) || link.direction == Direction::Dialled(peer);
+        let conns: Vec<ConnId> =
+            self.links.iter().filter(|(_, link)| theirs(link)).map(|(conn, _)| *conn).collect();
+        self.peers[peer.index()].waiting = None;
+        for conn in conns {
+            out.act(Action::Close(conn));
+            self.closed(conn, Why::Removed, "not in the configuration any more", now);
+        }
     }
 }
 
@@ -361,7 +471,8 @@ impl LinkManager {
         let slot = &mut self.peers[peer.index()];
         if slot.suspected && slot.link == Some(conn) {
             slot.suspected = false;
-            info!("link: heard again peer={peer}");
+            info!("link: heard again peer={}", self.settings.roster.name(peer));
+            self.news.push_back(News::HeardAgain { peer });
         }
     }
 
@@ -402,7 +513,10 @@ impl LinkManager {
             let at = link.last_heard + self.settings.silence_max;
             if at <= now {
                 slot.suspected = true;
-                warn!("link: suspected peer={id} silent_ms={}", now.since(link.last_heard).as_millis());
+                let peer = ServerId(u16::try_from(id).expect("as many peers as there are numbers"));
+                let (name, silent) = (self.settings.roster.name(peer), now.since(link.last_heard));
+                warn!("link: suspected peer={name} silent_ms={}", silent.as_millis());
+                self.news.push_back(News::Suspected { peer });
             } else {
                 soonest = Some(soonest.map_or(at, |soonest| soonest.min(at)));
             }
@@ -415,12 +529,16 @@ impl LinkManager {
         if slot.link.is_some() || slot.dialling.is_some() {
             return;
         }
-        let Some(address) = self.settings.addresses.get(&peer).copied() else { return };
+        let Some(address) = self.settings.roster.address(peer) else { return };
         let conn = out.new_conn();
         self.peers[peer.index()].dialling = Some(conn);
-        self.links.insert(conn, Link::new(Direction::Dialled(peer), self.settings.line_bytes_max, now));
+        self.links.insert(conn, Link::new(Direction::Dialled(peer), self.reader(), now));
         self.set_limit(conn, now + CONNECT_LIMIT);
         out.act(Action::Dial { conn, address });
+    }
+
+    fn reader(&self) -> Reader {
+        Reader::new(self.settings.roster.speaks_lines(), self.settings.line_bytes_max)
     }
 
     fn set_limit(&mut self, conn: ConnId, at: Time) {

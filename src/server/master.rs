@@ -5,19 +5,24 @@
 //! commands are not read while too much waits for it. `broadcast` never answers, not even an error, because a lab's master would
 //! take that for the answer to its next command.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use log::{info, warn};
 
+use super::Settings;
 use super::outputs::{Action, ConnId, Outputs};
 use super::queue::OutQueue;
+use crate::agent::{Commands, Request, Session, Taken};
 use crate::seldom;
 use crate::time::Time;
 use crate::wire::{Cut, LineCutter, is_utf8};
 
 /// While more than this waits to be read by a master, its next command is not looked at.
 const UNREAD_ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// What nobody asked for is dropped once this much waits to be read by a master.
+const UNREAD_NEWS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How answers are told apart on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,61 +34,11 @@ pub enum ReplyFraming {
     Length,
 }
 
-/// What a master may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command<'a> {
-    /// Answer with the log.
-    Get,
-    /// Answer with the ids of the servers that are alive.
-    Alive,
-    /// Put these bytes, UTF-8, into all logs; no answer.
-    Broadcast(&'a [u8]),
-    /// End at once; no answer.
-    Crash,
-    /// Answer with a line of JSON about this server.
-    Status,
-}
-
-/// A line that is no command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommandError {
-    /// Answered with `error ...`.
-    Unknown,
-    /// `broadcast` without a message or with bytes that are not UTF-8: dropped without an answer.
-    Broadcast(&'static str),
-}
-
-impl<'a> Command<'a> {
-    /// Reads one line, given without its newline.
-    pub fn parse(line: &'a [u8]) -> Result<Self, CommandError> {
-        let line = line.trim_ascii_start();
-        if let Some(rest) = line.strip_prefix(b"broadcast") {
-            match rest {
-                [b' '] => return Err(CommandError::Broadcast("no message")),
-                [b' ', message @ ..] if is_utf8(message) => return Ok(Self::Broadcast(message)),
-                [b' ', ..] => return Err(CommandError::Broadcast("not UTF-8")),
-                [first, ..] if first.is_ascii_whitespace() => {
-                    return Err(CommandError::Broadcast("no blank after it"));
-                }
-                _ => {}
-            }
-        }
-        match line.trim_ascii_end() {
-            b"get" => Ok(Self::Get),
-            b"alive" => Ok(Self::Alive),
-            b"crash" => Ok(Self::Crash),
-            b"status" => Ok(Self::Status),
-            b"broadcast" => Err(CommandError::Broadcast("no message")),
-            _ => Err(CommandError::Unknown),
-        }
-    }
-}
-
 /// One master.
 #[derive(Debug)]
 struct Master {
     cutter: LineCutter,
-    queue: OutQueue,
+    answers: Answers,
     /// Bytes that were received but wait until the master has read its answers.
     held: Vec<u8>,
     /// It will send no more; it goes once it has been answered.
@@ -96,7 +51,7 @@ struct Master {
 
 /// All masters of one server.
 #[derive(Debug)]
-pub struct Masters {
+pub(super) struct Masters {
     by_conn: BTreeMap<ConnId, Master>,
     framing: ReplyFraming,
     line_bytes_max: usize,
@@ -105,24 +60,41 @@ pub struct Masters {
     pushed_out: u64,
 }
 
+/// The answers to one master, in the order of its commands, whenever they are given.
+#[derive(Debug)]
+struct Answers {
+    queue: OutQueue,
+    framing: ReplyFraming,
+    /// Commands that wait for their answer, or whose answer waits for that of an earlier one.
+    slots: VecDeque<Option<Vec<Bytes>>>,
+    /// The number of the first of them.
+    first: u64,
+}
+
 /// The lines of one master that may be handled now, and the way to answer them.
-pub struct Commands<'a> {
+#[derive(Debug)]
+pub(super) struct Batch<'a> {
     conn: ConnId,
     rest: &'a [u8],
     utf8: bool,
-    queue: &'a mut OutQueue,
+    answers: &'a mut Answers,
     bad_lines: &'a mut u64,
-    framing: ReplyFraming,
 }
 
 impl Masters {
-    /// No masters yet, at most `count_max` at a time.
-    pub fn new(framing: ReplyFraming, line_bytes_max: usize, count_max: usize) -> Self {
-        Self { by_conn: BTreeMap::new(), framing, line_bytes_max, count_max, pushed_out: 0 }
+    /// No masters yet.
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self {
+            by_conn: BTreeMap::new(),
+            framing: settings.reply_framing,
+            line_bytes_max: settings.links.line_bytes_max,
+            count_max: settings.masters_max,
+            pushed_out: 0,
+        }
     }
 
     /// Somebody connected. When there are too many, the one that has been quiet for longest has to go.
-    pub fn accepted(&mut self, console: bool, now: Time, out: &mut Outputs) -> ConnId {
+    pub(super) fn accepted(&mut self, console: bool, now: Time, out: &mut Outputs) -> ConnId {
         if self.by_conn.len() >= self.count_max {
             let quietest = self
                 .by_conn
@@ -142,7 +114,7 @@ impl Masters {
         let conn = out.new_conn();
         let master = Master {
             cutter: LineCutter::new(self.line_bytes_max),
-            queue: OutQueue::default(),
+            answers: Answers::new(self.framing),
             held: Vec::new(),
             ended: false,
             console,
@@ -154,43 +126,68 @@ impl Masters {
     }
 
     /// Bytes came in; the commands among them go to `handle`, a region of lines at a time.
-    pub fn received(
+    pub(super) fn received(
         &mut self,
         conn: ConnId,
         bytes: &[u8],
         now: Time,
-        handle: &mut impl FnMut(&mut Commands<'_>),
+        handle: &mut impl FnMut(&mut Batch<'_>),
     ) {
         let Some(master) = self.by_conn.get_mut(&conn) else { return };
         master.last_heard = now;
         if master.held.is_empty() {
-            master.read(conn, bytes, self.framing, handle);
+            master.read(conn, bytes, handle);
         } else {
             master.held.extend_from_slice(bytes);
         }
     }
 
     /// The host has taken `written` bytes of the master's answers; commands that waited for that go to `handle`.
-    pub fn wrote(&mut self, conn: ConnId, written: usize, handle: &mut impl FnMut(&mut Commands<'_>)) {
+    pub(super) fn wrote(&mut self, conn: ConnId, written: usize, handle: &mut impl FnMut(&mut Batch<'_>)) {
         let Some(master) = self.by_conn.get_mut(&conn) else { return };
-        master.queue.advance(written);
-        if !master.held.is_empty() && master.queue.footprint_bytes() <= UNREAD_ANSWER_BYTES_MAX {
-            let held = std::mem::take(&mut master.held);
-            master.read(conn, &held, self.framing, handle);
+        master.answers.queue.advance(written);
+        master.go_on(conn, handle);
+    }
+
+    /// Answers a command; lines that waited for that go to `handle`.
+    pub(super) fn answer(
+        &mut self,
+        request: Request,
+        parts: Vec<Bytes>,
+        handle: &mut impl FnMut(&mut Batch<'_>),
+    ) -> Option<ConnId> {
+        let conn = ConnId(usize::try_from(request.session.0).ok()?);
+        let master = self.by_conn.get_mut(&conn)?;
+        master.answers.answer(request.number, parts);
+        master.go_on(conn, handle);
+        Some(conn)
+    }
+
+    /// Sends a line that answers nothing; `false` if it had to be dropped, since the master does not read.
+    pub(super) fn say(&mut self, conn: ConnId, line: Bytes) -> bool {
+        let Some(master) = self.by_conn.get_mut(&conn) else { return false };
+        let fits = master.answers.queue.footprint_bytes() + line.len() <= UNREAD_NEWS_BYTES_MAX;
+        if fits {
+            master.answers.send(vec![line]);
         }
+        fits
     }
 
     /// The master will send no more, but may still read.
-    pub fn ended(&mut self, conn: ConnId) {
+    pub(super) fn ended(&mut self, conn: ConnId) {
         if let Some(master) = self.by_conn.get_mut(&conn) {
             master.ended = true;
         }
     }
 
     /// Whether the master has ended and has been told everything; then it is forgotten, and its connection is to be closed.
-    pub fn take_served(&mut self, conn: ConnId) -> bool {
+    pub(super) fn take_served(&mut self, conn: ConnId) -> bool {
         let served = self.by_conn.get(&conn).is_some_and(|master| {
-            master.ended && !master.console && master.held.is_empty() && master.queue.is_empty()
+            master.ended
+                && !master.console
+                && master.held.is_empty()
+                && master.answers.slots.is_empty()
+                && master.answers.queue.is_empty()
         });
         if served {
             self.closed(conn, "it has ended");
@@ -198,152 +195,184 @@ impl Masters {
         served
     }
 
-    /// The connection is gone.
-    pub fn closed(&mut self, conn: ConnId, why: &str) {
-        if self.by_conn.remove(&conn).is_some() {
+    /// The connection is gone; whether it was a master's.
+    pub(super) fn closed(&mut self, conn: ConnId, why: &str) -> bool {
+        let held = self.by_conn.remove(&conn).is_some();
+        if held {
             info!("master: gone conn={} why=\"{why}\"", conn.0);
         }
+        held
     }
 
     /// Whether the master's next bytes may be read.
-    pub fn may_read(&self, conn: ConnId) -> bool {
-        self.by_conn.get(&conn).is_some_and(|master| {
-            master.held.is_empty() && master.queue.footprint_bytes() <= UNREAD_ANSWER_BYTES_MAX
-        })
+    pub(super) fn may_read(&self, conn: ConnId) -> bool {
+        self.by_conn.get(&conn).is_some_and(|master| master.held.is_empty() && master.answers.may_go_on())
     }
 
     /// What waits to be sent to `conn`.
-    pub fn outgoing(&self, conn: ConnId) -> Option<&OutQueue> {
-        self.by_conn.get(&conn).map(|master| &master.queue)
+    pub(super) fn outgoing(&self, conn: ConnId) -> Option<&OutQueue> {
+        self.by_conn.get(&conn).map(|master| &master.answers.queue)
     }
 
     /// Whether `conn` is a master.
-    pub fn holds(&self, conn: ConnId) -> bool {
+    pub(super) fn holds(&self, conn: ConnId) -> bool {
         self.by_conn.contains_key(&conn)
     }
 }
 
 impl Master {
-    fn read(
-        &mut self,
-        conn: ConnId,
-        mut bytes: &[u8],
-        framing: ReplyFraming,
-        handle: &mut impl FnMut(&mut Commands<'_>),
-    ) {
+    /// Handles the lines that waited, if they may go on now.
+    fn go_on(&mut self, conn: ConnId, handle: &mut impl FnMut(&mut Batch<'_>)) {
+        if !self.held.is_empty() && self.answers.may_go_on() {
+            let held = std::mem::take(&mut self.held);
+            self.read(conn, &held, handle);
+        }
+    }
+
+    fn read(&mut self, conn: ConnId, mut bytes: &[u8], handle: &mut impl FnMut(&mut Batch<'_>)) {
         while let Some(cut) = self.cutter.cut(&mut bytes) {
             let Cut::Lines(region) = cut else {
                 note_bad_line(&mut self.bad_lines, conn, "too long");
                 continue;
             };
-            let mut commands = Commands {
-                conn,
-                rest: region,
-                utf8: is_utf8(region),
-                queue: &mut self.queue,
-                bad_lines: &mut self.bad_lines,
-                framing,
-            };
-            handle(&mut commands);
-            if !commands.rest.is_empty() {
-                self.held = [commands.rest, bytes].concat();
+            let (answers, bad_lines) = (&mut self.answers, &mut self.bad_lines);
+            let mut batch = Batch { conn, rest: region, utf8: is_utf8(region), answers, bad_lines };
+            handle(&mut batch);
+            if !batch.rest.is_empty() {
+                self.held = [batch.rest, bytes].concat();
                 return;
             }
         }
     }
 }
 
-impl<'a> Commands<'a> {
-    /// The next command; `None` when there are no more, or when the master has to read its answers first.
-    pub fn next_command(&mut self) -> Option<Command<'a>> {
-        while self.queue.footprint_bytes() <= UNREAD_ANSWER_BYTES_MAX {
-            let line = self.next_line()?;
-            match Command::parse(line) {
-                Ok(command) => return Some(command),
-                Err(error) => self.answer_error(line, error),
-            }
+impl Answers {
+    fn new(framing: ReplyFraming) -> Self {
+        Self { queue: OutQueue::default(), framing, slots: VecDeque::new(), first: 0 }
+    }
+
+    /// The number of the next command that will be answered.
+    fn next_number(&self) -> u64 {
+        self.first + self.slots.len() as u64
+    }
+
+    /// A command will be answered.
+    fn expect(&mut self) {
+        self.slots.push_back(None);
+    }
+
+    /// The answer to a command that was expected; a second one, or one that nobody expects, is forgotten.
+    fn answer(&mut self, number: u64, parts: Vec<Bytes>) {
+        let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        if let Some(slot @ None) = index.and_then(|index| self.slots.get_mut(index)) {
+            *slot = Some(parts);
         }
-        None
+        while let Some(Some(parts)) = self.slots.front_mut().map(Option::take) {
+            self.slots.pop_front();
+            self.first += 1;
+            self.send(parts);
+        }
     }
 
-    /// The messages of the `broadcast` lines that follow one another from here on: the hot path, without a look at
-    /// anything else.
-    pub fn broadcasts(&mut self) -> impl Iterator<Item = &'a [u8]> {
-        std::iter::from_fn(move || {
-            let message = self.rest.strip_prefix(b"broadcast ")?;
-            let end = memchr::memchr(b'\n', message)?;
-            // An empty message or one that is not UTF-8 is left for `next_command` to complain about.
-            if end == 0 || !self.utf8 {
-                return None;
-            }
-            self.rest = &message[end + 1..];
-            Some(&message[..end])
-        })
-    }
-
-    /// Sends an answer made of `parts`.
-    pub fn answer(&mut self, parts: impl Iterator<Item = Bytes>) {
+    /// Sends a line made of `parts`.
+    fn send(&mut self, parts: Vec<Bytes>) {
         match self.framing {
             ReplyFraming::Newline => {
                 self.push_all(parts);
                 self.queue.push(Bytes::from_static(b"\n"));
             }
             ReplyFraming::Length => {
-                let parts: Vec<Bytes> = parts.collect();
                 let length: usize = parts.iter().map(Bytes::len).sum();
                 self.queue.push(Bytes::from(format!("{length}-")));
-                self.push_all(parts.into_iter());
+                self.push_all(parts);
             }
         }
     }
 
-    /// Forgets the commands that are left.
-    pub fn discard(&mut self) {
-        self.rest = &[];
-    }
-
-    /// How many bytes have not been looked at yet.
-    pub fn rest_bytes(&self) -> usize {
-        self.rest.len()
-    }
-
-    /// Whose commands these are.
-    pub fn conn(&self) -> ConnId {
-        self.conn
-    }
-
-    fn push_all(&mut self, parts: impl Iterator<Item = Bytes>) {
+    fn push_all(&mut self, parts: Vec<Bytes>) {
         for part in parts {
             self.queue.push(part);
         }
     }
 
-    fn next_line(&mut self) -> Option<&'a [u8]> {
+    /// Whether the next command may be looked at: the master has read most of its answers, and not too many are owed to it.
+    fn may_go_on(&self) -> bool {
+        self.queue.footprint_bytes() <= UNREAD_ANSWER_BYTES_MAX && self.slots.len() < OWED_ANSWERS_MAX
+    }
+}
+
+impl<'a> Batch<'a> {
+    /// Whether there are lines that may be handled now.
+    pub(super) fn may_go_on(&self) -> bool {
+        !self.rest.is_empty() && self.answers.may_go_on()
+    }
+
+    /// The lines, or only the first of them, to be offered to an agent; follow it with [`Batch::took`].
+    pub(super) fn offer<'t>(&'t self, taken: &'t Taken, only_one: bool) -> Commands<'t> {
+        let request = Request { session: session(self.conn), number: self.answers.next_number() };
+        let first = memchr::memchr(b'\n', self.rest).filter(|_| only_one);
+        let region = first.map_or(self.rest, |end| &self.rest[..=end]);
+        Commands::new(region, self.utf8, request, taken)
+    }
+
+    /// Notes what an agent took of the bytes it was offered.
+    pub(super) fn took(&mut self, offered_bytes: usize, taken: &Taken) {
+        self.rest = &self.rest[offered_bytes - taken.bytes_left()..];
+        if taken.asked() {
+            self.answers.expect();
+        }
+    }
+
+    /// The next line, without its newline.
+    pub(super) fn next_line(&mut self) -> Option<&'a [u8]> {
         let end = memchr::memchr(b'\n', self.rest)?;
         let line = &self.rest[..end];
         self.rest = &self.rest[end + 1..];
         Some(line)
     }
 
-    fn answer_error(&mut self, line: &[u8], error: CommandError) {
-        match error {
-            CommandError::Broadcast(why) => {
-                note_bad_line(self.bad_lines, self.conn, &format!("broadcast: {why}"));
-            }
-            CommandError::Unknown if line.trim_ascii().is_empty() => {}
-            CommandError::Unknown => {
-                let shown = String::from_utf8_lossy(&line[..line.len().min(SHOWN_BYTES_MAX)]).into_owned();
-                note_bad_line(self.bad_lines, self.conn, &format!("unknown command {shown:?}"));
-                let known = "get, alive, broadcast <message>, crash, status";
-                let answer = format!("error unknown command {shown:?}; known are {known}");
-                self.answer(std::iter::once(Bytes::from(answer)));
-            }
-        }
+    /// Answers the line just taken.
+    pub(super) fn answer(&mut self, line: impl Into<Bytes>) {
+        let number = self.answers.next_number();
+        self.answers.expect();
+        self.answers.answer(number, vec![line.into()]);
     }
+
+    /// Answers a command of this master that an agent has taken.
+    pub(super) fn answer_request(&mut self, number: u64, parts: Vec<Bytes>) {
+        self.answers.answer(number, parts);
+    }
+
+    /// Answers the line just taken, which nobody understood, with what is known here; blank lines are passed over.
+    pub(super) fn answer_unknown(&mut self, line: &[u8], known: &str) {
+        if line.trim_ascii().is_empty() {
+            return;
+        }
+        let shown = String::from_utf8_lossy(&line[..line.len().min(SHOWN_BYTES_MAX)]).into_owned();
+        note_bad_line(self.bad_lines, self.conn, &format!("unknown command {shown:?}"));
+        self.answer(format!("error unknown command {shown:?}; known are {known}"));
+    }
+
+    /// Forgets the lines that are left.
+    pub(super) fn discard(&mut self) {
+        self.rest = &[];
+    }
+
+    /// Whose lines these are.
+    pub(super) fn conn(&self) -> ConnId {
+        self.conn
+    }
+}
+
+/// A master as agents know it.
+pub(super) fn session(conn: ConnId) -> Session {
+    Session(conn.0 as u64)
 }
 
 /// How much of a line that was not understood is shown.
 const SHOWN_BYTES_MAX: usize = 60;
+/// How many commands of one master may wait for their answers.
+const OWED_ANSWERS_MAX: usize = 1024;
 
 /// Counts a line that was not understood.
 fn note_bad_line(bad_lines: &mut u64, conn: ConnId, what: &str) {

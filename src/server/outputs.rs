@@ -3,12 +3,20 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use bytes::Bytes;
+
+use crate::agent::Index;
+
 /// Names one connection for its whole life. Never used again: a late event of a connection that is gone finds nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub usize);
 
+/// Names one opening of a log file. Never used again: a late answer finds nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogId(pub u64);
+
 /// An order to the host, to be carried out before the next input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Connect to `address`; answer with `connected` or `failed` for `conn`.
     Dial {
@@ -23,6 +31,26 @@ pub enum Action {
     Close(ConnId),
     /// End the process at once, without a farewell: a master asked for a crash.
     Crash,
+    /// End the process in order: whoever controls it asked for that.
+    Stop,
+    /// Open the log file `name`, a relative path; answer with `log_opened` or `log_failed`.
+    OpenLog {
+        /// The log that this becomes.
+        log: LogId,
+        /// Which file.
+        name: String,
+    },
+    /// Write a record behind the others of its log; answer with `log_stored` when it is durable, or `log_failed`.
+    Append {
+        /// Which log.
+        log: LogId,
+        /// The record's place: one more than that of the record before.
+        index: Index,
+        /// The record.
+        record: Bytes,
+    },
+    /// Close the log once everything before has been written; no answer.
+    CloseLog(LogId),
 }
 
 /// Orders and connections with something new to send, in the order in which they arose.

@@ -1,10 +1,13 @@
 //! What `status` answers: one line of JSON about one server.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::link_manager::{LinkManager, PeerState};
-use crate::agents::chatroom::Chatroom;
+use crate::grid::ServerId;
 use crate::time::Time;
 
 /// A server as it sees itself.
@@ -44,23 +47,74 @@ pub struct PeerStatus {
     pub silent_ms: Option<u64>,
 }
 
+/// A box as it sees itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoxStatus {
+    /// Its address.
+    #[serde(rename = "box")]
+    pub address: String,
+    /// How long it has been running, in milliseconds.
+    pub uptime_ms: u64,
+    /// Its agents, ascending.
+    pub agents: Vec<AgentStatus>,
+    /// All other boxes.
+    pub boxes: Vec<NeighbourStatus>,
+    /// How many bytes wait to be sent to other boxes.
+    pub bytes_queued: u64,
+    /// How many messages of agents were dropped: no link, no such agent, no room.
+    pub frames_dropped: u64,
+    /// How many were lost on purpose.
+    pub frames_lost_on_purpose: u64,
+}
+
+/// An agent of a box.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// Its id.
+    pub id: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it has begun; one with a log waits until that has been read.
+    pub started: bool,
+    /// What it counts.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// Another box as this one sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighbourStatus {
+    /// Its address.
+    pub address: String,
+    /// `alive`, `suspected` or `absent`.
+    pub state: PeerState,
+    /// For how long it has been silent, in milliseconds; absent where there is no link.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub silent_ms: Option<u64>,
+}
+
 impl Status {
-    pub(super) fn of(links: &LinkManager, chatroom: &Chatroom, started: Time, now: Time) -> Self {
-        let grid = links.settings().grid;
-        let peers = grid.others().map(|peer| {
+    pub(super) fn of(
+        links: &LinkManager,
+        counters: &[(&'static str, u64)],
+        started: Time,
+        now: Time,
+    ) -> Self {
+        let roster = links.roster();
+        let counted =
+            |wanted: &str| counters.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, value)| *value);
+        let peers = roster.others().map(|peer| {
             let (state, silent) = links.peer_state(peer, now);
-            let silent_ms =
-                silent.map(|silent| u64::try_from(silent.as_millis()).expect("584 years of nanoseconds"));
-            PeerStatus { id: peer.0, state, silent_ms }
+            PeerStatus { id: peer.0, state, silent_ms: silent.map(milliseconds) }
         });
         Self {
-            id: grid.id().0,
-            n: grid.n(),
-            uptime_ms: u64::try_from(now.since(started).as_millis()).expect("584 years of nanoseconds"),
-            messages: chatroom.log().count(),
-            log_bytes: chatroom.log().bytes() as u64,
-            broadcasts_refused: chatroom.refused_broadcasts(),
-            messages_dropped: chatroom.dropped_messages(),
+            id: roster.own().0,
+            n: u16::try_from(roster.len()).unwrap_or(u16::MAX),
+            uptime_ms: milliseconds(now.since(started)),
+            messages: counted("messages"),
+            log_bytes: counted("log_bytes"),
+            broadcasts_refused: counted("broadcasts_refused"),
+            messages_dropped: counted("messages_dropped"),
             bytes_queued: links.queued_bytes() as u64,
             links_dropped: links.links_dropped(),
             peers: peers.collect(),
@@ -69,6 +123,29 @@ impl Status {
 
     /// The line, without its newline.
     pub fn line(&self) -> Bytes {
-        Bytes::from(serde_json::to_vec(self).expect("numbers and words are always JSON"))
+        line_of(self)
     }
+}
+
+impl BoxStatus {
+    /// The line, without its newline.
+    pub fn line(&self) -> Bytes {
+        line_of(self)
+    }
+}
+
+impl NeighbourStatus {
+    pub(super) fn of(links: &LinkManager, peer: ServerId, now: Time) -> Self {
+        let (state, silent) = links.peer_state(peer, now);
+        Self { address: links.roster().name(peer), state, silent_ms: silent.map(milliseconds) }
+    }
+}
+
+fn line_of(status: &impl Serialize) -> Bytes {
+    Bytes::from(serde_json::to_vec(status).expect("numbers and words are always JSON"))
+}
+
+/// A duration as `status` tells it.
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).expect("584 years of nanoseconds")
 }

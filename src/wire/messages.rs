@@ -27,6 +27,12 @@ impl<'a> Messages<'a> {
         Self { rest: region, peer, msg_prefix, utf8: is_utf8(region), bad_lines }
     }
 
+    /// The contents of all messages that are left, without taking them.
+    pub fn peek_all(&self) -> impl Iterator<Item = &'a [u8]> {
+        let prefix = self.msg_prefix;
+        self.rest.split(|byte| *byte == b'\n').filter_map(move |line| line.strip_prefix(prefix))
+    }
+
     /// A line that is no message of the peer in its usual spelling: the contents if it is a message after all.
     #[cold]
     fn other_line(&mut self, line: &'a [u8]) -> Option<&'a [u8]> {

@@ -153,7 +153,7 @@ fn too_many_masters_push_out_the_quietest() {
 #[test]
 fn a_full_log_refuses_broadcasts_and_says_so_in_the_status() {
     let mut world = World::new(2, 7);
-    world.tune = |settings| settings.log_bytes_max = 10;
+    world.log_bytes_max = 10;
     world.start(0);
     world.start(1);
     world.run_ms(50);

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ovid::grid::{Grid, LINK_BASE_DEFAULT};
-use ovid::server::{Action, ConnId, Door, LinkSettings, ReplyFraming, Server, Settings, Status};
+use ovid::server::{Action, ConnId, Door, LinkSettings, ReplyFraming, Roster, Server, Settings, Status};
 use ovid::time::Time;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use rand::RngExt;
@@ -55,6 +55,7 @@ pub(crate) struct World {
     test_conns: usize,
     rng: TestRng,
     pub(crate) tune: fn(&mut Settings),
+    pub(crate) log_bytes_max: usize,
 }
 
 impl World {
@@ -71,6 +72,7 @@ impl World {
             test_conns: 0,
             rng: TestRng::from_seed(RngAlgorithm::ChaCha, &bytes),
             tune: |_| {},
+            log_bytes_max: 1 << 30,
         }
     }
 
@@ -93,8 +95,7 @@ impl World {
             .collect();
         let mut settings = Settings {
             links: LinkSettings {
-                grid,
-                addresses,
+                roster: Roster::lab(grid, addresses),
                 heartbeat: Duration::from_millis(240),
                 silence_max: Duration::from_millis(800),
                 line_bytes_max: 1 << 20,
@@ -102,12 +103,12 @@ impl World {
                 strangers_max: 256,
             },
             reply_framing: ReplyFraming::Newline,
-            log_bytes_max: 1 << 30,
             masters_max: 8,
+            tracing: false,
         };
         (self.tune)(&mut settings);
         self.incarnations += 1;
-        let server = Server::new(settings, self.now);
+        let server = Server::lab(settings, self.log_bytes_max, self.now);
         self.hosts.insert(id, Host { server, incarnation: self.incarnations, frozen: false });
     }
 
@@ -384,6 +385,7 @@ impl World {
             }
             Action::Close(conn) => self.close((self.holder(id), conn)),
             Action::Crash => self.kill(id),
+            other => panic!("a lab's server does not ask for {other:?}"),
         }
     }
 

@@ -32,6 +32,11 @@ impl Dialler {
         Self { queue: BTreeSet::new(), waits: vec![Duration::ZERO; servers] }
     }
 
+    /// There is one peer more.
+    pub(super) fn grow(&mut self) {
+        self.waits.push(Duration::ZERO);
+    }
+
     /// Dials `peer` at `at`.
     pub(super) fn dial_at(&mut self, peer: ServerId, at: Time) {
         self.queue.insert((at, peer));

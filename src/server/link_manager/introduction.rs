@@ -2,13 +2,13 @@
 
 use log::{debug, info, warn};
 
-use super::LinkManager;
+use super::{LinkManager, News};
+use crate::agent::Why;
 use crate::grid::ServerId;
 use crate::seldom;
 use crate::server::link::{Direction, Link, Stage};
 use crate::server::outputs::{Action, ConnId, Outputs};
 use crate::time::Time;
-use crate::wire::Messages;
 
 /// What happens to a connection whose first line has come.
 enum Verdict {
@@ -20,21 +20,14 @@ enum Verdict {
 }
 
 impl LinkManager {
-    pub(super) fn introduced(
-        &mut self,
-        conn: ConnId,
-        peer: ServerId,
-        now: Time,
-        out: &mut Outputs,
-        deliver: &mut impl FnMut(ServerId, Messages<'_>),
-    ) {
+    pub(super) fn introduced(&mut self, conn: ConnId, peer: ServerId, now: Time, out: &mut Outputs) {
         let verdict = self.judge(conn, peer);
         let Some(link) = self.links.get_mut(&conn) else { return };
         if let Direction::Dialled(dialled) = link.direction {
             self.peers[dialled.index()].dialling = None;
         }
         match verdict {
-            Verdict::Up => self.come_up(conn, peer, now, deliver),
+            Verdict::Up => self.come_up(conn, peer, now),
             Verdict::After(old) => {
                 link.wait_as(peer);
                 link.limit = None;
@@ -44,26 +37,23 @@ impl LinkManager {
             Verdict::Superfluous => {
                 debug!("link: superfluous connection conn={} peer={peer}", conn.0);
                 let heard = link.come_up(peer, now);
-                link.leaving = Some("the peer has a better link");
-                link.read(conn, &heard, deliver);
-                out.act(Action::Drain(conn));
+                self.news.push_back(News::Heard { conn, heard });
+                self.leave(conn, Why::Closed, "the peer has a better link", out);
             }
             Verdict::Refused(why) => self.refuse(conn, &why, out),
         }
     }
 
     fn judge(&self, conn: ConnId, peer: ServerId) -> Verdict {
-        let grid = &self.settings.grid;
-        if !grid.holds(peer) {
-            return Verdict::Refused(format!("says it is server {peer} of {}", grid.n()));
-        }
-        if peer == grid.id() {
-            return Verdict::Refused(format!("says it is server {peer}, which is this one"));
+        let roster = &self.settings.roster;
+        if peer == roster.own() {
+            return Verdict::Refused(format!("says it is {}, which is this one", roster.name(peer)));
         }
         if let Some(Direction::Dialled(expected)) = self.links.get(&conn).map(|link| link.direction)
             && expected != peer
         {
-            return Verdict::Refused(format!("server {expected} was dialled, server {peer} answers"));
+            let (expected, peer) = (roster.name(expected), roster.name(peer));
+            return Verdict::Refused(format!("{expected} was dialled, {peer} answers"));
         }
         let slot = &self.peers[peer.index()];
         match slot.link {
@@ -83,25 +73,21 @@ impl LinkManager {
     fn is_canonical(&self, conn: ConnId, peer: ServerId) -> bool {
         let dialled =
             self.links.get(&conn).is_some_and(|link| matches!(link.direction, Direction::Dialled(_)));
-        dialled == self.settings.grid.dials(peer)
+        dialled == self.settings.roster.dials(peer)
     }
 
-    pub(super) fn come_up(
-        &mut self,
-        conn: ConnId,
-        peer: ServerId,
-        now: Time,
-        deliver: &mut impl FnMut(ServerId, Messages<'_>),
-    ) {
+    pub(super) fn come_up(&mut self, conn: ConnId, peer: ServerId, now: Time) {
         let Some(link) = self.links.get_mut(&conn) else { return };
         let heard = link.come_up(peer, now);
         let slot = &mut self.peers[peer.index()];
         slot.link = Some(conn);
         slot.suspected = false;
+        slot.epoch.0 += 1;
+        let epoch = slot.epoch;
         self.dialler.stop(peer);
         let opened_by = if link.direction == Direction::Accepted { "peer" } else { "us" };
-        info!("link: up peer={peer} opened_by={opened_by}");
-        link.read(conn, &heard, deliver);
+        info!("link: up peer={} opened_by={opened_by}", self.settings.roster.name(peer));
+        self.news.push_back(News::Up { peer, epoch, conn, heard });
     }
 
     /// Closes a connection that is of no use, and says why.

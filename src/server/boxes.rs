@@ -1,0 +1,453 @@
+//! A box of a configuration: which agents it hosts, what they send to agents elsewhere, and the commands of whoever controls it.
+
+mod control;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use log::{info, warn};
+
+use super::core::{Core, Role};
+use super::directory::{Directory, Home};
+use super::experiment::Experiment;
+use super::hosting::Waiting;
+use super::logs::LogKind;
+use super::outputs::ConnId;
+use crate::agent::{AgentBytes, Attrs, Dest, Epoch, Input, Peer, Port, Registry, Setup, Why};
+use crate::config::{AgentId, Configuration, Entry, LOG_ATTR};
+use crate::grid::{BoxAddress, ServerId};
+use crate::rng::{Probability, Rng};
+use crate::seldom;
+use crate::time::Time;
+use crate::trace::What;
+use crate::wire::{Frame, frame};
+
+/// What a box is made from.
+#[derive(Debug)]
+pub struct BoxSetup {
+    /// Which box of the configuration it is.
+    pub address: BoxAddress,
+    /// All boxes and agents; read and checked with the same registry.
+    pub configuration: Configuration,
+    /// The types of agents.
+    pub registry: Registry,
+    /// What everything random of this box is drawn from.
+    pub seed: u64,
+    /// What goes before the settings of the configuration, for experiments.
+    pub experiment: ExperimentSetup,
+}
+
+/// What is done to frames on purpose, where it is not what the configuration says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExperimentSetup {
+    /// How many frames are lost.
+    pub loss: Option<Probability>,
+    /// How many frames are sent twice.
+    pub duplicate: Option<Probability>,
+    /// How long frames are held up at the most.
+    pub delay: Option<Duration>,
+}
+
+/// The state of a box that a lab's server does not have.
+#[derive(Debug)]
+pub(super) struct BoxHost {
+    address: BoxAddress,
+    registry: Registry,
+    configuration: Configuration,
+    directory: Directory,
+    /// The other boxes and their numbers.
+    boxes: BTreeMap<BoxAddress, ServerId>,
+    /// Who drives which agent.
+    attached: BTreeMap<ConnId, Peer>,
+    pub(super) experiment: Experiment,
+    asked: ExperimentSetup,
+    /// What the agents' own seeds are drawn from.
+    seeds: Rng,
+    frames_dropped: u64,
+}
+
+impl BoxSetup {
+    pub(super) fn into_host(self) -> (BoxHost, Configuration) {
+        let Self { address, configuration, registry, seed, experiment: asked } = self;
+        let mut seeds = Rng::new(seed);
+        let experiment = Experiment::new(seeds.number());
+        let host = BoxHost {
+            address,
+            registry,
+            configuration: Configuration::default(),
+            directory: Directory::default(),
+            boxes: BTreeMap::new(),
+            attached: BTreeMap::new(),
+            experiment,
+            asked,
+            seeds,
+            frames_dropped: 0,
+        };
+        (host, configuration)
+    }
+}
+
+/// What a change of the configuration came to, by the ids of this box's agents.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    pub(super) added: Vec<AgentId>,
+    pub(super) removed: Vec<AgentId>,
+    pub(super) rerouted: Vec<AgentId>,
+    pub(super) restarted: Vec<AgentId>,
+}
+
+impl BoxHost {
+    /// The agent that the session on `conn` drives.
+    pub(super) fn attached_to(&self, conn: ConnId) -> Option<Peer> {
+        self.attached.get(&conn).copied()
+    }
+
+    /// Makes an agent of this box.
+    fn make(&mut self, id: &AgentId, entry: &Entry) -> Option<Box<dyn crate::agent::ErasedAgent>> {
+        let routes: Vec<String> = entry.routes.keys().cloned().collect();
+        let mut attrs = entry.attrs.clone();
+        attrs.0.remove(LOG_ATTR);
+        let mut setup = Setup::new(id.as_str(), &attrs, &routes, self.seeds.number());
+        match self.registry.make(&entry.kind, &mut setup) {
+            Some(Ok(agent)) => Some(agent),
+            // Reading the configuration has made it once already.
+            Some(Err(mistake)) => {
+                warn!("server: cannot make agent={id} why=\"{mistake}\"");
+                None
+            }
+            None => {
+                warn!("server: cannot make agent={id} why=\"no type {:?}\"", entry.kind);
+                None
+            }
+        }
+    }
+
+    fn drop_frame(&mut self, why: &str, from: &str, to: &str) {
+        if seldom::count(&mut self.frames_dropped) {
+            let so_far = self.frames_dropped;
+            warn!("server: message dropped from={from} to={to} why=\"{why}\" so_far={so_far}");
+        }
+    }
+}
+
+/// Which log the attributes of an agent choose.
+fn log_kind(attrs: &Attrs) -> LogKind {
+    match attrs.0.get(LOG_ATTR).and_then(|value| value.as_str()) {
+        Some("local") => LogKind::Local,
+        Some("memory") => LogKind::Memory,
+        _ => LogKind::None,
+    }
+}
+
+/// The file of an agent's log, below the folder of the box's data. Ids and addresses hold nothing that could lead elsewhere.
+fn log_name(address: BoxAddress, id: &AgentId) -> String {
+    let plain = |text: &str| text.replace('/', "%2F").replace(':', "-");
+    format!("{}/{}.log", plain(&address.to_string()), plain(id.as_str()))
+}
+
+/// The configuration.
+impl Core {
+    /// Makes this box what `configuration` says it is.
+    pub(super) fn adopt(&mut self, configuration: Configuration, now: Time) -> Changes {
+        self.adopt_boxes(&configuration, now);
+        let Role::Box(host) = &mut self.role else { return Changes::default() };
+        let settings = configuration.settings_of(host.address);
+        let ExperimentSetup { loss, duplicate, delay } = host.asked;
+        host.experiment.set(
+            loss.unwrap_or(settings.loss),
+            duplicate.unwrap_or(settings.duplicate),
+            delay.unwrap_or(settings.delay),
+        );
+        let old = std::mem::take(&mut host.configuration);
+        for peer in host.directory.peers().collect::<Vec<_>>() {
+            let known: Option<AgentId> = host.directory.name(peer).parse().ok();
+            if let Some(id) = known.filter(|id| !configuration.agents.contains_key(id)) {
+                host.directory.place(&id, Home::Nowhere);
+            }
+        }
+        for (id, entry) in &configuration.agents {
+            let home = match host.boxes.get(&entry.on) {
+                _ if entry.on == host.address => Home::Here,
+                Some(number) => Home::Box(*number),
+                None => Home::Nowhere,
+            };
+            host.directory.place(id, home);
+        }
+        let changes = self.adopt_agents(&old, &configuration, now);
+        if let Role::Box(host) = &mut self.role {
+            host.configuration = configuration;
+        }
+        changes
+    }
+
+    fn adopt_boxes(&mut self, configuration: &Configuration, now: Time) {
+        let Self { links, outputs, role, .. } = self;
+        let Role::Box(host) = role else { return };
+        let wanted = configuration.boxes();
+        let gone: Vec<BoxAddress> = host.boxes.keys().filter(|on| !wanted.contains(on)).copied().collect();
+        for address in gone {
+            if let Some(number) = host.boxes.remove(&address) {
+                links.expel(number, now, outputs);
+            }
+        }
+        for address in wanted.into_iter().filter(|address| *address != host.address) {
+            if host.boxes.contains_key(&address) {
+                continue;
+            }
+            match links.admit(address, now) {
+                Some(number) => {
+                    host.boxes.insert(address, number);
+                }
+                None => warn!("server: too many boxes left_out={address}"),
+            }
+        }
+    }
+
+    fn adopt_agents(&mut self, old: &Configuration, new: &Configuration, now: Time) -> Changes {
+        let mut changes = Changes::default();
+        let Role::Box(host) = &mut self.role else { return changes };
+        let own = host.address;
+        let stays = |id: &AgentId, entry: &Entry| {
+            new.agents
+                .get(id)
+                .is_some_and(|now| now.on == own && now.kind == entry.kind && now.attrs == entry.attrs)
+        };
+        for (id, _) in old.agents_on(own).filter(|(id, entry)| !stays(id, entry)) {
+            let Some(peer) = host.directory.find(id.as_str()) else { continue };
+            host.directory.unroute(peer);
+            host.attached.retain(|_, agent| *agent != peer);
+            self.agents.remove(peer);
+            self.logs.close(peer, &mut self.outputs);
+            let again = new.agents.get(id).is_some_and(|entry| entry.on == own);
+            if again { changes.restarted.push(id.clone()) } else { changes.removed.push(id.clone()) }
+        }
+        for (id, entry) in new.agents_on(own) {
+            let Some(peer) = host.directory.find(id.as_str()) else { continue };
+            let before = old.agents.get(id).filter(|before| before.on == own && stays(id, before));
+            host.directory.route(peer, entry);
+            if let Some(before) = before {
+                if before.routes != entry.routes {
+                    changes.rerouted.push(id.clone());
+                    self.agents.post(peer, Waiting::Rerouted(host.directory.route_names(peer)));
+                }
+                continue;
+            }
+            let Some(agent) = host.make(id, entry) else { continue };
+            if !changes.restarted.contains(id) {
+                changes.added.push(id.clone());
+            }
+            host.directory.begin(peer);
+            self.agents.insert(peer, agent);
+            if self.logs.open(peer, log_kind(&entry.attrs), &log_name(own, id), &mut self.outputs) {
+                self.agents.post(peer, Waiting::Start);
+            }
+        }
+        self.refresh_links(Some(Why::Removed), now);
+        changes
+    }
+
+    /// Tells every agent which of its neighbours it can reach now, where that has changed. `why` is for those that it cannot reach
+    /// any more.
+    pub(super) fn refresh_links(&mut self, why: Option<Why>, now: Time) {
+        for agent in self.agents.peers() {
+            let Role::Box(host) = &self.role else { return };
+            let Some(hosted) = self.agents.get(agent).filter(|hosted| hosted.started) else { continue };
+            let reach = |peer: Peer| match host.directory.home(peer) {
+                Home::Here => {
+                    let begun = self.agents.get(peer).is_some_and(|hosted| hosted.started);
+                    begun.then(|| host.directory.begun(peer))
+                }
+                Home::Box(number) => self.links.epoch(number),
+                Home::Nowhere => None,
+            };
+            let neighbours = host.directory.neighbours(agent);
+            let wanted: BTreeMap<Peer, Epoch> =
+                neighbours.into_iter().filter_map(|peer| Some((peer, reach(peer)?))).collect();
+            if wanted == hosted.up {
+                continue;
+            }
+            let why = why.unwrap_or(Why::Broken);
+            let lost: Vec<(Peer, Epoch)> = difference(&hosted.up, &wanted);
+            let found: Vec<(Peer, Epoch)> = difference(&wanted, &hosted.up);
+            if let Some(hosted) = self.agents.get_mut(agent) {
+                hosted.up = wanted;
+            }
+            for (peer, epoch) in lost {
+                self.hand(agent, Input::LinkDown { peer, epoch, why }, now);
+            }
+            for (peer, epoch) in found {
+                self.hand(agent, Input::LinkUp { peer, epoch }, now);
+            }
+        }
+    }
+
+    /// What an agent is called.
+    pub(super) fn agent_name(&self, agent: Peer) -> &str {
+        match &self.role {
+            Role::Lab => "chatroom",
+            Role::Box(host) => host.directory.name(agent),
+        }
+    }
+}
+
+/// What stands in `of` and not in `without`.
+fn difference(of: &BTreeMap<Peer, Epoch>, without: &BTreeMap<Peer, Epoch>) -> Vec<(Peer, Epoch)> {
+    of.iter().filter(|(peer, epoch)| without.get(peer) != Some(*epoch)).map(|(p, e)| (*p, *e)).collect()
+}
+
+/// Messages.
+impl Core {
+    /// An agent of this box sends a message.
+    pub(super) fn send_message(&mut self, from: Peer, to: &Dest, message: &AgentBytes, now: Time) {
+        let Role::Box(host) = &mut self.role else { return };
+        let Some(targets) = host.directory.resolve(from, to) else {
+            let (from, to) = (host.directory.name(from).to_owned(), format!("{to:?}"));
+            return host.drop_frame("no such route", &from, &to);
+        };
+        for (peer, port) in targets {
+            let Role::Box(host) = &mut self.role else { return };
+            match host.directory.home(peer) {
+                Home::Here => {
+                    let waiting = Waiting::Message { from, port, bytes: message.bytes.clone() };
+                    if !self.agents.post(peer, waiting) {
+                        let (from, to) = host.names(from, peer);
+                        host.drop_frame("too much waits on this box", &from, &to);
+                    }
+                }
+                Home::Box(number) => self.send_frame(from, (peer, port), number, message, now),
+                Home::Nowhere => {
+                    let (from, to) = host.names(from, peer);
+                    host.drop_frame("not in the configuration any more", &from, &to);
+                }
+            }
+        }
+    }
+
+    fn send_frame(
+        &mut self,
+        from: Peer,
+        to: (Peer, Port),
+        number: ServerId,
+        message: &AgentBytes,
+        now: Time,
+    ) {
+        let Role::Box(host) = &mut self.role else { return };
+        let (sender, destination) = host.names(from, to.0);
+        if message.bytes.len() > self.links.frame_bytes_max() {
+            return host.drop_frame("longer than a frame may be", &sender, &destination);
+        }
+        let bytes = frame(&sender, &destination, to.1, &message.bytes);
+        for _ in 0..host.experiment.admit(number, &bytes, now) {
+            self.put_on_link(number, bytes.clone(), now);
+        }
+    }
+
+    /// A frame leaves, if there is a link.
+    fn put_on_link(&mut self, number: ServerId, bytes: Bytes, now: Time) {
+        self.trace_frame_sent(number, &bytes, now);
+        if !self.links.send_to(number, bytes, now, &mut self.outputs) {
+            let Role::Box(host) = &mut self.role else { return };
+            let name = self.links.roster().name(number);
+            host.drop_frame("no link", "", &name);
+        }
+    }
+
+    /// Frames that were held up on purpose for long enough leave now.
+    pub(super) fn send_held(&mut self, now: Time) {
+        while let Role::Box(host) = &mut self.role
+            && let Some((number, bytes)) = host.experiment.next_due(now)
+        {
+            self.put_on_link(number, bytes, now);
+        }
+    }
+
+    /// A frame came in from a box.
+    pub(super) fn frame_arrived(&mut self, conn: ConnId, from: ServerId, frame: Frame<'_>, now: Time) {
+        let Role::Box(host) = &mut self.role else { return };
+        let sender = host.directory.find(frame.sender);
+        let Some(sender) = sender.filter(|peer| host.directory.home(*peer) == Home::Box(from)) else {
+            return host.drop_frame("its sender does not live there", frame.sender, frame.destination);
+        };
+        let destination = host.directory.find(frame.destination);
+        let Some(agent) = destination.filter(|peer| host.directory.home(*peer) == Home::Here) else {
+            return host.drop_frame("nobody of that name lives here", frame.sender, frame.destination);
+        };
+        if !self.agents.get(agent).is_some_and(|hosted| hosted.started) {
+            return host.drop_frame("the agent has not started yet", frame.sender, frame.destination);
+        }
+        self.trace_frame_received(conn, from, agent, frame, now);
+        let message = AgentBytes { kind: "", bytes: Bytes::copy_from_slice(frame.body) };
+        self.hand(agent, Input::Message { from: sender, port: frame.port, message }, now);
+    }
+
+    fn trace_frame_sent(&mut self, to: ServerId, bytes: &Bytes, now: Time) {
+        if !self.tracing.is_on() {
+            return;
+        }
+        let Some((_, link)) = self.links.up().find(|(peer, _)| *peer == to) else { return };
+        let (link, header) = (link.to_owned(), header_text(bytes));
+        let to = self.links.roster().name(to);
+        self.tracing.note(now, || What::Send { to, link, kind: "frame".into(), text: header, id: None });
+    }
+
+    fn trace_frame_received(
+        &mut self,
+        conn: ConnId,
+        from: ServerId,
+        agent: Peer,
+        frame: Frame<'_>,
+        now: Time,
+    ) {
+        if !self.tracing.is_on() {
+            return;
+        }
+        let (kind, text) = self
+            .agents
+            .get(agent)
+            .map_or(("unknown", String::new()), |hosted| hosted.agent.describe(frame.port, frame.body));
+        let (from, link) = (self.links.roster().name(from), self.links.label(conn).to_owned());
+        let text = format!("{} -> {}:{} {kind} {text}", frame.sender, frame.destination, frame.port);
+        self.tracing.note(now, || What::Receive { from, link, kind: "frame".into(), text, id: None });
+    }
+}
+
+impl BoxHost {
+    fn names(&self, from: Peer, to: Peer) -> (String, String) {
+        (self.directory.name(from).to_owned(), self.directory.name(to).to_owned())
+    }
+}
+
+/// What a frame's header says, and as much of its body as can be shown.
+fn header_text(bytes: &[u8]) -> String {
+    const SHOWN_BYTES_MAX: usize = 400;
+    String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)]).replace('\n', " ")
+}
+
+/// Sessions.
+impl Core {
+    /// The session on `conn` drives the agent called `name` from now on; whether there is one.
+    pub(super) fn attach(&mut self, conn: ConnId, name: &str) -> bool {
+        let Role::Box(host) = &mut self.role else { return false };
+        let agent = host.directory.find(name).filter(|peer| host.directory.home(*peer) == Home::Here);
+        if let Some(agent) = agent {
+            info!("server: attached conn={} agent={name}", conn.0);
+            host.attached.insert(conn, agent);
+        }
+        agent.is_some()
+    }
+
+    /// The session is gone.
+    pub(super) fn detach(&mut self, conn: ConnId) {
+        if let Role::Box(host) = &mut self.role {
+            host.attached.remove(&conn);
+        }
+    }
+
+    /// An agent has something to show to everybody who drives it.
+    pub(super) fn say(&mut self, agent: Peer, line: &Bytes) {
+        let Role::Box(host) = &self.role else { return };
+        let theirs = host.attached.iter().filter(|(_, attached)| **attached == agent);
+        self.says.extend(theirs.map(|(conn, _)| (*conn, line.clone())));
+    }
+}

@@ -1,0 +1,359 @@
+//! The core of a server: hands inputs to its agents, one at a time, and carries out what they ask for before the next one.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use log::warn;
+
+use super::boxes::BoxHost;
+use super::hosting::{Hosting, Waiting};
+use super::link::Piece;
+use super::link_manager::{LinkManager, News};
+use super::logs::Logs;
+use super::master::Batch;
+use super::outputs::{Action, ConnId, LogId, Outputs};
+use super::tracing::Tracing;
+use super::{BoxSetup, Settings, lab};
+use crate::agent::{AgentBytes, Audience, Index, Input, Output, Peer, Request, Taken};
+use crate::grid::ServerId;
+use crate::seldom;
+use crate::time::Time;
+use crate::trace::{Event, What};
+
+/// How many inputs that agents of one server have for each other are handed over before sockets have their turn again.
+const LOCAL_INPUTS_PER_TURN: usize = 4096;
+
+/// All of a server but the masters.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) links: LinkManager,
+    pub(super) agents: Hosting,
+    pub(super) logs: Logs,
+    pub(super) outputs: Outputs,
+    pub(super) role: Role,
+    pub(super) tracing: Tracing,
+    pub(super) started: Time,
+    /// An end was asked for: from there on nothing is done any more.
+    pub(super) ending: bool,
+    pub(super) misunderstood: u64,
+    replies: VecDeque<(Request, Vec<Bytes>)>,
+    pub(super) says: VecDeque<(ConnId, Bytes)>,
+}
+
+/// What a server is for.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// A lab's server, hosting the one agent [`lab::CHATROOM`].
+    Lab,
+    /// A box of a configuration.
+    Box(Box<BoxHost>),
+}
+
+impl Core {
+    /// The core of a lab's server.
+    pub(super) fn lab(settings: Settings, log_bytes_max: usize, now: Time) -> Self {
+        let chatroom = lab::chatroom(settings.links.roster.own(), log_bytes_max);
+        let mut core = Self::empty(settings, Role::Lab, now);
+        core.agents.insert(lab::CHATROOM, chatroom);
+        core.agents.post(lab::CHATROOM, Waiting::Start);
+        core.work(now);
+        core
+    }
+
+    /// The core of a box.
+    pub(super) fn of_box(settings: Settings, setup: BoxSetup, now: Time) -> Self {
+        let (host, configuration) = setup.into_host();
+        let mut core = Self::empty(settings, Role::Box(Box::new(host)), now);
+        core.adopt(configuration, now);
+        core.work(now);
+        core
+    }
+
+    fn empty(settings: Settings, role: Role, now: Time) -> Self {
+        let name = settings.links.roster.name(settings.links.roster.own());
+        let mut tracing = Tracing::new(settings.tracing.then_some(name));
+        tracing.note(now, || What::Start);
+        let mut agents = Hosting::default();
+        agents.outbox = crate::agent::Outbox::new(settings.tracing);
+        Self {
+            links: LinkManager::new(settings.links, now),
+            agents,
+            logs: Logs::default(),
+            outputs: Outputs::default(),
+            role,
+            tracing,
+            started: now,
+            ending: false,
+            misunderstood: 0,
+            replies: VecDeque::new(),
+            says: VecDeque::new(),
+        }
+    }
+
+    /// Bytes came in on a link.
+    pub(super) fn received(&mut self, conn: ConnId, bytes: &[u8], now: Time) {
+        if self.links.received(conn, bytes, now, &mut self.outputs) {
+            self.read(conn, bytes, now);
+        }
+    }
+
+    /// Cuts what a link has received and hands it to the agents, a piece at a time.
+    fn read(&mut self, conn: ConnId, mut bytes: &[u8], now: Time) {
+        let Some((peer, mut reader)) = self.links.lend_reader(conn) else { return };
+        loop {
+            match reader.cut(&mut bytes) {
+                Ok(None) => return self.links.return_reader(conn, reader),
+                Ok(Some(Piece::Lines(lines))) => {
+                    self.tracing.received_lines(now, &self.links, conn, peer, &lines);
+                    let from = Peer(u32::from(peer.0));
+                    self.hand(lab::CHATROOM, Input::Lines { from, lines }, now);
+                }
+                Ok(Some(Piece::Frame(frame))) => self.frame_arrived(conn, peer, frame, now),
+                Ok(Some(Piece::Skipped)) => {}
+                Err(error) => {
+                    self.links.give_up(conn, &error.to_string(), now, &mut self.outputs);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Carries out the commands of one read, in order.
+    pub(super) fn command(&mut self, batch: &mut Batch<'_>, now: Time) {
+        while !self.ending && batch.may_go_on() {
+            let agent = match &self.role {
+                Role::Lab => Some(lab::CHATROOM),
+                Role::Box(host) => host.attached_to(batch.conn()),
+            };
+            if let Some(agent) = agent.filter(|agent| self.agents.get(*agent).is_some_and(|a| a.started)) {
+                let taken = Taken::default();
+                // A trace has a line for each command, before what it leads to.
+                let commands = batch.offer(&taken, self.tracing.is_on());
+                let offered_bytes = commands.rest_bytes();
+                self.tracing.command(now, commands.peek());
+                self.hand(agent, Input::Commands { commands }, now);
+                batch.took(offered_bytes, &taken);
+                self.answer_in(batch);
+                if taken.asked() || taken.bytes_left() == 0 {
+                    continue;
+                }
+            }
+            let Some(line) = batch.next_line() else { break };
+            self.own_command(batch, line, agent, now);
+        }
+        if self.ending {
+            batch.discard();
+        }
+    }
+
+    /// Carries out a command that no agent took.
+    fn own_command(&mut self, batch: &mut Batch<'_>, line: &[u8], attached: Option<Peer>, now: Time) {
+        match &self.role {
+            Role::Lab => self.lab_command(batch, line, now),
+            Role::Box(_) => self.control_command(batch, line, attached, now),
+        }
+    }
+
+    /// Gives the answers that are for the master whose lines are being handled to it at once, so that their size can hold back what
+    /// follows.
+    fn answer_in(&mut self, batch: &mut Batch<'_>) {
+        let session = super::master::session(batch.conn());
+        while self.replies.front().is_some_and(|(request, _)| request.session == session)
+            && let Some((request, parts)) = self.replies.pop_front()
+        {
+            batch.answer_request(request.number, parts);
+        }
+    }
+
+    /// Hands one input to an agent and carries out what it asks for.
+    pub(super) fn hand(&mut self, agent: Peer, input: Input<'_, AgentBytes>, now: Time) {
+        // The outbox is away while its outputs are carried out; no agent is handed anything meanwhile.
+        let mut outbox = std::mem::take(&mut self.agents.outbox);
+        let Some(hosted) = self.agents.get_mut(agent) else {
+            self.agents.outbox = outbox;
+            return;
+        };
+        if let Err(error) = hosted.agent.handle(now, input, &mut outbox)
+            && seldom::count(&mut self.misunderstood)
+        {
+            let (name, so_far) = (self.agent_name(agent), self.misunderstood);
+            warn!("server: message not understood agent={name} why=\"{error}\" so_far={so_far}");
+        }
+        if !outbox.is_empty() {
+            for output in outbox.drain() {
+                self.carry_out(agent, output, now);
+            }
+        }
+        self.agents.outbox = outbox;
+        self.agents.rearm(agent);
+    }
+
+    fn carry_out(&mut self, agent: Peer, output: Output<AgentBytes>, now: Time) {
+        match output {
+            Output::Lines { to, lines } => self.send_lines(to, &lines, now),
+            Output::Send { to, message } => self.send_message(agent, &to, &message, now),
+            Output::Reply { to, parts } => {
+                self.tracing.answer(now, &parts);
+                self.replies.push_back((to, parts));
+            }
+            Output::Say { line } => self.say(agent, &line),
+            Output::Propose { record } => {
+                let told = self.logs.propose(agent, Bytes::from(record), &mut self.outputs);
+                if let Some(waiting) = told {
+                    self.agents.post(agent, waiting);
+                }
+            }
+            Output::Note { text } => {
+                let text = format!("{}: {text}", self.agent_name(agent));
+                self.tracing.note(now, || What::Note { text });
+            }
+        }
+    }
+
+    fn send_lines(&mut self, to: Audience, lines: &Bytes, now: Time) {
+        match to {
+            Audience::Everyone => {
+                self.tracing.sent_lines(now, &self.links, None, lines);
+                self.links.send_to_all(lines, now, &mut self.outputs);
+            }
+            Audience::One(peer) => {
+                let Ok(id) = u16::try_from(peer.0).map(ServerId) else { return };
+                self.tracing.sent_lines(now, &self.links, Some(id), lines);
+                self.links.send_to(id, lines.clone(), now, &mut self.outputs);
+            }
+        }
+    }
+
+    /// Does what the last input has led to: what the link manager found out, what waits for agents.
+    pub(super) fn work(&mut self, now: Time) {
+        self.take_news(now);
+        for _ in 0..LOCAL_INPUTS_PER_TURN {
+            let Some((agent, waiting)) = self.agents.next_waiting() else { return };
+            self.hand_waiting(agent, waiting, now);
+            self.take_news(now);
+        }
+    }
+
+    fn take_news(&mut self, now: Time) {
+        while let Some(news) = self.links.next_news() {
+            self.tracing.news(now, &self.links, &news);
+            match news {
+                News::Up { peer, epoch, conn, heard } => {
+                    match self.role {
+                        Role::Lab => {
+                            let peer = Peer(u32::from(peer.0));
+                            self.hand(lab::CHATROOM, Input::LinkUp { peer, epoch }, now);
+                        }
+                        Role::Box(_) => self.refresh_links(None, now),
+                    }
+                    self.read(conn, &heard, now);
+                }
+                News::Heard { conn, heard } => self.read(conn, &heard, now),
+                News::Down { peer, epoch, why, .. } => match self.role {
+                    Role::Lab => {
+                        let peer = Peer(u32::from(peer.0));
+                        self.hand(lab::CHATROOM, Input::LinkDown { peer, epoch, why }, now);
+                    }
+                    Role::Box(_) => self.refresh_links(Some(why), now),
+                },
+                News::Suspected { .. } | News::HeardAgain { .. } => {}
+            }
+        }
+    }
+
+    fn hand_waiting(&mut self, agent: Peer, waiting: Waiting, now: Time) {
+        let Some(hosted) = self.agents.get_mut(agent) else { return };
+        match waiting {
+            Waiting::Start => {
+                hosted.started = true;
+                self.hand(agent, Input::Start, now);
+                self.refresh_links(None, now);
+            }
+            Waiting::Rerouted(routes) => self.hand(agent, Input::Rerouted { routes: &routes }, now),
+            Waiting::Message { from, port, bytes } => {
+                if hosted.started {
+                    let message = AgentBytes { kind: "", bytes };
+                    self.hand(agent, Input::Message { from, port, message }, now);
+                }
+            }
+            Waiting::Committed { index, record } => {
+                self.hand(agent, Input::Committed { index, record: &record }, now);
+            }
+            Waiting::NotCommitted { record, why } => {
+                self.hand(agent, Input::NotCommitted { record: &record, why: &why }, now);
+            }
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub(super) fn timeout(&mut self, now: Time) {
+        self.links.timeout(now, &mut self.outputs);
+        self.take_news(now);
+        while let Some(agent) = self.agents.next_due(now) {
+            self.hand(agent, Input::Timeout, now);
+        }
+        self.send_held(now);
+    }
+
+    /// When something is due, at the latest.
+    pub(super) fn deadline(&self) -> Time {
+        let held = match &self.role {
+            Role::Lab => None,
+            Role::Box(host) => host.experiment.deadline(),
+        };
+        [self.agents.deadline(), held].into_iter().flatten().fold(self.links.deadline(), Time::min)
+    }
+
+    pub(super) fn log_opened(&mut self, log: LogId, records: &[(Index, Vec<u8>)], next: Index, now: Time) {
+        let Some(agent) = self.logs.agent_of(log) else { return };
+        self.logs.opened(agent, next.0);
+        for (index, record) in records {
+            self.hand(agent, Input::Committed { index: *index, record }, now);
+        }
+        self.agents.post(agent, Waiting::Start);
+    }
+
+    pub(super) fn log_stored(&mut self, log: LogId, upto: Index) {
+        let Some(agent) = self.logs.agent_of(log) else { return };
+        for waiting in self.logs.stored(agent, upto) {
+            self.agents.post(agent, waiting);
+        }
+    }
+
+    pub(super) fn log_failed(&mut self, log: LogId, why: &str) {
+        let Some(agent) = self.logs.agent_of(log) else { return };
+        warn!("server: a log has failed agent={} why=\"{why}\"", self.agent_name(agent));
+        for waiting in self.logs.failed(agent, why) {
+            self.agents.post(agent, waiting);
+        }
+        // It can still say that it has no log.
+        if self.agents.get(agent).is_some_and(|hosted| !hosted.started) {
+            self.agents.post(agent, Waiting::Start);
+        }
+    }
+
+    /// Whether an agent has answered or said something that has not been handed on.
+    pub(super) fn has_answers(&self) -> bool {
+        !self.replies.is_empty() || !self.says.is_empty()
+    }
+
+    pub(super) fn take_replies(&mut self) -> VecDeque<(Request, Vec<Bytes>)> {
+        std::mem::take(&mut self.replies)
+    }
+
+    pub(super) fn take_says(&mut self) -> VecDeque<(ConnId, Bytes)> {
+        std::mem::take(&mut self.says)
+    }
+
+    pub(super) fn next_event(&mut self) -> Option<Event> {
+        self.tracing.next_event()
+    }
+
+    /// The process is to end, one way or the other.
+    pub(super) fn end(&mut self, action: Action, now: Time) {
+        let crash = action == Action::Crash;
+        self.tracing.note(now, || if crash { What::Crash } else { What::Stop });
+        self.outputs.act(action);
+        self.ending = true;
+    }
+}

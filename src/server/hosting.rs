@@ -1,0 +1,157 @@
+//! The agents of one server: which there are, when each wants to be woken, what waits for them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use crate::agent::{AgentBytes, Epoch, ErasedAgent, Index, Outbox, Peer, Port, Refusal};
+use crate::time::Time;
+
+/// The most that may wait between agents of one server, in bytes.
+const INBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What an entry of the inbox costs beside its bytes.
+const ENTRY_BYTES: usize = 96;
+
+/// An agent at its host.
+pub(super) struct Hosted {
+    pub(super) agent: Box<dyn ErasedAgent>,
+    /// It has had its first input.
+    pub(super) started: bool,
+    /// The peers it was told it can reach, and by which link.
+    pub(super) up: BTreeMap<Peer, Epoch>,
+    deadline: Option<Time>,
+}
+
+/// Something that waits for an agent of this server.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// Its first input.
+    Start,
+    /// Its routes have changed.
+    Rerouted(Vec<String>),
+    /// A message of another agent of this server.
+    Message { from: Peer, port: Port, bytes: Bytes },
+    /// A record has become durable.
+    Committed { index: Index, record: Bytes },
+    /// A record was refused.
+    NotCommitted { record: Bytes, why: Refusal },
+}
+
+/// All agents of one server.
+#[derive(Default)]
+pub(super) struct Hosting {
+    agents: BTreeMap<Peer, Hosted>,
+    deadlines: BTreeSet<(Time, Peer)>,
+    inbox: VecDeque<(Peer, Waiting)>,
+    inbox_bytes: usize,
+    /// Empty between two inputs; kept for its memory.
+    pub(super) outbox: Outbox<AgentBytes>,
+}
+
+impl std::fmt::Debug for Hosting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hosting").field("agents", &self.agents.keys()).finish_non_exhaustive()
+    }
+}
+
+impl Hosting {
+    /// Takes in an agent.
+    pub(super) fn insert(&mut self, peer: Peer, agent: Box<dyn ErasedAgent>) {
+        self.remove(peer);
+        let hosted = Hosted { agent, started: false, up: BTreeMap::new(), deadline: None };
+        self.agents.insert(peer, hosted);
+    }
+
+    /// Forgets an agent and what waits for it.
+    pub(super) fn remove(&mut self, peer: Peer) {
+        if let Some(Hosted { deadline: Some(at), .. }) = self.agents.remove(&peer) {
+            self.deadlines.remove(&(at, peer));
+        }
+        self.inbox.retain(|(to, waiting)| {
+            let stays = *to != peer;
+            if !stays {
+                self.inbox_bytes -= waiting.footprint_bytes();
+            }
+            stays
+        });
+    }
+
+    /// One of the agents.
+    pub(super) fn get(&self, peer: Peer) -> Option<&Hosted> {
+        self.agents.get(&peer)
+    }
+
+    /// One of the agents.
+    pub(super) fn get_mut(&mut self, peer: Peer) -> Option<&mut Hosted> {
+        self.agents.get_mut(&peer)
+    }
+
+    /// All agents, ascending.
+    pub(super) fn peers(&self) -> Vec<Peer> {
+        self.agents.keys().copied().collect()
+    }
+
+    /// Asks an agent when it wants to be woken.
+    pub(super) fn rearm(&mut self, peer: Peer) {
+        let Some(hosted) = self.agents.get_mut(&peer) else { return };
+        let wanted = hosted.agent.deadline();
+        if wanted == hosted.deadline {
+            return;
+        }
+        if let Some(at) = hosted.deadline {
+            self.deadlines.remove(&(at, peer));
+        }
+        if let Some(at) = wanted {
+            self.deadlines.insert((at, peer));
+        }
+        hosted.deadline = wanted;
+    }
+
+    /// An agent whose deadline has come; it is not given again before it has been asked for its next one.
+    pub(super) fn next_due(&mut self, now: Time) -> Option<Peer> {
+        let (at, peer) = *self.deadlines.first()?;
+        if at > now {
+            return None;
+        }
+        self.deadlines.pop_first();
+        if let Some(hosted) = self.agents.get_mut(&peer) {
+            hosted.deadline = None;
+        }
+        Some(peer)
+    }
+
+    /// When the first agent wants to be woken; at once if something waits for one.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        if self.inbox.is_empty() { self.deadlines.first().map(|(at, _)| *at) } else { Some(Time::ZERO) }
+    }
+
+    /// Lets something wait for an agent; `false` if there is no room.
+    pub(super) fn post(&mut self, to: Peer, waiting: Waiting) -> bool {
+        let bytes = waiting.footprint_bytes();
+        // What the host itself has to say is bounded by what was asked of it.
+        if matches!(waiting, Waiting::Message { .. }) && self.inbox_bytes + bytes > INBOX_BYTES_MAX {
+            return false;
+        }
+        self.inbox_bytes += bytes;
+        self.inbox.push_back((to, waiting));
+        true
+    }
+
+    /// What has waited for longest.
+    pub(super) fn next_waiting(&mut self) -> Option<(Peer, Waiting)> {
+        let (to, waiting) = self.inbox.pop_front()?;
+        self.inbox_bytes -= waiting.footprint_bytes();
+        Some((to, waiting))
+    }
+}
+
+impl Waiting {
+    fn footprint_bytes(&self) -> usize {
+        let bytes = match self {
+            Self::Start | Self::Rerouted(_) => 0,
+            Self::Message { bytes, .. } => bytes.len(),
+            Self::Committed { record, .. } | Self::NotCommitted { record, .. } => record.len(),
+        };
+        ENTRY_BYTES + bytes
+    }
+}

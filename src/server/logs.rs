@@ -1,0 +1,191 @@
+//! The logs of this server's agents: what was proposed and is not durable yet. Writing is the host's; here is what it is asked and what its
+//! answers mean.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::hosting::Waiting;
+use super::outputs::{Action, LogId, Outputs};
+use crate::agent::{Index, Peer, Refusal};
+
+/// The most that may wait to become durable in one log, in bytes and in records.
+const PENDING_BYTES_MAX: usize = 16 * 1024 * 1024;
+const PENDING_RECORDS_MAX: usize = 65_536;
+
+/// Which log an agent's configuration chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LogKind {
+    /// None: nothing can be proposed.
+    None,
+    /// It lasts as long as the process.
+    Memory,
+    /// A file of this box.
+    Local,
+}
+
+#[derive(Debug)]
+enum Log {
+    Memory { next: u64 },
+    Opening { id: LogId },
+    Local { id: LogId, next: u64, pending: VecDeque<(Index, Bytes)>, pending_bytes: usize },
+    Failed { id: LogId, why: String },
+}
+
+/// The logs of all agents of one server.
+#[derive(Debug, Default)]
+pub(super) struct Logs {
+    by_agent: BTreeMap<Peer, Log>,
+    ids_used: u64,
+}
+
+impl Logs {
+    /// Opens the log of an agent that begins; whether it can start at once, or has to wait for what the log holds.
+    pub(super) fn open(&mut self, peer: Peer, kind: LogKind, name: &str, out: &mut Outputs) -> bool {
+        match kind {
+            LogKind::None => true,
+            LogKind::Memory => {
+                self.by_agent.insert(peer, Log::Memory { next: 1 });
+                true
+            }
+            LogKind::Local => {
+                self.ids_used += 1;
+                let id = LogId(self.ids_used);
+                self.by_agent.insert(peer, Log::Opening { id });
+                out.act(Action::OpenLog { log: id, name: name.to_owned() });
+                false
+            }
+        }
+    }
+
+    /// The agent is gone; what was proposed before is still written.
+    pub(super) fn close(&mut self, peer: Peer, out: &mut Outputs) {
+        match self.by_agent.remove(&peer) {
+            Some(Log::Opening { id } | Log::Local { id, .. } | Log::Failed { id, .. }) => {
+                out.act(Action::CloseLog(id));
+            }
+            Some(Log::Memory { .. }) | None => {}
+        }
+    }
+
+    /// Whose log this is; `None` if the agent is gone.
+    pub(super) fn agent_of(&self, log: LogId) -> Option<Peer> {
+        let theirs = |state: &Log| match state {
+            Log::Memory { .. } => false,
+            Log::Opening { id } | Log::Local { id, .. } | Log::Failed { id, .. } => *id == log,
+        };
+        self.by_agent.iter().find(|(_, state)| theirs(state)).map(|(peer, _)| *peer)
+    }
+
+    /// The log has been read; its next record will be `next`.
+    pub(super) fn opened(&mut self, peer: Peer, next: u64) {
+        if let Some(state @ Log::Opening { .. }) = self.by_agent.get_mut(&peer) {
+            let Log::Opening { id } = *state else { return };
+            *state = Log::Local { id, next, pending: VecDeque::new(), pending_bytes: 0 };
+        }
+    }
+
+    /// The log cannot be written any more; what becomes of the records that waited.
+    pub(super) fn failed(&mut self, peer: Peer, why: &str) -> Vec<Waiting> {
+        let Some(state) = self.by_agent.get_mut(&peer) else { return Vec::new() };
+        let (id, pending) = match state {
+            Log::Opening { id } | Log::Failed { id, .. } => (*id, VecDeque::new()),
+            Log::Local { id, pending, .. } => (*id, std::mem::take(pending)),
+            Log::Memory { .. } => return Vec::new(),
+        };
+        *state = Log::Failed { id, why: why.to_owned() };
+        let refuse = |(_, record)| Waiting::NotCommitted { record, why: Refusal::Failed(why.to_owned()) };
+        pending.into_iter().map(refuse).collect()
+    }
+
+    /// Everything up to `upto` is durable: the records that waited for that.
+    pub(super) fn stored(&mut self, peer: Peer, upto: Index) -> Vec<Waiting> {
+        let mut committed = Vec::new();
+        if let Some(Log::Local { pending, pending_bytes, .. }) = self.by_agent.get_mut(&peer) {
+            while pending.front().is_some_and(|(index, _)| *index <= upto)
+                && let Some((index, record)) = pending.pop_front()
+            {
+                *pending_bytes -= record.len();
+                committed.push(Waiting::Committed { index, record });
+            }
+        }
+        committed
+    }
+
+    /// An agent proposes a record; what it is to be told at once, if anything.
+    pub(super) fn propose(&mut self, peer: Peer, record: Bytes, out: &mut Outputs) -> Option<Waiting> {
+        let why = match self.by_agent.get_mut(&peer) {
+            None => Refusal::NoLog,
+            Some(Log::Failed { why, .. }) => Refusal::Failed(why.clone()),
+            Some(Log::Opening { .. }) => Refusal::Busy,
+            Some(Log::Memory { next }) => {
+                let index = Index(*next);
+                *next += 1;
+                return Some(Waiting::Committed { index, record });
+            }
+            Some(Log::Local { id, next, pending, pending_bytes }) => {
+                let fits = *pending_bytes + record.len() <= PENDING_BYTES_MAX;
+                if fits && pending.len() < PENDING_RECORDS_MAX {
+                    let index = Index(*next);
+                    *next += 1;
+                    *pending_bytes += record.len();
+                    pending.push_back((index, record.clone()));
+                    out.act(Action::Append { log: *id, index, record });
+                    return None;
+                }
+                Refusal::Busy
+            }
+        };
+        Some(Waiting::NotCommitted { record, why })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGENT: Peer = Peer(3);
+
+    fn actions(out: &mut Outputs) -> Vec<Action> {
+        std::iter::from_fn(|| out.next_action()).collect()
+    }
+
+    #[test]
+    fn a_record_comes_back_when_the_disk_has_it_and_not_before() {
+        let (mut logs, mut out) = (Logs::default(), Outputs::default());
+        assert!(!logs.open(AGENT, LogKind::Local, "a", &mut out));
+        let log = LogId(1);
+        assert_eq!(actions(&mut out), [Action::OpenLog { log, name: "a".into() }]);
+        let record = Bytes::from_static(b"r");
+        let early = logs.propose(AGENT, record.clone(), &mut out);
+        assert!(matches!(early, Some(Waiting::NotCommitted { why: Refusal::Busy, .. })));
+        logs.opened(AGENT, 5);
+        assert!(logs.propose(AGENT, record.clone(), &mut out).is_none());
+        assert!(logs.propose(AGENT, record.clone(), &mut out).is_none());
+        assert_eq!(actions(&mut out)[0], Action::Append { log, index: Index(5), record: record.clone() });
+        assert!(logs.stored(AGENT, Index(4)).is_empty());
+        let stored = logs.stored(AGENT, Index(5));
+        assert!(matches!(stored[..], [Waiting::Committed { index: Index(5), .. }]));
+        let refused = logs.failed(AGENT, "no space");
+        assert!(matches!(refused[..], [Waiting::NotCommitted { why: Refusal::Failed(_), .. }]));
+        let later = logs.propose(AGENT, record, &mut out);
+        assert!(matches!(later, Some(Waiting::NotCommitted { why: Refusal::Failed(_), .. })));
+        assert_eq!(logs.agent_of(log), Some(AGENT));
+        logs.close(AGENT, &mut out);
+        assert_eq!(actions(&mut out), [Action::CloseLog(log)]);
+        assert_eq!(logs.agent_of(log), None);
+    }
+
+    #[test]
+    fn what_waits_for_the_disk_is_bounded() {
+        let (mut logs, mut out) = (Logs::default(), Outputs::default());
+        logs.open(AGENT, LogKind::Local, "a", &mut out);
+        logs.opened(AGENT, 1);
+        let record = Bytes::from(vec![0; PENDING_BYTES_MAX / 4]);
+        for _ in 0..4 {
+            assert!(logs.propose(AGENT, record.clone(), &mut out).is_none());
+        }
+        let refused = logs.propose(AGENT, record, &mut out);
+        assert!(matches!(refused, Some(Waiting::NotCommitted { why: Refusal::Busy, .. })));
+    }
+}

@@ -23,7 +23,7 @@ mod queue;
 mod status;
 mod tracing;
 
-pub use self::boxes::BoxSetup;
+pub use self::boxes::{BoxSetup, ExperimentSetup};
 use self::core::Core;
 pub use self::link_manager::{LinkManager, LinkSettings, PeerState, Roster};
 use self::master::Masters;

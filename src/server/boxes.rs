@@ -216,7 +216,6 @@ impl Core {
         for (id, _) in old.agents_on(own).filter(|(id, entry)| !stays(id, entry)) {
             let Some(peer) = host.directory.find(id.as_str()) else { continue };
             host.directory.unroute(peer);
-            host.attached.retain(|_, agent| *agent != peer);
             self.agents.remove(peer);
             self.logs.close(peer, &mut self.outputs);
             let again = new.agents.get(id).is_some_and(|entry| entry.on == own);

@@ -1,5 +1,6 @@
 //! The server core without sockets: dialling, links, heartbeats, failure detection and masters, over simulated byte streams.
 
+mod boxes;
 mod links;
 mod masters;
 mod world;

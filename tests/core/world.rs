@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use ovid::agent::Index;
 use ovid::grid::{Grid, LINK_BASE_DEFAULT};
-use ovid::server::{Action, ConnId, Door, LinkSettings, ReplyFraming, Roster, Server, Settings, Status};
+use ovid::server::{
+    Action, ConnId, Door, LinkSettings, LogId, ReplyFraming, Roster, Server, Settings, Status,
+};
 use ovid::time::Time;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use rand::RngExt;
@@ -56,6 +59,9 @@ pub(crate) struct World {
     rng: TestRng,
     pub(crate) tune: fn(&mut Settings),
     pub(crate) log_bytes_max: usize,
+    /// The records of log files, by name: what a crash leaves.
+    files: BTreeMap<String, Vec<Vec<u8>>>,
+    open_logs: BTreeMap<(u16, LogId), String>,
 }
 
 impl World {
@@ -73,6 +79,8 @@ impl World {
             rng: TestRng::from_seed(RngAlgorithm::ChaCha, &bytes),
             tune: |_| {},
             log_bytes_max: 1 << 30,
+            files: BTreeMap::new(),
+            open_logs: BTreeMap::new(),
         }
     }
 
@@ -107,9 +115,14 @@ impl World {
             tracing: false,
         };
         (self.tune)(&mut settings);
+        self.host(id, Server::lab(settings, self.log_bytes_max, self.now));
+    }
+
+    /// Starts a server that the test has made; it listens where server `id` does.
+    pub(crate) fn host(&mut self, id: u16, server: Server) {
         self.incarnations += 1;
-        let server = Server::lab(settings, self.log_bytes_max, self.now);
         self.hosts.insert(id, Host { server, incarnation: self.incarnations, frozen: false });
+        self.settle(id);
     }
 
     /// The process ends: its connections close behind what it had sent.
@@ -385,7 +398,22 @@ impl World {
             }
             Action::Close(conn) => self.close((self.holder(id), conn)),
             Action::Crash => self.kill(id),
-            other => panic!("a lab's server does not ask for {other:?}"),
+            Action::Stop => self.kill(id),
+            Action::OpenLog { log, name } => {
+                let records: Vec<(Index, Vec<u8>)> =
+                    (1..).map(Index).zip(self.files.entry(name.clone()).or_default().clone()).collect();
+                self.open_logs.insert((id, log), name);
+                let next = Index(records.len() as u64 + 1);
+                self.with(id, |server| server.log_opened(log, &records, next, now));
+            }
+            Action::Append { log, index, record } => {
+                let name = self.open_logs[&(id, log)].clone();
+                self.files.get_mut(&name).expect("opened before").push(record.to_vec());
+                self.with(id, |server| server.log_stored(log, index, now));
+            }
+            Action::CloseLog(log) => {
+                self.open_logs.remove(&(id, log));
+            }
         }
     }
 

@@ -29,8 +29,12 @@ impl Core {
                 return;
             }
             let name = self.agent_name(agent);
-            let started = self.agents.get(agent).is_some_and(|hosted| hosted.started);
-            let why = if started { "does not understand that" } else { "has not started yet" };
+            // A session stays with its agent even when that is gone: its lines were never meant for the box.
+            let why = match self.agents.get(agent) {
+                Some(hosted) if hosted.started => "does not understand that",
+                Some(_) => "has not started yet",
+                None => "is gone",
+            };
             return batch.answer(format!("error agent {name} {why}"));
         }
         let text = String::from_utf8_lossy(line);

@@ -98,10 +98,11 @@ impl Directory {
         self.routes.get(&peer).map(|routes| routes.keys().cloned().collect()).unwrap_or_default()
     }
 
-    /// All agents that an own agent's routes lead to, each once, ascending.
+    /// All agents but itself that an own agent's routes lead to, each once, ascending.
     pub(super) fn neighbours(&self, peer: Peer) -> Vec<Peer> {
         let routes = self.routes.get(&peer).into_iter().flat_map(BTreeMap::values);
-        let mut neighbours: Vec<Peer> = routes.flatten().map(|(to, _)| *to).collect();
+        let mut neighbours: Vec<Peer> =
+            routes.flatten().map(|(to, _)| *to).filter(|to| *to != peer).collect();
         neighbours.sort_unstable();
         neighbours.dedup();
         neighbours

@@ -4,6 +4,7 @@
 mod bench;
 mod files;
 mod server;
+mod trace;
 
 use std::fs::File;
 use std::io::IsTerminal;
@@ -38,6 +39,9 @@ enum Command {
     Server(server::ServerArgs),
     /// Measure grids of servers: throughput, latency, start-up, failure detection, idle cost.
     Bench(bench::BenchArgs),
+    /// Draw traces of runs: a page for a browser, `ShiViz`'s log, a table.
+    #[command(subcommand)]
+    Trace(trace::TraceCommand),
 }
 
 /// Runs the command that the process was started with; configurations may name the agents of `registry`.
@@ -47,6 +51,7 @@ pub fn run(registry: Registry) -> ExitCode {
     let outcome = match cli.command {
         Command::Server(args) => server::run(&args),
         Command::Bench(args) => bench::run(args),
+        Command::Trace(command) => trace::run(&command),
     };
     match outcome {
         Ok(code) => code,

@@ -1,5 +1,7 @@
 //! The events of a trace.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Something that happened at one server (a box, or a bare agent of the simulated world).
@@ -10,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Event {
     /// When: nanoseconds since the beginning of the run.
     pub at_ns: u64,
-    /// Where.
+    /// Where. Empty for what happens to the network as a whole: [`What::Partition`] and [`What::Heal`].
     pub server: String,
     /// What.
     #[serde(flatten)]
@@ -122,6 +124,76 @@ pub enum What {
         /// What.
         text: String,
     },
+}
+
+impl What {
+    /// The event's name, as it stands in the line of JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Origin { .. } => "origin",
+            Self::Start => "start",
+            Self::Crash => "crash",
+            Self::Stop => "stop",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Up { .. } => "up",
+            Self::Down { .. } => "down",
+            Self::Send { .. } => "send",
+            Self::Receive { .. } => "receive",
+            Self::Drop { .. } => "drop",
+            Self::Partition { .. } => "partition",
+            Self::Heal { .. } => "heal",
+            Self::Command { .. } => "command",
+            Self::Answer { .. } => "answer",
+            Self::Note { .. } => "note",
+        }
+    }
+
+    /// Whether it happens on the way between servers, so that no server knows of it: it has no place in the order of cause and
+    /// effect.
+    pub fn is_of_network(&self) -> bool {
+        matches!(self, Self::Drop { .. } | Self::Partition { .. } | Self::Heal { .. })
+    }
+
+    /// The servers that it names, beside the one where it happens.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let (one, some, more): (Option<&String>, &[String], &[String]) = match self {
+            Self::Up { peer: name, .. }
+            | Self::Down { peer: name, .. }
+            | Self::Send { to: name, .. }
+            | Self::Receive { from: name, .. }
+            | Self::Drop { to: name, .. } => (Some(name), &[], &[]),
+            Self::Partition { from, to, .. } => (None, from, to),
+            _ => (None, &[], &[]),
+        };
+        one.into_iter().chain(some).chain(more).map(String::as_str)
+    }
+}
+
+/// What happened, in words: `sends msg to 1: hello`.
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Origin { unix_ns } => write!(f, "began {unix_ns} ns after 1970"),
+            Self::Start => f.write_str("starts"),
+            Self::Crash => f.write_str("crashes"),
+            Self::Stop => f.write_str("stops"),
+            Self::Pause => f.write_str("pauses"),
+            Self::Resume => f.write_str("runs again"),
+            Self::Up { peer, .. } => write!(f, "link to {peer} comes up"),
+            Self::Down { peer, why, .. } => write!(f, "link to {peer} goes down: {why}"),
+            Self::Send { to, kind, text, .. } => write!(f, "sends {kind} to {to}: {text}"),
+            Self::Receive { from, kind, text, .. } => write!(f, "receives {kind} from {from}: {text}"),
+            Self::Drop { to, why, .. } => write!(f, "a message to {to} is lost: {why}"),
+            Self::Partition { from, to, .. } => {
+                write!(f, "{} not heard by {} any more", from.join(", "), to.join(", "))
+            }
+            Self::Heal { id } => write!(f, "partition {id} is healed"),
+            Self::Command { text } => write!(f, "is told: {text}"),
+            Self::Answer { text } => write!(f, "answers: {text}"),
+            Self::Note { text } => write!(f, "notes: {text}"),
+        }
+    }
 }
 
 #[cfg(test)]

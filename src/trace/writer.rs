@@ -42,22 +42,12 @@ impl<W: Write> Writer<W> {
         let before = self.waiting.len();
         self.append(event);
         let taken = (self.waiting.len() - before) as u64;
-        match self.bytes_left.checked_sub(taken) {
-            Some(left) => self.bytes_left = left,
-            None => {
-                self.waiting.truncate(before);
-                let text = "the trace has reached its limit and ends here".to_owned();
-                self.append(&Event {
-                    at_ns: event.at_ns,
-                    server: event.server.clone(),
-                    what: What::Note { text },
-                });
-                self.hand_on();
-                if matches!(self.state, State::Writing) {
-                    self.state = State::Ended;
-                }
-            }
-        }
+        let Some(left) = self.bytes_left.checked_sub(taken) else {
+            self.waiting.truncate(before);
+            self.end_at(event);
+            return;
+        };
+        self.bytes_left = left;
         if self.waiting.len() >= WAITING_BYTES_MAX {
             self.hand_on();
         }
@@ -80,6 +70,16 @@ impl<W: Write> Writer<W> {
     pub fn into_inner(mut self) -> io::Result<W> {
         self.end_turn()?;
         Ok(self.inner)
+    }
+
+    /// The limit is reached: a last line says so.
+    fn end_at(&mut self, event: &Event) {
+        let text = "the trace has reached its limit and ends here".to_owned();
+        self.append(&Event { at_ns: event.at_ns, server: event.server.clone(), what: What::Note { text } });
+        self.hand_on();
+        if matches!(self.state, State::Writing) {
+            self.state = State::Ended;
+        }
     }
 
     fn append(&mut self, event: &Event) {

@@ -1,0 +1,75 @@
+// The whole run in one strip: where much happens, where something went wrong, and which part the diagram shows.
+
+const overviewCanvas = document.getElementById("overview");
+
+function drawOverview() {
+  const pen = penFor(overviewCanvas);
+  const width = overviewCanvas.clientWidth;
+  const height = overviewCanvas.clientHeight;
+  for (const cut of model.partitions) {
+    const [left, right] = overviewSpan(cut.event, cut.heal);
+    pen.globalAlpha = 0.15;
+    pen.fillStyle = colours.cut;
+    pen.fillRect(left, 0, right - left, height);
+  }
+  pen.globalAlpha = 1;
+  drawDensity(pen, width, height);
+  drawTroubles(pen, height);
+  const [from, to] = [overviewX(state.from), overviewX(state.to)];
+  pen.globalAlpha = 0.12;
+  pen.fillStyle = colours.accent;
+  pen.fillRect(from, 0, to - from, height);
+  pen.globalAlpha = 1;
+  pen.strokeStyle = colours.accent;
+  pen.lineWidth = 1.5;
+  pen.strokeRect(from + 0.75, 0.75, Math.max(to - from - 1.5, 3), height - 1.5);
+}
+
+function drawDensity(pen, width, height) {
+  const step = 2;
+  const columns = new Float64Array(Math.ceil(width / step) + 1);
+  for (const event of shown.sorted) columns[Math.floor(overviewX(shown.position[event]) / step)] += 1;
+  // Roots, so that one burst does not flatten all the rest.
+  const most = Math.sqrt(Math.max(1, ...columns));
+  pen.fillStyle = colours.line;
+  columns.forEach((count, column) => {
+    const tall = (Math.sqrt(count) / most) * (height - 16);
+    pen.fillRect(column * step, height - 3 - tall, step - 0.5, tall);
+  });
+}
+
+/** Ticks at the top for what went wrong, and for what the search has found. */
+function drawTroubles(pen, height) {
+  for (const span of model.spans) {
+    if (span.what !== "crashed" && span.what !== "paused") continue;
+    const [left, right] = overviewSpan(span.from, span.to);
+    pen.fillStyle = colours[SPAN_LOOKS[span.what].colour];
+    pen.fillRect(left, 3, Math.max(right - left, 2), 3);
+  }
+  pen.fillStyle = colours.lost;
+  for (const event of shown.sorted) {
+    if (isLost(event)) pen.fillRect(overviewX(shown.position[event]), 8, 1.5, 4);
+  }
+  pen.fillStyle = colours.match;
+  for (const event of state.matches) pen.fillRect(overviewX(shown.position[event]) - 1, height - 14, 2, 14);
+}
+
+function overviewX(position) {
+  return ((position - state.start) / (state.end - state.start)) * overviewCanvas.clientWidth;
+}
+
+function overviewSpan(from, to) {
+  const left = from >= 0 ? overviewX(shown.position[from]) : 0;
+  return [left, to >= 0 ? overviewX(shown.position[to]) : overviewCanvas.clientWidth];
+}
+
+function overviewPosition(x) {
+  return state.start + (x / Math.max(overviewCanvas.clientWidth, 1)) * (state.end - state.start);
+}
+
+/** Moves the window so that its middle is at `x`. */
+function overviewMove(x) {
+  const half = (state.to - state.from) / 2;
+  const middle = overviewPosition(x);
+  setWindow(middle - half, middle + half);
+}

@@ -3,12 +3,13 @@
 
 pub mod chatroom;
 pub mod dummy;
+pub mod kvs;
 
 use crate::agent::Registry;
 
 impl Registry {
     /// The types of agents that ovid brings along: one line each.
     pub fn builtin() -> Self {
-        Self::empty().with::<dummy::Dummy>("dummy")
+        Self::empty().with::<dummy::Dummy>("dummy").with::<kvs::Kvs>("kvs").with::<kvs::Client>("client")
     }
 }

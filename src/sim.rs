@@ -3,6 +3,17 @@
 //! Two hosts live here: one runs bare agents by the thousand, the other runs whole servers over simulated byte streams. A
 //! [`Scenario`] is a service in such a world together with what must hold there.
 
+mod delay;
+mod digest;
 mod scenario;
+mod world;
 
+pub use self::delay::Delay;
+pub use self::digest::{Digest, scramble};
 pub use self::scenario::{Carrier, FailureModel, Fault, Figures, Outcome, Plan, Scenario, Violation};
+pub use self::world::{Answer, Happened, Heard, LinkState, PartitionId, Said, Settings, Told, World, Wrong};
+
+/// All scenarios, in the order in which they are shown.
+pub fn scenarios() -> Vec<Box<dyn Scenario>> {
+    vec![]
+}

@@ -1,0 +1,366 @@
+//! The world of bare agents: it hosts agents of one type by the thousand, each on a server of its own, moves their messages without
+//! encoding them, and lets go wrong whatever its user asks for.
+//!
+//! **What holds.** On the carrier `stream` an agent reaches those to whom it has a link that is up; within one epoch of a link messages
+//! arrive in their order, each once, and none after [`Input::LinkDown`](crate::agent::Input::LinkDown). A partition and a stall hold messages up; a break,
+//! and a crash of the receiver, drop what is on its way. On `datagram` there are no links: each message travels alone and is lost in a partition.
+//! Whatever else happens is drawn from [`Settings::seed`], so the same calls give the same run.
+
+mod carrying;
+mod disk;
+mod failing;
+mod flights;
+mod happened;
+mod hosting;
+mod linking;
+mod links;
+mod partitions;
+mod queue;
+mod settings;
+mod telling;
+
+use std::collections::BTreeMap;
+
+use self::disk::Disk;
+use self::flights::{Flights, Slot};
+pub use self::happened::{Answer, Happened, Said, Told};
+pub use self::hosting::Heard;
+pub use self::linking::LinkState;
+use self::links::{LinkId, Links};
+pub use self::partitions::PartitionId;
+use self::partitions::Partitions;
+use self::queue::Queue;
+pub use self::settings::Settings;
+use crate::agent::{Agent, Epoch, Outbox, Peer, Port, Session, Why};
+use crate::rng::Rng;
+use crate::sim::{Digest, Figures, scramble};
+use crate::time::Time;
+use crate::trace;
+
+/// A simulated world of agents of type `A`.
+#[derive(Debug)]
+pub struct World<A: Agent> {
+    settings: Settings,
+    now: Time,
+    queue: Queue<Event>,
+    nodes: Vec<Node<A>>,
+    links: Links,
+    partitions: Partitions,
+    flights: Flights<A::Msg>,
+    outbox: Outbox<A::Msg>,
+    /// What the network draws from.
+    network: Rng,
+    /// What the disks draw from.
+    disks: Rng,
+    requests: BTreeMap<(Peer, Session), u64>,
+    next_message: u64,
+    encoded: Vec<u8>,
+    happened: Happened,
+    wrong: Option<Wrong>,
+    figures: Figures,
+    digest: Digest,
+    trace: Option<Vec<trace::Event>>,
+}
+
+/// A law of the world itself that an agent has broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// Which law.
+    pub law: &'static str,
+    /// How it was broken, for people.
+    pub what: String,
+}
+
+/// What is going to happen. Whatever may become void in the meantime carries a generation.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Start {
+        peer: Peer,
+    },
+    Timeout {
+        peer: Peer,
+        generation: u32,
+    },
+    /// The first message of one direction of a link arrives.
+    Lane {
+        link: LinkId,
+        from_high: bool,
+        generation: u32,
+    },
+    /// A message that travels alone arrives.
+    Datagram {
+        slot: Slot,
+    },
+    /// What an agent sent to itself arrives.
+    Own {
+        slot: Slot,
+        incarnation: u32,
+    },
+    Connect {
+        link: LinkId,
+        generation: u32,
+    },
+    /// The one end that took a link for up has noticed that the other is dead.
+    Noticed {
+        link: LinkId,
+        generation: u32,
+    },
+    Synced {
+        peer: Peer,
+        incarnation: u32,
+    },
+    /// A proposal came to nothing.
+    Refused {
+        peer: Peer,
+        incarnation: u32,
+    },
+    /// More waits in a link than it may hold.
+    Full {
+        link: LinkId,
+        generation: u32,
+    },
+}
+
+/// What waits for an agent that is paused.
+#[derive(Debug)]
+enum Held {
+    Event(Event),
+    LinkDown { peer: Peer, epoch: Epoch, why: Why },
+    Command { session: Session, line: String },
+}
+
+/// The server of one agent.
+#[derive(Debug)]
+struct Node<A> {
+    name: String,
+    /// `None` while it has crashed.
+    agent: Option<A>,
+    started: bool,
+    paused: bool,
+    held: Vec<Held>,
+    /// Counts its lives.
+    incarnation: u32,
+    timer: Timer,
+    routes: Vec<Route>,
+    disk: Option<Box<Disk>>,
+}
+
+#[derive(Debug)]
+struct Route {
+    name: String,
+    targets: Vec<(Peer, Port)>,
+}
+
+#[derive(Debug, Default)]
+struct Timer {
+    /// For when a timeout stands in the queue of events.
+    scheduled: Option<Time>,
+    generation: u32,
+    /// How many timeouts there were at this time, to notice an agent that wants one for ever.
+    at_once: (Time, u32),
+}
+
+impl<A: Agent> World<A> {
+    /// An empty world.
+    pub fn new(settings: Settings) -> Self {
+        let mut rng = Rng::new(settings.seed);
+        Self {
+            network: rng.fork(),
+            disks: rng.fork(),
+            settings,
+            now: Time::ZERO,
+            queue: Queue::default(),
+            nodes: Vec::new(),
+            links: Links::default(),
+            partitions: Partitions::default(),
+            flights: Flights::default(),
+            outbox: Outbox::default(),
+            requests: BTreeMap::new(),
+            next_message: 0,
+            encoded: Vec::new(),
+            happened: Happened::default(),
+            wrong: None,
+            figures: Figures::default(),
+            digest: Digest::default(),
+            trace: None,
+        }
+    }
+
+    /// Adds an agent, which starts as soon as time goes on or somebody gives it a command. Agents are numbered from 0 in the order in which
+    /// they come.
+    pub fn add(&mut self, agent: A) -> Peer {
+        let peer = Peer(u32::try_from(self.nodes.len()).expect("fewer than 2^32 agents"));
+        self.nodes.push(Node {
+            name: peer.to_string(),
+            agent: Some(agent),
+            started: false,
+            paused: false,
+            held: Vec::new(),
+            incarnation: 0,
+            timer: Timer::default(),
+            routes: Vec::new(),
+            disk: None,
+        });
+        self.links.add_peer();
+        self.queue.push(self.now, Event::Start { peer });
+        peer
+    }
+
+    /// Gives an agent a name for traces; without one it is called by its number.
+    pub fn name(&mut self, peer: Peer, name: impl Into<String>) {
+        self.node_mut(peer).name = name.into();
+    }
+
+    /// A seed for the life that an agent begins: another one for each agent and each of its lives.
+    pub fn seed_for(&self, peer: Peer) -> u64 {
+        let life = self.nodes.get(peer.index()).map_or(0, |node| node.incarnation);
+        scramble(scramble(self.settings.seed ^ u64::from(peer.0)) ^ u64::from(life))
+    }
+
+    /// Lets one thing happen, if one is due by `limit`; whether it was. Time goes on to when it happened.
+    pub fn step(&mut self, limit: Time) -> bool {
+        let Some((at, event)) = self.queue.pop(limit) else { return false };
+        self.now = at;
+        self.happen(event);
+        true
+    }
+
+    /// Lets everything happen that is due by `time`, and time go on to it.
+    pub fn run_until(&mut self, time: Time) {
+        while self.step(time) {}
+        self.now = self.now.max(time);
+    }
+
+    /// When the next thing is due.
+    pub fn next_at(&self) -> Option<Time> {
+        self.queue.next_at()
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// How the world behaves.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// All agents.
+    pub fn peers(&self) -> impl Iterator<Item = Peer> + use<A> {
+        (0..u32::try_from(self.nodes.len()).expect("fewer than 2^32 agents")).map(Peer)
+    }
+
+    /// An agent; `None` while it has crashed.
+    pub fn agent(&self, peer: Peer) -> Option<&A> {
+        self.node(peer).agent.as_ref()
+    }
+
+    /// Whether an agent has not crashed.
+    pub fn is_alive(&self, peer: Peer) -> bool {
+        self.node(peer).agent.is_some()
+    }
+
+    /// Whether an agent is paused.
+    pub fn is_paused(&self, peer: Peer) -> bool {
+        self.node(peer).paused
+    }
+
+    /// How often an agent has crashed.
+    pub fn crashes_of(&self, peer: Peer) -> u32 {
+        self.node(peer).incarnation
+    }
+
+    /// What has happened since this was last forgotten.
+    pub fn happened(&self) -> &Happened {
+        &self.happened
+    }
+
+    /// Forgets what has happened.
+    pub fn forget_happened(&mut self) {
+        self.happened.clear();
+    }
+
+    /// Takes what has happened since this was last forgotten.
+    pub fn take_happened(&mut self) -> Happened {
+        std::mem::take(&mut self.happened)
+    }
+
+    /// The law of the world that an agent has broken first, if one has: its message does not survive its codec, it wants a timeout
+    /// for ever, it sends a lab's lines.
+    pub fn wrong(&self) -> Option<&Wrong> {
+        self.wrong.as_ref()
+    }
+
+    /// What was counted so far.
+    pub fn figures(&self) -> Figures {
+        Figures { simulated_ns: self.now.as_nanos(), digest: self.digest.value(), ..self.figures }
+    }
+
+    /// From now on no message is lost, repeated or reordered any more. Partitions, pauses and crashes are ended by whoever began them.
+    pub fn calm(&mut self) {
+        let kind = Settings::new(self.settings.seed, self.settings.carrier);
+        self.settings.loss = kind.loss;
+        self.settings.duplicate = kind.duplicate;
+        self.settings.reorder = kind.reorder;
+    }
+
+    fn node(&self, peer: Peer) -> &Node<A> {
+        &self.nodes[peer.index()]
+    }
+
+    fn node_mut(&mut self, peer: Peer) -> &mut Node<A> {
+        &mut self.nodes[peer.index()]
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Start { peer } => self.start(peer),
+            Event::Timeout { peer, generation } => self.time_out(peer, generation),
+            Event::Lane { link, from_high, generation } => self.lane_due(link, from_high, generation),
+            Event::Datagram { slot } => self.datagram_due(slot),
+            Event::Own { slot, incarnation } => self.own_due(slot, incarnation),
+            Event::Connect { link, generation } => self.connect_due(link, generation),
+            Event::Noticed { link, generation } => self.noticed(link, generation),
+            Event::Synced { peer, incarnation } => self.synced(peer, incarnation),
+            Event::Refused { peer, incarnation } => self.refused(peer, incarnation),
+            Event::Full { link, generation } => self.full(link, generation),
+        }
+    }
+
+    /// Holds an event back if the agent cannot take it now; whether it was held.
+    fn hold(&mut self, peer: Peer, event: Event) -> bool {
+        let node = &mut self.nodes[peer.index()];
+        if node.paused {
+            node.held.push(Held::Event(event));
+        }
+        node.paused
+    }
+
+    fn break_law(&mut self, law: &'static str, what: String) {
+        self.wrong.get_or_insert(Wrong { law, what });
+    }
+}
+
+/// What the digest tells events apart by.
+mod mark {
+    pub(super) const START: u64 = 1;
+    pub(super) const TIMEOUT: u64 = 2;
+    pub(super) const SEND: u64 = 3;
+    pub(super) const RECEIVE: u64 = 4;
+    pub(super) const DROP: u64 = 5;
+    pub(super) const UP: u64 = 6;
+    pub(super) const DOWN: u64 = 7;
+    pub(super) const COMMAND: u64 = 8;
+    pub(super) const ANSWER: u64 = 9;
+    pub(super) const SAY: u64 = 10;
+    pub(super) const PROPOSE: u64 = 11;
+    pub(super) const COMMIT: u64 = 12;
+    pub(super) const CRASH: u64 = 13;
+    pub(super) const PAUSE: u64 = 14;
+    pub(super) const RESUME: u64 = 15;
+    pub(super) const PARTITION: u64 = 16;
+    pub(super) const HEAL: u64 = 17;
+    pub(super) const STALL: u64 = 18;
+    pub(super) const REROUTE: u64 = 19;
+}

@@ -1,0 +1,243 @@
+//! Links coming up and going down, and what holds them up.
+
+use std::time::Duration;
+
+use super::links::{LaneId, LinkId};
+use super::{Agent, Event, Held, World, mark};
+use crate::agent::{Epoch, Input, Peer, Why};
+use crate::sim::world::PartitionId;
+use crate::sim::{Carrier, FailureModel};
+use crate::trace::What;
+
+/// A link as one of its ends sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkState {
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// How often it has come up.
+    pub epoch: Epoch,
+    /// Whether this end takes it for up.
+    pub up: bool,
+}
+
+impl<A: Agent> World<A> {
+    /// Wants a link between two agents: it comes up soon, and again whenever it has gone down, until somebody wants it no longer.
+    /// Without effect on datagrams, and where there is one.
+    pub fn link(&mut self, one: Peer, other: Peer) {
+        if self.settings.carrier == Carrier::Stream
+            && let Some(link) = self.links.add(one, other)
+        {
+            self.connect(link);
+        }
+    }
+
+    /// Wants a link no longer: it is closed, and both ends are told. Without effect where there is none.
+    pub fn unlink(&mut self, one: Peer, other: Peer) {
+        let Some(id) = self.links.find(one, other) else { return };
+        self.take_down(id, Why::Closed);
+        self.links.remove(id);
+    }
+
+    /// The links of an agent, ascending by the agent at the other end.
+    pub fn links_of(&self, peer: Peer) -> impl Iterator<Item = LinkState> {
+        self.links.of(peer).iter().map(move |&(other, id)| {
+            let link = self.links.get(id);
+            LinkState { peer: other, epoch: link.epoch, up: link.up[link.end(peer)] }
+        })
+    }
+
+    /// Breaks a link: what is on its way is gone, both ends are told at once, and it comes up again soon. Whether it was up.
+    pub fn break_link(&mut self, one: Peer, other: Peer) -> bool {
+        let Some(id) = self.links.find(one, other).filter(|&id| self.links.get(id).is_up()) else {
+            return false;
+        };
+        self.take_down(id, Why::Broken);
+        self.connect(id);
+        true
+    }
+
+    /// Lets nothing arrive over a link for a while, in neither direction. Whether there is one.
+    pub fn stall(&mut self, one: Peer, other: Peer, duration: Duration) -> bool {
+        let Some(id) = self.links.find(one, other) else { return false };
+        self.digest(mark::STALL, one, u64::from(other.0));
+        let until = self.now + duration;
+        let link = self.links.get_mut(id);
+        link.stalled_until = link.stalled_until.max(until);
+        true
+    }
+
+    /// From now on nothing that one of `from` sends reaches one of `to`: links hold it up, datagrams are lost.
+    pub fn partition_one_way(&mut self, from: &[Peer], to: &[Peer]) -> PartitionId {
+        let id = self.partitions.begin(from, to);
+        self.tell_partition(id, from, to);
+        id
+    }
+
+    /// From now on nothing passes between `one` and `other`, in either direction. One name for each direction.
+    pub fn partition(&mut self, one: &[Peer], other: &[Peer]) -> [PartitionId; 2] {
+        [self.partition_one_way(one, other), self.partition_one_way(other, one)]
+    }
+
+    fn tell_partition(&mut self, id: PartitionId, from: &[Peer], to: &[Peer]) {
+        let Some(&first) = from.first().or(to.first()) else { return };
+        for &peer in from.iter().chain(to) {
+            self.digest(mark::PARTITION, peer, id.0);
+        }
+        self.tell(first, |world| {
+            let names = |peers: &[Peer]| peers.iter().map(|&peer| world.name_of(peer)).collect();
+            What::Partition { id: id.0, from: names(from), to: names(to) }
+        });
+    }
+
+    /// Ends a partition: what was held up arrives, and links come up again.
+    pub fn heal(&mut self, id: PartitionId) {
+        if !self.partitions.end(id) || self.nodes.is_empty() {
+            return;
+        }
+        self.digest(mark::HEAL, Peer(0), id.0);
+        self.tell(Peer(0), |_| What::Heal { id: id.0 });
+        for link in self.links.ids() {
+            for from_end in [0, 1] {
+                self.schedule(LaneId { link, from_end });
+            }
+            self.learn_of_death(link);
+            self.connect(link);
+        }
+    }
+
+    /// Ends all partitions.
+    pub fn heal_all(&mut self) {
+        for id in self.partitions.ids() {
+            self.heal(id);
+        }
+    }
+
+    /// Begins to connect, unless the link is up, somebody is at it, or an end cannot.
+    pub(super) fn connect(&mut self, id: LinkId) {
+        if self.links.get(id).is_up() || self.links.get(id).connecting || !self.can_connect(id) {
+            return;
+        }
+        let after = self.settings.connecting.draw(&mut self.network);
+        let link = self.links.get_mut(id);
+        link.connecting = true;
+        self.queue.push(self.now + after, Event::Connect { link: id, generation: link.generation });
+    }
+
+    /// Both ends have to run and to hear each other. Whatever changes that begins to connect anew.
+    fn can_connect(&self, id: LinkId) -> bool {
+        let [low, high] = self.links.get(id).ends;
+        let runs = |peer: Peer| self.node(peer).agent.is_some() && !self.node(peer).paused;
+        let hears = !self.partitions.between(low, high) && !self.partitions.between(high, low);
+        runs(low) && runs(high) && hears
+    }
+
+    pub(super) fn connect_due(&mut self, id: LinkId, generation: u32) {
+        let Some(link) = self.links.current(id, generation) else { return };
+        let (ends, epoch) = (link.ends, Epoch(link.epoch.0 + 1));
+        self.links.get_mut(id).connecting = false;
+        if !self.can_connect(id) {
+            return;
+        }
+        // An end that has not noticed the death of the other learns of it now: the new connection takes the old one's place.
+        self.take_down(id, Why::Broken);
+        for peer in ends {
+            self.start(peer);
+        }
+        let link = self.links.get_mut(id);
+        link.epoch = epoch;
+        link.up = [true, true];
+        for (peer, other) in [(ends[0], ends[1]), (ends[1], ends[0])] {
+            self.digest(mark::UP, peer, u64::from(other.0));
+            self.tell(peer, |world| What::Up {
+                peer: world.name_of(other),
+                link: world.link_name(peer, other),
+            });
+            self.hand(peer, Input::LinkUp { peer: other, epoch });
+        }
+    }
+
+    /// Takes a link down at every end that takes it for up. What is on its way is gone.
+    pub(super) fn take_down(&mut self, id: LinkId, why: Why) {
+        self.links.void_events(id);
+        for from_end in [0, 1] {
+            self.drop_lane(LaneId { link: id, from_end }, "the link went down");
+        }
+        let link = self.links.get_mut(id);
+        let (ends, epoch, was_up) = (link.ends, link.epoch, link.up);
+        link.up = [false, false];
+        link.stalled_until = self.now;
+        for end in [0, 1] {
+            if was_up[end] {
+                self.tell_down(ends[end], ends[1 - end], epoch, why);
+            }
+        }
+    }
+
+    /// Drops what is on its way in one direction.
+    pub(super) fn drop_lane(&mut self, lane: LaneId, why: &'static str) {
+        let now = self.now;
+        let state = &mut self.links.get_mut(lane.link).lanes[lane.from_end];
+        state.last_arrives = now;
+        let mut chain = std::mem::take(&mut state.chain);
+        while let Some(flight) = self.flights.pop(&mut chain) {
+            self.tell_drop(flight.from, flight.to, flight.id, why);
+        }
+    }
+
+    fn tell_down(&mut self, peer: Peer, other: Peer, epoch: Epoch, why: Why) {
+        self.digest(mark::DOWN, peer, u64::from(other.0));
+        self.tell(peer, |world| What::Down {
+            peer: world.name_of(other),
+            link: world.link_name(peer, other),
+            why: why.to_string(),
+        });
+        let node = self.node_mut(peer);
+        if node.paused {
+            node.held.push(Held::LinkDown { peer: other, epoch, why });
+        } else {
+            self.hand(peer, Input::LinkDown { peer: other, epoch, why });
+        }
+    }
+
+    /// One end of a link has died. Whether the other learns of it now is a matter of the failure model.
+    pub(super) fn end_died(&mut self, id: LinkId, dead: Peer) {
+        let link = self.links.get_mut(id);
+        let dead_end = link.end(dead);
+        link.up[dead_end] = false;
+        link.connecting = false;
+        self.drop_lane(LaneId { link: id, from_end: 1 - dead_end }, "the receiver crashed");
+        let link = self.links.get_mut(id);
+        if link.is_down() {
+            self.links.void_events(id);
+        } else {
+            self.learn_of_death(id);
+        }
+    }
+
+    /// With `rst` a live end learns at once that the other is dead, if anything reaches it.
+    fn learn_of_death(&mut self, id: LinkId) {
+        let link = self.links.get(id);
+        if link.is_up() || link.is_down() || self.settings.failure_model == FailureModel::Send {
+            return;
+        }
+        let live_end = usize::from(link.up[1]);
+        if !self.partitions.between(link.ends[1 - live_end], link.ends[live_end]) {
+            self.take_down(id, Why::Broken);
+        }
+    }
+
+    pub(super) fn full(&mut self, id: LinkId, generation: u32) {
+        if self.links.current(id, generation).is_some() {
+            self.take_down(id, Why::QueueFull);
+            self.connect(id);
+        }
+    }
+
+    pub(super) fn noticed(&mut self, id: LinkId, generation: u32) {
+        let Some(link) = self.links.current(id, generation) else { return };
+        if !link.is_up() && !link.is_down() {
+            self.take_down(id, Why::Broken);
+            self.connect(id);
+        }
+    }
+}

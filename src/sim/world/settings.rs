@@ -1,0 +1,83 @@
+//! How a world behaves.
+
+use std::time::Duration;
+
+use crate::rng::{Probability, Rng};
+use crate::sim::{Carrier, Delay, FailureModel, Fault, Plan};
+
+/// How a world behaves. What is drawn is drawn from the seed, and each part of the world draws from a stream of its own.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What everything is drawn from.
+    pub seed: u64,
+    /// How messages travel.
+    pub carrier: Carrier,
+    /// How the death of a peer is learned.
+    pub failure_model: FailureModel,
+    /// Whether each message goes through its codec and back.
+    pub wire: bool,
+    /// How long messages travel.
+    pub delay: Delay,
+    /// How long it takes to connect.
+    pub connecting: Delay,
+    /// How long the disk takes to sync.
+    pub syncing: Delay,
+    /// Of datagrams: how many are lost.
+    pub loss: Probability,
+    /// Of datagrams: how many arrive twice.
+    pub duplicate: Probability,
+    /// Whether datagrams of one pair overtake each other. Where they do not, each pair has a delay of its own.
+    pub reorder: bool,
+    /// Whether a crash leaves a part of what was not synced on the disk.
+    pub torn: bool,
+    /// Whether a crash may take what was synced, too. A broken disk, for tests of checkers.
+    pub forgetful_disks: bool,
+    /// How many messages may wait in one direction of a link. One more, and it goes down.
+    pub queue_messages_max: u32,
+}
+
+impl Settings {
+    /// A world that is kind: messages take 1 to 10 ms, connecting 1 to 20 ms, syncing 0 to 5 ms; nothing is lost.
+    pub fn new(seed: u64, carrier: Carrier) -> Self {
+        Self {
+            seed,
+            carrier,
+            failure_model: FailureModel::Rst,
+            wire: false,
+            delay: Delay::uniform_ms(1, 10),
+            connecting: Delay::uniform_ms(1, 20),
+            syncing: Delay::uniform_ms(0, 5),
+            loss: Probability::NEVER,
+            duplicate: Probability::NEVER,
+            reorder: false,
+            torn: false,
+            forgetful_disks: false,
+            queue_messages_max: 1_000_000,
+        }
+    }
+
+    /// The world of a plan. How much is lost and repeated, where the plan wants that at all, and whether delays have a long tail is
+    /// drawn from its seed.
+    pub fn of(plan: &Plan) -> Self {
+        let mut rng = Rng::new(plan.seed);
+        // Everything is drawn whether it is wanted or not, so that the rest stays the same when the plan wants less.
+        let (loss, duplicate) = (rng.between(10_000..=200_000), rng.between(10_000..=200_000));
+        let long_tailed = rng.chance(Probability::percent(25));
+        let wanted = |fault, millionths: u64| {
+            let millionths = if plan.faults.contains(&fault) { millionths } else { 0 };
+            Probability::millionths(u32::try_from(millionths).expect("below a million"))
+        };
+        let mut settings = Self::new(rng.number(), plan.carrier);
+        settings.failure_model = plan.failure_model;
+        settings.wire = plan.wire;
+        settings.loss = wanted(Fault::Loss, loss);
+        settings.duplicate = wanted(Fault::Duplicate, duplicate);
+        settings.reorder = plan.faults.contains(&Fault::Reorder);
+        settings.torn = plan.faults.contains(&Fault::Torn);
+        if long_tailed {
+            let (shortest, usual_excess) = (Duration::from_millis(1), Duration::from_millis(2));
+            settings.delay = Delay::LongTailed { shortest, usual_excess };
+        }
+        settings
+    }
+}

@@ -4,6 +4,7 @@
 mod bench;
 mod files;
 mod server;
+mod sim;
 mod trace;
 
 use std::fs::File;
@@ -42,6 +43,8 @@ enum Command {
     /// Draw traces of runs: a page for a browser, `ShiViz`'s log, a table.
     #[command(subcommand)]
     Trace(trace::TraceCommand),
+    /// Run a service in the simulated world, where every failure can be replayed.
+    Sim(sim::SimArgs),
 }
 
 /// Runs the command that the process was started with; configurations may name the agents of `registry`.
@@ -52,6 +55,7 @@ pub fn run(registry: Registry) -> ExitCode {
         Command::Server(args) => server::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::Trace(command) => trace::run(&command),
+        Command::Sim(args) => sim::run(&args),
     };
     match outcome {
         Ok(code) => code,

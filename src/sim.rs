@@ -3,17 +3,26 @@
 //! Two hosts live here: one runs bare agents by the thousand, the other runs whole servers over simulated byte streams. A
 //! [`Scenario`] is a service in such a world together with what must hold there.
 
+mod course;
 mod delay;
 mod digest;
+mod faults;
+mod flood;
+mod run;
 mod scenario;
+mod shrink;
 mod world;
 
+pub use self::course::{Checker, Service, run_service};
 pub use self::delay::Delay;
 pub use self::digest::{Digest, scramble};
+pub use self::faults::{Faults, Severity};
+pub use self::run::{PlanError, parse_faults, replay_command, run_safely, validate};
 pub use self::scenario::{Carrier, FailureModel, Fault, Figures, Outcome, Plan, Scenario, Violation};
+pub use self::shrink::{Shrunk, shrink};
 pub use self::world::{Answer, Happened, Heard, LinkState, PartitionId, Said, Settings, Told, World, Wrong};
 
 /// All scenarios, in the order in which they are shown.
 pub fn scenarios() -> Vec<Box<dyn Scenario>> {
-    vec![]
+    vec![Box::new(flood::FloodScenario)]
 }

@@ -22,6 +22,26 @@ pub enum FailureModel {
     Send,
 }
 
+impl Carrier {
+    /// The name by which the command line calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Datagram => "datagram",
+        }
+    }
+}
+
+impl FailureModel {
+    /// The name by which the command line calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rst => "rst",
+            Self::Send => "send",
+        }
+    }
+}
+
 /// What may go wrong in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -112,6 +132,11 @@ pub trait Scenario: Sync {
 
     /// The faults that it can stand, and the plan that is run where nothing else is said.
     fn default_plan(&self) -> Plan;
+
+    /// The carriers on which it runs, the usual one first.
+    fn carriers(&self) -> &'static [Carrier] {
+        &[Carrier::Stream, Carrier::Datagram]
+    }
 
     /// The faults that may be asked for with this carrier.
     fn faults(&self, carrier: Carrier) -> BTreeSet<Fault>;

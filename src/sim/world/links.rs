@@ -65,7 +65,7 @@ impl Link {
 /// All links.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    links: Vec<Option<Link>>,
+    table: Vec<Option<Link>>,
     free: Vec<LinkId>,
     /// The links of each agent, ascending by the agent at the other end.
     of: Vec<Vec<(Peer, LinkId)>>,
@@ -94,25 +94,25 @@ impl Links {
     /// All links, in the order of the table.
     pub(super) fn ids(&self) -> Vec<LinkId> {
         let id = |place: usize| LinkId(u32::try_from(place).expect("fewer than 2^32 links"));
-        (0..self.links.len()).filter(|&place| self.links[place].is_some()).map(id).collect()
+        (0..self.table.len()).filter(|&place| self.table[place].is_some()).map(id).collect()
     }
 
     /// A link that is there.
     #[inline]
     pub(super) fn get(&self, id: LinkId) -> &Link {
-        self.links[id.0 as usize].as_ref().expect("the link is there")
+        self.table[id.0 as usize].as_ref().expect("the link is there")
     }
 
     /// A link that is there.
     #[inline]
     pub(super) fn get_mut(&mut self, id: LinkId) -> &mut Link {
-        self.links[id.0 as usize].as_mut().expect("the link is there")
+        self.table[id.0 as usize].as_mut().expect("the link is there")
     }
 
     /// The link for which an event was made, unless that has become void.
     #[inline]
     pub(super) fn current(&self, id: LinkId, generation: u32) -> Option<&Link> {
-        self.links[id.0 as usize].as_ref().filter(|link| link.generation == generation)
+        self.table[id.0 as usize].as_ref().filter(|link| link.generation == generation)
     }
 
     /// Makes all events for a link void.
@@ -142,11 +142,11 @@ impl Links {
             generation: self.generation,
         };
         let id = if let Some(id) = self.free.pop() {
-            self.links[id.0 as usize] = Some(link);
+            self.table[id.0 as usize] = Some(link);
             id
         } else {
-            self.links.push(Some(link));
-            LinkId(u32::try_from(self.links.len() - 1).expect("fewer than 2^32 links"))
+            self.table.push(Some(link));
+            LinkId(u32::try_from(self.table.len() - 1).expect("fewer than 2^32 links"))
         };
         self.of[one.index()].insert(place, (other, id));
         let place = self.of[other.index()].partition_point(|&(peer, _)| peer < one);
@@ -160,7 +160,7 @@ impl Links {
         for end in ends {
             self.of[end.index()].retain(|&(_, other)| other != id);
         }
-        self.links[id.0 as usize] = None;
+        self.table[id.0 as usize] = None;
         self.free.push(id);
     }
 }

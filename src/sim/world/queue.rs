@@ -92,7 +92,7 @@ impl<E> Queue<E> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::BTreeSet;
 
     use proptest::prelude::*;
 
@@ -105,17 +105,17 @@ mod tests {
         fn entries_leave_by_time_and_then_by_age(
             batches in proptest::collection::vec((proptest::collection::vec(0u64..5_000, 0..20), 0usize..20, 0u64..3_000), 1..20)
         ) {
-            let (mut queue, mut model) = (Queue::default(), BTreeMap::new());
+            let (mut queue, mut model) = (Queue::default(), BTreeSet::new());
             let (mut now, mut number) = (0, 0u64);
             for (delays, takes, limit) in batches {
                 for delay in delays {
                     queue.push(Time::from_nanos(now + delay), number);
-                    model.insert((now + delay, number), ());
+                    model.insert((now + delay, number));
                     number += 1;
                 }
                 let limit = now + limit;
                 for _ in 0..takes {
-                    let expected = model.first_key_value().map(|(key, ())| *key).filter(|key| key.0 <= limit);
+                    let expected = model.first().copied().filter(|key| key.0 <= limit);
                     let taken = queue.pop(Time::from_nanos(limit));
                     prop_assert_eq!(taken.map(|(at, number)| (at.as_nanos(), number)), expected);
                     let Some(key) = expected else {
@@ -129,7 +129,7 @@ mod tests {
                 }
             }
             while let Some((at, number)) = queue.pop(FOREVER) {
-                prop_assert_eq!(model.pop_first().map(|(key, ())| key), Some((at.as_nanos(), number)));
+                prop_assert_eq!(model.pop_first(), Some((at.as_nanos(), number)));
             }
             prop_assert!(model.is_empty());
         }

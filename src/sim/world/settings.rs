@@ -7,6 +7,7 @@ use crate::sim::{Carrier, Delay, FailureModel, Fault, Plan};
 
 /// How a world behaves. What is drawn is drawn from the seed, and each part of the world draws from a stream of its own.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "settings that have nothing to do with each other")]
 pub struct Settings {
     /// What everything is drawn from.
     pub seed: u64,

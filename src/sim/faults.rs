@@ -1,0 +1,193 @@
+//! Letting things go wrong: which fault when, to whom and for how long, drawn from a seed of its own.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::agent::{Agent, Peer};
+use crate::rng::{Probability, Rng};
+use crate::sim::{Fault, PartitionId, Plan, World};
+use crate::time::Time;
+
+/// How often and how long things go wrong.
+#[derive(Clone, Debug)]
+pub struct Severity {
+    /// How likely a step begins a fault, where all kinds are wanted; accordingly less where fewer are.
+    pub per_step: Probability,
+    /// The longest that a pause, a stall, a partition or a crash lasts.
+    pub longest: Duration,
+    /// How many agents may be down at a time.
+    pub crashed_max: usize,
+}
+
+impl Severity {
+    /// A fault in every fifth step, each for at most a second, and at most a third of the agents (but at least one) down at a time.
+    pub fn usual(agents: usize) -> Self {
+        let longest = Duration::from_secs(1);
+        Self { per_step: Probability::percent(20), longest, crashed_max: (agents / 3).max(1) }
+    }
+}
+
+/// Lets things go wrong in a world, and mends them.
+#[derive(Debug)]
+pub struct Faults {
+    rng: Rng,
+    /// The faults that are wanted.
+    kinds: BTreeSet<Fault>,
+    severity: Severity,
+    /// When something that went wrong is mended, in the order in which it began.
+    mends: Vec<(Time, Mend)>,
+}
+
+/// How something that went wrong is mended.
+#[derive(Clone, Copy, Debug)]
+enum Mend {
+    Partition(PartitionId),
+    Pause(Peer),
+    Crash(Peer),
+}
+
+impl Faults {
+    /// The faults of `plan`, drawn from `rng`.
+    pub fn new(plan: &Plan, severity: Severity, rng: Rng) -> Self {
+        Self { rng, kinds: plan.faults.clone(), severity, mends: Vec::new() }
+    }
+
+    /// When the next thing is mended.
+    pub fn next_mend(&self) -> Option<Time> {
+        self.mends.iter().map(|&(at, _)| at).min()
+    }
+
+    /// Mends what is to be mended by now. Agents that start again are made by `make`, from a seed.
+    pub fn mend<A: Agent>(&mut self, world: &mut World<A>, mut make: impl FnMut(Peer, u64) -> A) {
+        let now = world.now();
+        let due: Vec<Mend> = self.mends.iter().filter(|(at, _)| *at <= now).map(|&(_, mend)| mend).collect();
+        self.mends.retain(|&(at, _)| at > now);
+        for mend in due {
+            Self::mend_one(world, mend, &mut make);
+        }
+    }
+
+    /// Mends everything at once, and lets no message go wrong any more.
+    pub fn heal<A: Agent>(&mut self, world: &mut World<A>, mut make: impl FnMut(Peer, u64) -> A) {
+        world.calm();
+        for (_, mend) in std::mem::take(&mut self.mends) {
+            Self::mend_one(world, mend, &mut make);
+        }
+    }
+
+    fn mend_one<A: Agent>(world: &mut World<A>, mend: Mend, make: &mut impl FnMut(Peer, u64) -> A) {
+        match mend {
+            Mend::Partition(id) => world.heal(id),
+            Mend::Pause(peer) => world.resume(peer),
+            Mend::Crash(peer) => {
+                let agent = make(peer, world.seed_for(peer));
+                world.restart(peer, agent);
+            }
+        }
+    }
+
+    /// Perhaps lets something go wrong.
+    pub fn step<A: Agent>(&mut self, world: &mut World<A>) {
+        // A stream for each step, and a kind out of all kinds: so a plan that wants fewer of them lets the same things go
+        // wrong at the same steps, but for those that it does not want.
+        let mut rng = self.rng.fork();
+        let Some(&kind) = rng.pick(&BEGINNING) else { return };
+        if !rng.chance(self.severity.per_step) || !self.kinds.contains(&kind) {
+            return;
+        }
+        let lasts = rng.duration(Duration::ZERO, self.severity.longest);
+        let until = world.now() + lasts;
+        let peers: Vec<Peer> = world.peers().collect();
+        let Some(&peer) = rng.pick(&peers) else { return };
+        match kind {
+            Fault::Break | Fault::Stall => {
+                let up: Vec<Peer> =
+                    world.links_of(peer).filter(|link| link.up).map(|link| link.peer).collect();
+                match rng.pick(&up) {
+                    Some(&other) if kind == Fault::Break => drop(world.break_link(peer, other)),
+                    Some(&other) => drop(world.stall(peer, other, lasts)),
+                    None => {}
+                }
+            }
+            Fault::Partition | Fault::OneWay => self.partition(world, kind, &mut rng, until),
+            Fault::Pause => {
+                if world.is_alive(peer) && !world.is_paused(peer) {
+                    world.pause(peer);
+                    self.mends.push((until, Mend::Pause(peer)));
+                }
+            }
+            Fault::Crash => self.crash(world, peer, until),
+            Fault::Loss | Fault::Duplicate | Fault::Reorder | Fault::Torn => {}
+        }
+    }
+
+    /// Cuts the agents into two groups, unless they are cut already.
+    fn partition<A: Agent>(&mut self, world: &mut World<A>, kind: Fault, rng: &mut Rng, until: Time) {
+        let cut = |mend: &(Time, Mend)| matches!(mend.1, Mend::Partition(_));
+        if self.mends.iter().any(cut) {
+            return;
+        }
+        let mut one: Vec<Peer> = world.peers().collect();
+        rng.shuffle(&mut one);
+        let other = one.split_off(rng.index(one.len() + 1));
+        if one.is_empty() || other.is_empty() {
+            return;
+        }
+        if kind == Fault::OneWay {
+            self.mends.push((until, Mend::Partition(world.partition_one_way(&one, &other))));
+        } else {
+            let both = world.partition(&one, &other);
+            self.mends.extend(both.map(|id| (until, Mend::Partition(id))));
+        }
+    }
+
+    fn crash<A: Agent>(&mut self, world: &mut World<A>, peer: Peer, until: Time) {
+        let crashed = self.mends.iter().filter(|mend| matches!(mend.1, Mend::Crash(_))).count();
+        if crashed < self.severity.crashed_max && world.is_alive(peer) {
+            world.crash(peer);
+            self.mends.push((until, Mend::Crash(peer)));
+        }
+    }
+}
+
+/// The faults that begin at some step. Loss, repetition and reordering are settings of the world, torn writes are what a crash leaves.
+const BEGINNING: [Fault; 6] =
+    [Fault::Break, Fault::Stall, Fault::Partition, Fault::OneWay, Fault::Pause, Fault::Crash];
+
+impl Fault {
+    /// All faults, in the order in which they are shown.
+    pub const ALL: [Self; 10] = [
+        Self::Loss,
+        Self::Duplicate,
+        Self::Reorder,
+        Self::Break,
+        Self::Stall,
+        Self::Partition,
+        Self::OneWay,
+        Self::Pause,
+        Self::Crash,
+        Self::Torn,
+    ];
+
+    /// The name by which the command line calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Loss => "loss",
+            Self::Duplicate => "duplicate",
+            Self::Reorder => "reorder",
+            Self::Break => "break",
+            Self::Stall => "stall",
+            Self::Partition => "partition",
+            Self::OneWay => "one-way",
+            Self::Pause => "pause",
+            Self::Crash => "crash",
+            Self::Torn => "torn",
+        }
+    }
+
+    /// The names of several faults, comma-separated; `none` if there are none.
+    pub fn names(faults: &BTreeSet<Self>) -> String {
+        let names: Vec<&str> = faults.iter().map(|fault| fault.name()).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(",") }
+    }
+}

@@ -1,15 +1,22 @@
 //! The services of a grid, one folder or file each: pure state machines that change only when they are handed an input.
 //! No socket, clock, thread or file in this room.
 
+pub mod chat;
 pub mod chatroom;
 pub mod dummy;
 pub mod kvs;
+pub mod tty;
 
 use crate::agent::Registry;
 
 impl Registry {
     /// The types of agents that ovid brings along: one line each.
     pub fn builtin() -> Self {
-        Self::empty().with::<dummy::Dummy>("dummy").with::<kvs::Kvs>("kvs").with::<kvs::Client>("client")
+        Self::empty()
+            .with::<chat::Chat>("chat")
+            .with::<dummy::Dummy>("dummy")
+            .with::<kvs::Client>("client")
+            .with::<kvs::Kvs>("kvs")
+            .with::<tty::Tty>("tty")
     }
 }

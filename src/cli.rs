@@ -3,6 +3,7 @@
 
 mod bench;
 mod files;
+mod grid;
 mod server;
 mod sim;
 mod trace;
@@ -38,6 +39,8 @@ struct Cli {
 enum Command {
     /// Run one server of a grid.
     Server(server::ServerArgs),
+    /// Run grids of boxes from a configuration: check it, start it, look at it, change it, talk to its agents.
+    Grid(grid::GridArgs),
     /// Measure grids of servers: throughput, latency, start-up, failure detection, idle cost.
     Bench(bench::BenchArgs),
     /// Draw traces of runs: a page for a browser, `ShiViz`'s log, a table.
@@ -53,6 +56,7 @@ pub fn run(registry: Registry) -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Server(args) => server::run(&args),
+        Command::Grid(args) => grid::run(args, &registry),
         Command::Bench(args) => bench::run(args),
         Command::Trace(command) => trace::run(&command),
         Command::Sim(args) => sim::run(&args),

@@ -1,0 +1,370 @@
+//! A chat without servers: each participant is an agent that knows its contacts. A demonstration of routes, of multicast and of
+//! agents that are driven by terminals; nobody keeps a log, and who was away has missed what was said.
+//!
+//! **Contacts** are the agent's routes, but for `tty`: each is a name for one participant, or for several (a multicast).
+//! **Ports**: 1 is for lines of a terminal, 2 for what other participants say. **Routes**: contacts lead to port 2 of their chat
+//! agents, `tty` to the terminal on which everything is shown.
+//!
+//! | line | what happens |
+//! |---|---|
+//! | `/to <contact> <text>` | only this contact is told |
+//! | `/contacts` | the names of the contacts |
+//! | `/who` | the names of those who have been heard from and can be reached |
+//! | `/help` | these commands |
+//! | anything else | all contacts are told |
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::{Agent, Commands, Configure, Input, Mistake, Outbox, Peer, Port, Setup, Wire, WireError};
+use crate::time::Time;
+
+/// Where what other participants say comes in.
+const SAID: Port = Port(2);
+/// The route to the terminal.
+const TTY: &str = "tty";
+/// The longest name, in characters.
+const NAME_CHARS_MAX: usize = 40;
+const HELP: &str = "/to <contact> <text>, /contacts, /who; all else goes to all contacts";
+
+/// What a chat agent is told and tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChatMessage {
+    /// A line from a terminal, or for it.
+    Line(String),
+    /// Something of another participant.
+    Said(Said),
+}
+
+/// What participants say to each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// Who says it, as people call them.
+    pub name: String,
+    /// What; nothing where somebody only says that they are there.
+    pub text: Option<String>,
+}
+
+impl Wire for ChatMessage {
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Line(text) => bytes.extend_from_slice(text.as_bytes()),
+            // Two texts can always be written as JSON.
+            Self::Said(said) => serde_json::to_writer(bytes, said).expect("texts as JSON"),
+        }
+    }
+
+    fn decode(port: Port, bytes: &[u8]) -> Result<Self, WireError> {
+        if port == SAID {
+            return serde_json::from_slice(bytes)
+                .map(Self::Said)
+                .map_err(|error| WireError::new(error.to_string()));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| WireError::new("not UTF-8"))?;
+        Ok(Self::Line(text.to_owned()))
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Line(_) => "text",
+            Self::Said(Said { text: Some(_), .. }) => "said",
+            Self::Said(Said { text: None, .. }) => "here",
+        }
+    }
+}
+
+/// The agent `chat`.
+#[derive(Debug)]
+pub struct Chat {
+    name: String,
+    contacts: Vec<String>,
+    has_tty: bool,
+    /// The names of those who have been heard from since their links came up.
+    heard: BTreeMap<Peer, String>,
+    said: u64,
+    shown: u64,
+}
+
+impl Configure for Chat {
+    fn configure(setup: &mut Setup<'_>) -> Result<Self, Mistake> {
+        let name: String = setup.attr_or("name", setup.id().to_owned())?;
+        if !is_name(&name) {
+            let what = format!(
+                "expected a name of 1 to {NAME_CHARS_MAX} characters that can be shown, found {name:?}"
+            );
+            return Err(Mistake::in_attr("name", what));
+        }
+        let mut chat =
+            Self { name, contacts: Vec::new(), has_tty: false, heard: BTreeMap::new(), said: 0, shown: 0 };
+        chat.take_routes(setup.all_routes());
+        Ok(chat)
+    }
+}
+
+impl Agent for Chat {
+    type Msg = ChatMessage;
+
+    fn handle(&mut self, _: Time, input: Input<'_, ChatMessage>, out: &mut Outbox<ChatMessage>) {
+        match input {
+            // Which contact a link leads to is the host's secret, so all are told; it costs little and seldom happens.
+            Input::Start | Input::LinkUp { .. } => self.tell_all(None, out),
+            Input::Rerouted { routes } => {
+                self.take_routes(routes);
+                self.tell_all(None, out);
+            }
+            Input::LinkDown { peer, .. } => {
+                self.heard.remove(&peer);
+            }
+            Input::Message { message: ChatMessage::Line(line), .. } => {
+                if let Some(answer) = self.line(&line, out) {
+                    self.show_on_tty(answer, out);
+                }
+            }
+            Input::Message { from, message: ChatMessage::Said(said), .. } => self.hear(from, said, out),
+            Input::Commands { commands } => self.commands(commands, out),
+            _ => {}
+        }
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        vec![("contacts", self.contacts.len() as u64), ("said", self.said), ("shown", self.shown)]
+    }
+}
+
+impl Chat {
+    fn take_routes(&mut self, routes: &[String]) {
+        self.has_tty = routes.iter().any(|route| route == TTY);
+        self.contacts = routes.iter().filter(|route| *route != TTY).cloned().collect();
+    }
+
+    fn commands(&mut self, mut commands: Commands<'_>, out: &mut Outbox<ChatMessage>) {
+        while let Some(line) = commands.take() {
+            let answer = match std::str::from_utf8(line) {
+                Ok(line) => self.line(line, out),
+                Err(_) => Some("error this line is not UTF-8".to_owned()),
+            };
+            if let Some(answer) = answer {
+                return out.reply(commands.will_answer(), answer);
+            }
+        }
+    }
+
+    /// Takes one line; what the person is to be told.
+    fn line(&mut self, line: &str, out: &mut Outbox<ChatMessage>) -> Option<String> {
+        let line = line.trim();
+        let (verb, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        match verb {
+            "" => None,
+            "/help" => Some(HELP.to_owned()),
+            "/contacts" => Some(list("contacts", self.contacts.iter())),
+            "/who" => Some(list("here are", self.heard.values())),
+            "/to" => match rest.trim_start().split_once(char::is_whitespace) {
+                Some((contact, text)) => self.tell_one(contact, text.trim_start(), out),
+                None => Some("error expected /to <contact> <text>".to_owned()),
+            },
+            _ if verb.starts_with('/') => Some(format!("error unknown command {verb}; {HELP}")),
+            _ if self.contacts.is_empty() => Some("error there are no contacts to tell".to_owned()),
+            _ => {
+                self.said += 1;
+                self.tell_all(Some(line), out);
+                None
+            }
+        }
+    }
+
+    fn tell_one(&mut self, contact: &str, text: &str, out: &mut Outbox<ChatMessage>) -> Option<String> {
+        if !self.contacts.iter().any(|known| known == contact) {
+            return Some(format!(
+                "error {contact:?} is no contact; {}",
+                list("contacts", self.contacts.iter())
+            ));
+        }
+        self.said += 1;
+        out.send(contact.to_owned(), self.saying(Some(text)));
+        None
+    }
+
+    fn tell_all(&self, text: Option<&str>, out: &mut Outbox<ChatMessage>) {
+        for contact in &self.contacts {
+            out.send(contact.clone(), self.saying(text));
+        }
+    }
+
+    fn saying(&self, text: Option<&str>) -> ChatMessage {
+        ChatMessage::Said(Said { name: self.name.clone(), text: text.map(str::to_owned) })
+    }
+
+    fn hear(&mut self, from: Peer, said: Said, out: &mut Outbox<ChatMessage>) {
+        // Names are shown, so a participant of another make could otherwise draw on the terminal.
+        if !is_name(&said.name) {
+            out.note(|| format!("ignored peer={from} why=\"no name\""));
+            return;
+        }
+        if let Some(text) = said.text {
+            self.shown += 1;
+            let line = format!("{}: {text}", said.name);
+            self.show_on_tty(line.clone(), out);
+            out.say(super::tty::printable(&line).into_owned());
+        }
+        self.heard.insert(from, said.name);
+    }
+
+    fn show_on_tty(&self, line: String, out: &mut Outbox<ChatMessage>) {
+        if self.has_tty {
+            out.send(TTY, ChatMessage::Line(line));
+        }
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let length = name.chars().count();
+    (1..=NAME_CHARS_MAX).contains(&length) && !name.contains(char::is_control) && name.trim() == name
+}
+
+fn list<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> String {
+    let names: Vec<&str> = names.map(String::as_str).collect();
+    if names.is_empty() { format!("{what}: nobody") } else { format!("{what}: {}", names.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::agent::{Attrs, Epoch, Output, Request, Session, Taken, Text, Why};
+
+    fn chat(attrs: &str, routes: &[&str]) -> Result<Chat, Mistake> {
+        let attrs: Attrs = serde_json::from_str(attrs).expect("an object");
+        let routes: Vec<String> = routes.iter().map(|route| (*route).to_owned()).collect();
+        Chat::configure(&mut Setup::new("alice", &attrs, &routes, 1))
+    }
+
+    fn alice() -> Chat {
+        chat(r#"{"name": "Alice"}"#, &["bob", "carol", "tty"]).expect("right")
+    }
+
+    fn handle(chat: &mut Chat, input: Input<'_, ChatMessage>) -> Vec<Output<ChatMessage>> {
+        let mut out = Outbox::default();
+        chat.handle(Time::default(), input, &mut out);
+        out.drain().collect()
+    }
+
+    /// Where lines of a terminal come in.
+    const LINES: Port = Port(1);
+
+    fn types(chat: &mut Chat, line: &str) -> Vec<Output<ChatMessage>> {
+        let message = ChatMessage::Line(line.to_owned());
+        handle(chat, Input::Message { from: Peer(9), port: LINES, message })
+    }
+
+    fn hears(chat: &mut Chat, from: u32, name: &str, text: Option<&str>) -> Vec<Output<ChatMessage>> {
+        let message = said(name, text);
+        handle(chat, Input::Message { from: Peer(from), port: SAID, message })
+    }
+
+    fn said(name: &str, text: Option<&str>) -> ChatMessage {
+        ChatMessage::Said(Said { name: name.to_owned(), text: text.map(str::to_owned) })
+    }
+
+    fn to(contact: &str, text: Option<&str>) -> Output<ChatMessage> {
+        Output::Send { to: contact.to_owned().into(), message: said("Alice", text) }
+    }
+
+    fn tty(line: &str) -> Output<ChatMessage> {
+        Output::Send { to: TTY.into(), message: ChatMessage::Line(line.to_owned()) }
+    }
+
+    #[test]
+    fn a_line_goes_to_all_contacts() {
+        let both = [to("bob", Some("hello, all")), to("carol", Some("hello, all"))];
+        assert_eq!(types(&mut alice(), "hello, all"), both);
+    }
+
+    #[test]
+    fn a_line_can_go_to_one_contact() {
+        assert_eq!(types(&mut alice(), "/to  bob  psst  you"), [to("bob", Some("psst  you"))]);
+        let wrong = "error \"dave\" is no contact; contacts: bob, carol";
+        assert_eq!(types(&mut alice(), "/to dave x"), [tty(wrong)]);
+        assert_eq!(
+            types(&mut alice(), "/to tty x"),
+            [tty("error \"tty\" is no contact; contacts: bob, carol")]
+        );
+        assert_eq!(types(&mut alice(), "/to bob"), [tty("error expected /to <contact> <text>")]);
+    }
+
+    #[test]
+    fn what_others_say_is_shown_with_their_names() {
+        let shown = hears(&mut alice(), 1, "Bob", Some("hi"));
+        assert_eq!(shown, [tty("Bob: hi"), Output::Say { line: "Bob: hi".into() }]);
+        assert_eq!(hears(&mut alice(), 1, "Bob", None), []);
+        for nameless in ["", " x", "a\nb", &"x".repeat(41)] {
+            assert_eq!(hears(&mut alice(), 1, nameless, Some("hi")), []);
+        }
+    }
+
+    #[test]
+    fn who_is_there_is_known_from_what_was_heard_since_the_link_came_up() {
+        let mut alice = alice();
+        assert_eq!(types(&mut alice, "/who"), [tty("here are: nobody")]);
+        let up = Input::LinkUp { peer: Peer(1), epoch: Epoch(1) };
+        assert_eq!(handle(&mut alice, up), [to("bob", None), to("carol", None)]);
+        hears(&mut alice, 1, "Bob", None);
+        hears(&mut alice, 2, "Carol", Some("hi"));
+        assert_eq!(types(&mut alice, "/who"), [tty("here are: Bob, Carol")]);
+        handle(&mut alice, Input::LinkDown { peer: Peer(1), epoch: Epoch(1), why: Why::Closed });
+        assert_eq!(types(&mut alice, "/who"), [tty("here are: Carol")]);
+    }
+
+    #[test]
+    fn contacts_follow_the_configuration() {
+        let mut alice = alice();
+        assert_eq!(types(&mut alice, "/contacts"), [tty("contacts: bob, carol")]);
+        let routes = ["dave".to_owned()];
+        assert_eq!(handle(&mut alice, Input::Rerouted { routes: &routes }), [to("dave", None)]);
+        // The terminal is no route any more.
+        assert_eq!(types(&mut alice, "/contacts"), []);
+        assert_eq!(types(&mut alice, "hi"), [to("dave", Some("hi"))]);
+    }
+
+    #[test]
+    fn a_session_can_take_the_place_of_a_terminal() {
+        let mut alice = alice();
+        let taken = Taken::default();
+        let request = Request { session: Session(3), number: 8 };
+        let commands = Commands::new(b"hi\n/contacts\nlater\n", true, request, &taken);
+        let answer = Output::Reply { to: request, parts: vec!["contacts: bob, carol".into()] };
+        let outputs = handle(&mut alice, Input::Commands { commands });
+        assert_eq!(outputs, [to("bob", Some("hi")), to("carol", Some("hi")), answer]);
+        assert_eq!(taken.bytes_left(), "later\n".len());
+    }
+
+    #[test]
+    fn slips_are_answered() {
+        let mut lonely = chat("{}", &["tty"]).expect("right");
+        assert_eq!(types(&mut lonely, "hi"), [tty("error there are no contacts to tell")]);
+        assert_eq!(types(&mut lonely, "/wo"), [tty(&format!("error unknown command /wo; {HELP}"))]);
+        assert_eq!(types(&mut lonely, "   "), []);
+        assert_eq!(lonely.name, "alice");
+        assert_eq!(chat(r#"{"name": ""}"#, &[]).expect_err("no name").field, ["attrs", "name"]);
+    }
+
+    proptest! {
+        #[test]
+        fn messages_come_back_as_they_were_sent(name: String, text: Option<String>) {
+            let message = said(&name, text.as_deref());
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            prop_assert_eq!(ChatMessage::decode(SAID, &bytes), Ok(message));
+            // A terminal's text is a chat's line, and the other way round.
+            let mut bytes = Vec::new();
+            Text(name.clone()).encode(&mut bytes);
+            prop_assert_eq!(ChatMessage::decode(LINES, &bytes), Ok(ChatMessage::Line(name)));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(port: u16, bytes: Vec<u8>) {
+            let _ = ChatMessage::decode(Port(port), &bytes);
+        }
+    }
+}

@@ -88,7 +88,7 @@ pub(super) fn run(args: &ServerArgs) -> anyhow::Result<ExitCode> {
         masters: Some(SocketAddr::new(args.master_bind, check_master_port(args.port)?)),
     };
     let settings = settings(args, grid)?;
-    let settings = super::files::fit_limit(settings)?;
+    let settings = super::files::fit_limit(settings, usize::from(args.n))?;
     let log_bytes_max = usize::try_from(args.log_bytes_max).context("--log-bytes-max")?;
     let mut reactor = Reactor::new(&doors)?;
     if let Some(folder) = &args.trace_dir {

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::config::BoxSettings;
 use crate::rng::Probability;
+use crate::server::ExperimentSetup;
 
 /// Options that go before what a configuration says.
 #[derive(Debug, Clone, Default, Args)]
@@ -32,6 +33,15 @@ impl Experiments {
         settings.delay = self.delay.map_or(settings.delay, Duration::from_millis);
         settings.duplicate = self.duplicate.unwrap_or(settings.duplicate);
         settings.seed = self.seed.or(settings.seed);
+    }
+
+    /// What was asked for, for a box that keeps to it when its configuration changes.
+    pub(super) fn setup(&self) -> ExperimentSetup {
+        ExperimentSetup {
+            loss: self.loss,
+            duplicate: self.duplicate,
+            delay: self.delay.map(Duration::from_millis),
+        }
     }
 
     /// The same options for the `number`-th of several boxes. Each gets a seed of its own: with one for all, all would lose the

@@ -1,15 +1,22 @@
 //! `ovid grid run`: one box of a configuration, in this process.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
+use log::info;
 
 use super::experiments::Experiments;
 use crate::agent::Registry;
+use crate::config::{AgentId, Configuration};
 use crate::grid::BoxAddress;
+use crate::reactor::{Doors, Reactor};
+use crate::server::{BoxSetup, LinkSettings, ReplyFraming, Roster, Server, Settings};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -26,6 +33,9 @@ pub(super) struct RunArgs {
     /// Where to await those who control the box, in place of what the configuration says
     #[arg(long, value_name = "ADDRESS")]
     pub(super) control: Option<SocketAddr>,
+    /// Drive this agent from standard input; in a terminal, the box's only agent of type `tty` if there is just one
+    #[arg(long, value_name = "AGENT")]
+    pub(super) attach: Option<AgentId>,
     /// Write what happens to this file, one event a line, to be drawn later
     #[arg(long, value_name = "FILE")]
     pub(super) trace: Option<PathBuf>,
@@ -39,10 +49,95 @@ pub(super) struct RunArgs {
 
 pub(super) fn run(args: &RunArgs, registry: &Registry) -> anyhow::Result<ExitCode> {
     crate::cli::start_log(args.verbose);
-    let mut settings = super::file::read(&args.file, registry)?.settings_of(args.on);
-    args.experiments.apply(&mut settings);
+    let mut configuration = super::file::read(&args.file, registry)?;
+    if !configuration.boxes().contains(&args.on) {
+        let known: Vec<String> = configuration.boxes().iter().map(ToString::to_string).collect();
+        bail!("{} names no box {}; it names {}", args.file.display(), args.on, known.join(", "));
+    }
+    let console = console(args, &configuration)?;
+    let mut own = configuration.settings_of(args.on);
+    args.experiments.apply(&mut own);
+    let seed = own.seed.unwrap_or_else(by_chance);
+    let data = PathBuf::from(args.data.clone().unwrap_or_else(|| own.data.clone()));
+    let control = args.control.or(own.control);
+    let experiment = args.experiments.setup();
+    configuration.settings.insert(args.on, own);
+    let settings = settings(args, &configuration)?;
+
+    let mut reactor = Reactor::new(&Doors { links: args.on.socket(), masters: control })?;
+    reactor.keep_logs_in(data);
+    if let Some(path) = &args.trace {
+        reactor.write_trace(crate::cli::open_trace(path, &args.on.to_string(), reactor.now())?);
+    }
     if args.die_with_parent {
         super::parent::die_with_parent()?;
     }
-    bail!("not built yet")
+    let setup = BoxSetup { address: args.on, configuration, registry: registry.clone(), seed, experiment };
+    let mut server = Server::of_box(settings, setup, reactor.now());
+    let control = control.map_or_else(|| "none".to_owned(), |address| address.to_string());
+    info!("server: started box={} control={control} seed={seed}", args.on);
+    if let Some(agent) = console {
+        let conn = reactor.open_console(&mut server)?;
+        server.attach(conn, &agent);
+    }
+    crate::cli::run_server(&mut reactor, &mut server)
 }
+
+/// Which agent standard input drives, if any.
+fn console(args: &RunArgs, configuration: &Configuration) -> anyhow::Result<Option<AgentId>> {
+    if let Some(agent) = &args.attach {
+        if args.die_with_parent {
+            bail!("--attach needs standard input, which --die-with-parent has taken");
+        }
+        if !configuration.agents_on(args.on).any(|(id, _)| id == agent) {
+            let known: Vec<&str> = configuration.agents_on(args.on).map(|(id, _)| id.as_str()).collect();
+            bail!("--attach {agent}: no such agent on box {}; there are {}", args.on, known.join(", "));
+        }
+        return Ok(Some(agent.clone()));
+    }
+    if args.die_with_parent || !crate::cli::in_foreground() {
+        return Ok(None);
+    }
+    let mut terminals = configuration.agents_on(args.on).filter(|(_, entry)| entry.kind == "tty");
+    let only = terminals.next().filter(|_| terminals.next().is_none());
+    Ok(only.map(|(id, _)| id.clone()))
+}
+
+fn settings(args: &RunArgs, configuration: &Configuration) -> anyhow::Result<Settings> {
+    let settings = Settings {
+        links: LinkSettings {
+            roster: Roster::of_box(args.on),
+            heartbeat: HEARTBEAT,
+            silence_max: SILENCE_MAX,
+            line_bytes_max: FRAME_BYTES_MAX,
+            queue_bytes_max: QUEUE_BYTES_MAX,
+            strangers_max: STRANGERS_MAX.max(configuration.boxes().len()),
+        },
+        reply_framing: ReplyFraming::Newline,
+        masters_max: SESSIONS_MAX,
+        tracing: args.trace.is_some(),
+    };
+    crate::cli::files::fit_limit(settings, configuration.boxes().len())
+}
+
+/// A seed that nobody has chosen. It is logged, so that a run can be repeated with the same one.
+#[expect(
+    clippy::disallowed_types,
+    reason = "the standard library's way to ask the system for chance; no map is made"
+)]
+fn by_chance() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// As a lab's server does: a heartbeat this often, or half as often while other traffic flows.
+const HEARTBEAT: Duration = Duration::from_millis(240);
+/// A box that was silent for this long is suspected.
+const SILENCE_MAX: Duration = Duration::from_millis(800);
+/// The longest body of a frame, and the longest line of a session, in bytes: a configuration of thousands of agents is one line.
+const FRAME_BYTES_MAX: usize = 4 << 20;
+/// The most that may wait for one box, in bytes, before its link is dropped.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// How many who have not said who they are may be connected at a time, in a grid of fewer boxes than that.
+const STRANGERS_MAX: usize = 256;
+/// How many may control the box, or drive its agents, at a time.
+const SESSIONS_MAX: usize = 256;

@@ -397,8 +397,7 @@ impl World {
                 });
             }
             Action::Close(conn) => self.close((self.holder(id), conn)),
-            Action::Crash => self.kill(id),
-            Action::Stop => self.kill(id),
+            Action::Crash | Action::Stop => self.kill(id),
             Action::OpenLog { log, name } => {
                 let records: Vec<(Index, Vec<u8>)> =
                     (1..).map(Index).zip(self.files.entry(name.clone()).or_default().clone()).collect();

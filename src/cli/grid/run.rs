@@ -120,11 +120,8 @@ fn settings(args: &RunArgs, configuration: &Configuration) -> anyhow::Result<Set
     crate::cli::files::fit_limit(settings, configuration.boxes().len())
 }
 
-/// A seed that nobody has chosen. It is logged, so that a run can be repeated with the same one.
-#[expect(
-    clippy::disallowed_types,
-    reason = "the standard library's way to ask the system for chance; no map is made"
-)]
+/// A seed that nobody has chosen, from what the standard library asks the system for to make its maps unpredictable. It is
+/// logged, so that a run can be repeated with the same one.
 fn by_chance() -> u64 {
     RandomState::new().build_hasher().finish()
 }

@@ -125,7 +125,7 @@ pub(crate) struct Master {
 }
 
 impl Master {
-    fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         let reader = BufReader::new(stream.try_clone().expect("a socket"));
         Self { stream, reader }
     }
@@ -186,7 +186,11 @@ impl Console {
 
     pub(crate) fn ask(&mut self, command: &str) -> String {
         writeln!(self.input, "{command}").expect("taken");
-        self.lines.recv_timeout(LIMIT).expect("an answer in time")
+        self.line()
+    }
+
+    pub(crate) fn line(&mut self) -> String {
+        self.lines.recv_timeout(LIMIT).expect("a line in time")
     }
 }
 
@@ -221,7 +225,7 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// A link base and a master base with `n` free ports each. Grids of one run never share any; other programs may.
-fn free_ports(n: u16) -> (u16, u16) {
+pub(crate) fn free_ports(n: u16) -> (u16, u16) {
     let own = u16::try_from(std::process::id() % 40).expect("small") * 130;
     for _ in 0..200 {
         let offset = (own + NEXT_PORT.fetch_add(n, Ordering::Relaxed)) % 5600;

@@ -1,5 +1,6 @@
 //! The server as a process: sockets, signals, standard input, and everything that only a kernel can do to it.
 
+mod boxes;
 mod grid;
 
 use std::io::{Read, Write};

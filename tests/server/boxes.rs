@@ -1,0 +1,259 @@
+//! Boxes of a configuration as processes: sockets, files, control ports.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::grid::{Master, connect, free_ports, wait_for_exit, wait_until};
+
+/// A configuration in a folder of its own, and the boxes of it that run.
+struct Boxes {
+    folder: TempDir,
+    link_base: u16,
+    master_base: u16,
+    running: Vec<(u16, Child)>,
+}
+
+impl Boxes {
+    /// Room for `n` boxes; `text` is their configuration, in which `{0}` stands for the address of box 0.
+    fn new(n: u16, text: &str) -> Self {
+        let (link_base, master_base) = free_ports(n);
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let boxes = Self { folder, link_base, master_base, running: Vec::new() };
+        boxes.write(n, text);
+        boxes
+    }
+
+    fn write(&self, n: u16, text: &str) {
+        let place = |text: String, id: u16| text.replace(&format!("{{{id}}}"), &self.address(id));
+        let agents = (0..n).fold(text.to_owned(), place);
+        let control = |id: u16| {
+            let (on, control) = (self.address(id), self.control(id));
+            format!(
+                r#""box{id}": {{"type": "box", "box": "{on}", "attrs": {{"control": "{control}", "data": "data"}}}}"#
+            )
+        };
+        let settings: Vec<String> = (0..n).map(control).collect();
+        let text = format!("{{\n{},\n{agents}\n}}\n", settings.join(",\n"));
+        fs::write(self.file(), text).expect("written");
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("grid.json")
+    }
+
+    fn address(&self, id: u16) -> String {
+        format!("127.0.0.1:{}", self.link_base + id)
+    }
+
+    fn control(&self, id: u16) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.master_base + id))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ovid"));
+        command.arg("grid").args(arguments).current_dir(self.folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn start(&mut self, id: u16, flags: &[&str]) {
+        let mut command = self.command(&["run", "grid.json", &self.address(id)]);
+        let child = command.args(flags).spawn().expect("the binary runs");
+        self.running.push((id, child));
+    }
+
+    fn kill(&mut self, id: u16) {
+        let index = self.running.iter().position(|(running, _)| *running == id).expect("runs");
+        let (_, mut child) = self.running.remove(index);
+        child.kill().expect("it still runs");
+        wait_for_exit(&mut child);
+    }
+
+    /// Somebody who drives `agent` of box `id`.
+    fn attach(&self, id: u16, agent: &str) -> Master {
+        let mut session = Master::new(connect(self.control(id)));
+        wait_until("the agent has started", || {
+            let status: serde_json::Value = serde_json::from_str(&session.ask("status")).expect("JSON");
+            let agents = status["agents"].as_array().expect("a list");
+            agents.iter().any(|entry| entry["id"] == agent && entry["started"] == true)
+        });
+        assert_eq!(session.ask(&format!("attach {agent}")), format!("attached {agent}"));
+        session
+    }
+
+    fn ovid(&self, arguments: &[&str]) -> Output {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().expect("the binary runs")
+    }
+}
+
+impl Drop for Boxes {
+    fn drop(&mut self) {
+        for (_, child) in &mut self.running {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+const KVS: &str = r#"
+    "store": {"type": "kvs", "box": "{0}", "attrs": {"log": "local"}},
+    "client": {"type": "client", "box": "{1}", "routes": {"kvs": {"store": 1}}}"#;
+
+/// What the store's log is called.
+fn log_file(boxes: &Boxes) -> PathBuf {
+    let folder = boxes.address(0).replace(':', "-");
+    boxes.folder.path().join("data").join(folder).join("store.log")
+}
+
+#[test]
+fn what_a_store_has_acknowledged_survives_a_kill() {
+    let mut boxes = Boxes::new(2, KVS);
+    boxes.start(0, &[]);
+    boxes.start(1, &[]);
+    let mut client = boxes.attach(1, "client");
+    assert_eq!(client.ask("put city Tomis by the sea"), "ok");
+    boxes.kill(0);
+    // Asked while nobody is there: the client tries until somebody is.
+    client.send("put river Hister");
+    boxes.start(0, &[]);
+    assert_eq!(client.answer(), "ok");
+    assert_eq!(client.ask("get city"), "value Tomis by the sea");
+    assert_eq!(client.ask("delete city"), "ok");
+    boxes.kill(0);
+    boxes.start(0, &[]);
+    assert_eq!(client.ask("get city"), "nothing");
+    assert_eq!(client.ask("get river"), "value Hister");
+}
+
+#[test]
+fn a_store_survives_a_torn_tail_and_a_damaged_record() {
+    let mut boxes = Boxes::new(2, KVS);
+    boxes.start(0, &[]);
+    boxes.start(1, &[]);
+    let mut client = boxes.attach(1, "client");
+    for key in ["a", "b", "c", "d"] {
+        assert_eq!(client.ask(&format!("put {key} value-of-{key}")), "ok");
+    }
+    boxes.kill(0);
+    let mut bytes = fs::read(log_file(&boxes)).expect("there");
+    // A bit of the second value flips; the last record loses its end.
+    let place = bytes.windows(10).position(|window| window == b"value-of-b").expect("written as it is");
+    bytes[place + 9] ^= 1;
+    bytes.truncate(bytes.len() - 3);
+    fs::write(log_file(&boxes), &bytes).expect("written");
+    boxes.start(0, &[]);
+    assert_eq!(client.ask("get a"), "value value-of-a");
+    assert_eq!(client.ask("get b"), "nothing", "never what nobody wrote");
+    assert_eq!(client.ask("get c"), "value value-of-c");
+    assert_eq!(client.ask("get d"), "nothing");
+    assert_eq!(client.ask("put d again"), "ok");
+    boxes.kill(0);
+    boxes.start(0, &[]);
+    assert_eq!(client.ask("get d"), "value again");
+}
+
+#[test]
+fn a_lossy_grid_still_answers_every_client_once() {
+    let mut boxes = Boxes::new(2, KVS);
+    let flags = ["--loss", "0.2", "--duplicate", "0.2", "--delay", "5", "--seed", "7"];
+    boxes.start(0, &flags);
+    boxes.start(1, &flags);
+    let mut client = boxes.attach(1, "client");
+    for number in 0..20 {
+        assert_eq!(client.ask(&format!("put k {number}")), "ok");
+        assert_eq!(client.ask("get k"), format!("value {number}"));
+    }
+    let status = Master::new(connect(boxes.control(1))).ask("status");
+    let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+    assert!(status["frames_lost_on_purpose"].as_u64().expect("a number") > 0, "{status}");
+}
+
+#[test]
+fn running_boxes_take_a_changed_file() {
+    let mut boxes = Boxes::new(3, KVS);
+    boxes.start(0, &[]);
+    boxes.start(1, &[]);
+    let mut client = boxes.attach(1, "client");
+    assert_eq!(client.ask("put a 1"), "ok");
+    // A second store, to which the client is sent from now on.
+    let changed = KVS.replace(r#""store": 1"#, r#""other": 1"#)
+        + r#", "other": {"type": "kvs", "box": "{2}", "attrs": {"log": "memory"}}"#;
+    boxes.write(3, &changed);
+    boxes.start(2, &[]);
+    wait_until("the file is applied everywhere", || {
+        boxes.ovid(&["reload", "grid.json"]).status.code() == Some(0)
+    });
+    assert_eq!(client.ask("get a"), "nothing", "the other store has not heard of it");
+    boxes.write(3, KVS);
+    let output = boxes.ovid(&["reload", "grid.json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(client.ask("get a"), "value 1", "the first store was never restarted");
+    // A file with mistakes changes nothing.
+    boxes.write(3, r#""client": {"type": "clinet", "box": "{1}"}"#);
+    let output = boxes.ovid(&["reload", "grid.json"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() != Some(0) && said.contains("clinet"), "{said}");
+    assert_eq!(client.ask("get a"), "value 1");
+}
+
+#[test]
+fn up_starts_all_boxes_and_leaves_nothing_behind() {
+    let boxes = Boxes::new(2, KVS);
+    for (signal, in_order) in [(Signal::INT, true), (Signal::KILL, false)] {
+        let mut up = boxes.command(&["up", "grid.json"]).spawn().expect("the binary runs");
+        let mut client = boxes.attach(1, "client");
+        assert_eq!(client.ask("put a 1"), "ok");
+        let pid = Pid::from_child(&up);
+        kill_process(pid, signal).expect("it still runs");
+        let status = wait_for_exit(&mut up);
+        assert_eq!(status.code().is_some(), in_order, "{status}");
+        for id in 0..2 {
+            wait_until("the box is gone", || std::net::TcpStream::connect(boxes.control(id)).is_err());
+        }
+    }
+}
+
+#[test]
+fn an_agent_can_be_driven_from_standard_input_and_a_box_stopped_by_a_command() {
+    let boxes = Boxes::new(
+        2,
+        r#""a": {"type": "tty", "box": "{0}", "routes": {"app": {"b": 1}}}, "b": {"type": "tty", "box": "{1}", "routes": {"app": {"a": 1}}}"#,
+    );
+    let mut one = boxes.command(&["run", "grid.json", &boxes.address(0), "--attach", "a"]);
+    let mut one = one.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary runs");
+    let mut two = boxes.command(&["run", "grid.json", &boxes.address(1), "--trace", "two.jsonl"]);
+    let mut two = two.spawn().expect("the binary runs");
+    let mut console =
+        crate::grid::Console::new(one.stdin.take().expect("piped"), one.stdout.take().expect("piped"));
+    let mut other = boxes.attach(1, "b");
+    let linked = || {
+        let status = Master::new(connect(boxes.control(1))).ask("status");
+        status.contains("\"alive\"")
+    };
+    wait_until("the boxes have found each other", linked);
+    other.send("hello from b");
+    assert_eq!(console.line(), "hello from b");
+    for (id, child) in [(0, &mut one), (1, &mut two)] {
+        assert_eq!(Master::new(connect(boxes.control(id))).ask("stop"), "stopping");
+        assert_eq!(wait_for_exit(child).code(), Some(0));
+    }
+    let trace = fs::read_to_string(boxes.folder.path().join("two.jsonl")).expect("written");
+    assert!(trace.contains("hello from b") && trace.trim_end().ends_with(r#""event":"stop"}"#), "{trace}");
+}
+
+#[test]
+fn mistakes_are_told_before_anything_is_started() {
+    let boxes = Boxes::new(1, r#""a": {"type": "dummy", "box": "{0}"}"#);
+    let nowhere = boxes.ovid(&["run", "grid.json", "127.0.0.1:1"]);
+    assert_eq!(nowhere.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("names no box 127.0.0.1:1"));
+    let nobody = boxes.ovid(&["run", "grid.json", &boxes.address(0), "--attach", "b"]);
+    assert_eq!(nobody.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("no such agent"));
+}

@@ -5,11 +5,10 @@ const canvas = document.getElementById("diagram");
 const FONT = "12px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
 const BOLD = FONT.replace("12px", "600 12px");
 const SMALL = FONT.replace("12px", "11px");
-/** With more events than this in the window, marks are dots and arrows have no heads. */
+/** With more events than this in the window, marks are strokes and arrows have no heads. */
 const DETAILED_MAX = 1500;
-/** With more than this, what is not chosen by a click or a search is drawn faintly. */
+/** With more than this, nothing is written beside them. */
 const WORDS_MAX = 400;
-const MESSAGE_WORDS_MAX = 80;
 
 /** The colours of the page's style sheet, by name. */
 let colours = {};
@@ -81,7 +80,7 @@ function drawDiagram() {
 function fitGutter(pen) {
   pen.font = BOLD;
   const widest = Math.max(0, ...shown.rows.slice(0, 500).map((server) => pen.measureText(serverName(server)).width));
-  state.gutter = Math.min(Math.max(widest + 28, 44), GUTTER_PX_MAX);
+  state.gutter = Math.min(Math.max(widest + 28, 62), GUTTER_PX_MAX);
 }
 
 function rowsInSight() {

@@ -30,7 +30,7 @@ function drawBucket(pen, key, arrows, isDetailed) {
   const [relation, colour] = key.split(" ");
   const isDim = Number(relation) === UNRELATED;
   const side = { [PAST]: "past", [FUTURE]: "future" }[relation];
-  pen.globalAlpha = isDim ? 0.13 : isDetailed || side ? 0.9 : 0.35;
+  pen.globalAlpha = isDim ? 0.13 : isDetailed || side || colour === "lost" ? 0.9 : Math.max(0.08, 600 / arrows.length ** 0.95);
   pen.strokeStyle = colours[colour === "lost" ? "lost" : (side ?? colour)];
   pen.fillStyle = pen.strokeStyle;
   pen.lineWidth = side && isDetailed ? 1.8 : isDetailed ? 1.2 : 0.8;
@@ -63,7 +63,9 @@ function pointsOf(arrow) {
   if (arrow.receive >= 0) return { x1, y1, x2: xOf(arrow.to), y2: target };
   const far = arrow.to > arrow.from ? xOf(arrow.to) - x1 : 0;
   const reach = Math.min(Math.max(far, 14), 60);
-  const away = Math.sign(target - y1) * Math.min(Math.abs(target - y1) * 0.55, 60);
+  // The further it had to go, the longer: so those that left together for several servers can be told apart.
+  const rows = Math.abs(target - y1) / state.rowHeight;
+  const away = Math.sign(target - y1) * Math.min(state.rowHeight * 0.45, 60) * (1 + 0.3 * (rows - 1));
   return { x1, y1, x2: x1 + reach, y2: y1 + away };
 }
 
@@ -143,7 +145,7 @@ const polygon = (path, points) => {
 const SHAPES = {
   dot: { add: (path, x, y) => { path.moveTo(x + 2.4, y); path.arc(x, y, 2.4, 0, 7); } },
   ring: { isHollow: true, add: (path, x, y) => { path.moveTo(x + 4, y); path.arc(x, y, 4, 0, 7); } },
-  dash: { add: (path, x, y) => path.rect(x - 0.5, y - 4, 1, 8) },
+  dash: { add: (path, x, y) => path.rect(x - 0.5, y - 3, 1, 6) },
   diamond: { add: (path, x, y) => polygon(path, [[x - 5, y], [x, y - 5], [x + 5, y], [x, y + 5]]) },
   square: { isHollow: true, add: (path, x, y) => path.rect(x - 3, y - 3, 6, 6) },
   up: { add: (path, x, y) => polygon(path, [[x - 4, y - 3], [x + 4, y - 3], [x, y - 9]]) },

@@ -148,6 +148,11 @@ function serverName(server) {
   return server >= 0 ? model.servers[server] : "the network";
 }
 
+/** A server's name in a sentence: a bare number could be taken for a count. */
+function serverWord(server) {
+  return /^\d+$/.test(serverName(server)) ? `server ${serverName(server)}` : serverName(server);
+}
+
 function kindName(event) {
   return model.kind[event] >= 0 ? model.kinds[model.kind[event]] : "";
 }
@@ -175,6 +180,10 @@ function headline(event) {
   }
 }
 
+function fullHeadline(event) {
+  return model.server[event] >= 0 ? `${serverWord(model.server[event])} ${headline(event)}` : headline(event);
+}
+
 /** Why a message did not arrive, as far as the trace says it. */
 function whyLost(send) {
   const drop = model.dropped[send];
@@ -184,9 +193,8 @@ function whyLost(send) {
 /** What happened, in one line. */
 function sentence(event) {
   const text = model.text[event];
-  const told = text ? `${headline(event)}: ${text}` : headline(event);
-  const where = model.server[event] >= 0 ? `${serverName(model.server[event])} ` : "";
-  return where + told + (isLost(event) ? ` (${whyLost(event)})` : "");
+  const told = text ? `${fullHeadline(event)}: ${text}` : fullHeadline(event);
+  return told + (isLost(event) ? ` (${whyLost(event)})` : "");
 }
 
 /** A time since the beginning of the trace, as fine as the span of the trace asks for. */

@@ -1,6 +1,7 @@
 // The whole run in one strip: where much happens, where something went wrong, and which part the diagram shows.
 
 const overviewCanvas = document.getElementById("overview");
+const OVERVIEW_STEP_PX = 2;
 
 function drawOverview() {
   const pen = penFor(overviewCanvas);
@@ -25,16 +26,27 @@ function drawOverview() {
   pen.strokeRect(from + 0.75, 0.75, Math.max(to - from - 1.5, 3), height - 1.5);
 }
 
+/** Each server's line in small; where more happens it is darker. */
 function drawDensity(pen, width, height) {
-  const step = 2;
-  const columns = new Float64Array(Math.ceil(width / step) + 1);
-  for (const event of shown.sorted) columns[Math.floor(overviewX(shown.position[event]) / step)] += 1;
-  // Roots, so that one burst does not flatten all the rest.
-  const most = Math.sqrt(Math.max(1, ...columns));
-  pen.fillStyle = colours.line;
-  columns.forEach((count, column) => {
-    const tall = (Math.sqrt(count) / most) * (height - 16);
-    pen.fillRect(column * step, height - 3 - tall, step - 0.5, tall);
+  const top = 14;
+  const tall = Math.min((height - top - 4) / Math.max(shown.rows.length, 1), 8);
+  const columns = Math.ceil(width / OVERVIEW_STEP_PX) + 1;
+  shown.byRow.forEach((events, row) => {
+    const counts = new Float64Array(columns);
+    for (const event of events) counts[Math.floor(overviewX(shown.position[event]) / OVERVIEW_STEP_PX)] += 1;
+    drawDensityRow(pen, counts, top + row * tall, Math.max(tall - 1, 0.7));
+  });
+  pen.globalAlpha = 1;
+}
+
+function drawDensityRow(pen, counts, y, tall) {
+  pen.fillStyle = colours.ink;
+  // Roots, so that one burst does not make all the rest pale.
+  const most = Math.sqrt(counts.reduce((one, other) => Math.max(one, other), 1));
+  counts.forEach((count, column) => {
+    if (!count) return;
+    pen.globalAlpha = 0.15 + 0.6 * (Math.sqrt(count) / most);
+    pen.fillRect(column * OVERVIEW_STEP_PX, y, OVERVIEW_STEP_PX, tall);
   });
 }
 

@@ -101,44 +101,50 @@ function storyEntries() {
     if (cut.heal >= 0) add(cut.heal, "✓", "calm", `Healed: ${captionOf(cut)}`);
   }
   for (const span of model.spans) {
-    const name = serverName(span.server);
+    const name = serverWord(span.server);
     const for_ = span.from >= 0 && span.to >= 0 ? ` for ${durationText(model.at[span.to] - model.at[span.from])}` : "";
     if (span.what === "crashed") add(span.from, "✕", "crash", `${name} crashes`);
     if (span.what === "paused") add(span.from, "‖", "pause", `${name} pauses${for_}`);
     if (span.to >= 0 && span.what === "crashed") add(span.to, "▸", "calm", `${name} starts again`);
   }
   addLosses(add);
-  for (const [event, what] of model.oddities) add(event, "!", "odd", `${serverName(model.server[event])}: ${what}`);
+  for (const [event, what] of model.oddities) add(event, "!", "odd", `${serverWord(model.server[event])}: ${what}`);
   return entries.sort((one, other) => model.at[one.event] - model.at[other.event] || one.event - other.event);
 }
 
-/** Lost messages, together where they follow one another on the same way; heartbeats only where nothing else was lost. */
+/** Lost messages of the kinds that are shown; together where they were lost for one reason in one stretch of time. */
 function addLosses(add) {
-  const ways = new Map();
+  const apart = Math.max((model.last - model.first) * 0.03, 1);
+  const groups = [];
+  const latest = new Map();
   for (let event = 0; event < model.count; event += 1) {
-    if (model.type[event] !== "send") continue;
-    const key = `${model.server[event]} ${model.peer[event]} ${model.kind[event]}`;
-    const way = ways.get(key) ?? { run: null };
-    ways.set(key, way);
-    if (!isLost(event)) way.run = null;
-    else if (way.run) way.run.count += 1;
-    else {
-      way.run = { event, count: 1 };
-      way.runs = [...(way.runs ?? []), way.run];
+    if (!isLost(event) || state.hiddenGroups.has(groupOf[event])) continue;
+    const why = model.dropped[event] >= 0 ? model.text[model.dropped[event]] : "";
+    let group = latest.get(why);
+    if (!group || model.at[event] - model.at[group.events.at(-1)] > apart) {
+      group = { why, events: [] };
+      latest.set(why, group);
+      groups.push(group);
     }
+    group.events.push(event);
   }
-  for (const { runs } of ways.values()) {
-    for (const { event, count } of runs ?? []) {
-      const way = `${serverName(model.server[event])} to ${serverName(model.peer[event])}`;
-      const what = count === 1 ? `A ${kindName(event)} from` : `${count} ${kindName(event)} in a row from`;
-      const why = model.dropped[event] >= 0 ? `: ${model.text[model.dropped[event]]}` : "";
-      add(event, "✕", "lost", `${what} ${way} never ${count === 1 ? "arrives" : "arrive"}${why}`);
-    }
-  }
+  for (const group of groups) add(group.events[0], "✕", "lost", lossText(group));
+}
+
+function lossText({ why, events: [first, ...others] }) {
+  const names = (servers) => {
+    const distinct = [...new Set(servers)].sort((one, other) => one - other);
+    return distinct.length > 5 ? plural(distinct.length, "server") : distinct.map(serverName).join(", ");
+  };
+  const all = [first, ...others];
+  const kinds = [...new Set(all.map(kindName))].join(", ");
+  const what = others.length ? `${all.length} messages (${kinds})` : `A message (${kinds})`;
+  const way = `from ${names(all.map((send) => model.server[send]))} to ${names(all.map((send) => model.peer[send]))}`;
+  return `${what} ${way} never ${others.length ? "arrive" : "arrives"}${why ? `: ${why}` : ""}`;
 }
 
 function fillStory(onSelect) {
-  const entries = storyEntries().filter((entry) => !state.hiddenGroups.has(groupOf[entry.event]) || entry.look !== "lost");
+  const entries = storyEntries();
   const list = make("ol");
   for (const { event, mark, look, text } of entries.slice(0, STORY_MAX)) {
     const time = make("time", {}, timeText(model.at[event]));
@@ -163,7 +169,7 @@ function showDetails(onSelect) {
   }
   byId("details").hidden = event < 0;
   if (event < 0) return;
-  const heading = make("h2", {}, model.server[event] >= 0 ? `${serverName(model.server[event])} ${headline(event)}` : headline(event));
+  const heading = make("h2", {}, fullHeadline(event));
   const close = make("button", { type: "button", title: "Select nothing (Esc)", ariaLabel: "Close", onclick: () => onSelect(-1) }, "✕");
   const parts = [make("div", { className: "head" }, heading, close)];
   if (model.text[event]) parts.push(make("div", { className: "contents", tabIndex: 0 }, model.text[event]));
@@ -223,8 +229,7 @@ function showTooltip(event, x, y) {
   const tooltip = byId("tooltip");
   tooltip.hidden = event < 0;
   if (event < 0) return;
-  const where = model.server[event] >= 0 ? `${serverName(model.server[event])} ` : "";
-  const lines = [make("strong", {}, where + headline(event))];
+  const lines = [make("strong", {}, fullHeadline(event))];
   if (model.text[event]) lines.push(make("p", { className: "contents" }, shorten(model.text[event], 300)));
   const facts = factsOf(event).filter(([name]) => name !== "id" && name !== "link");
   for (const [name, value] of facts) lines.push(make("p", {}, `${name} ${value}`));

@@ -13,7 +13,7 @@ const QUIET_KINDS = ["ping", "pong", "heartbeat"];
 const GUTTER_PX_MAX = 150;
 const AXIS_PX = 46;
 const ROW_PX_MIN = 26;
-const ROW_PX_MAX = 110;
+const ROW_PX_MAX = 170;
 
 const state = {
   scale: "order",

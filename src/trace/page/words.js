@@ -1,5 +1,7 @@
 // Words in the diagram, and what is written around it.
 
+const MESSAGE_WORDS_MAX = 80;
+
 /** Writes beside the marks what they say, where there is room. */
 function writeWords(pen, row, events, taken) {
   pen.textAlign = "left";
@@ -29,7 +31,7 @@ function writeMessages(pen, arrows, taken) {
     const width = pen.measureText(text).width;
     const [x, y] = [(x1 + x2) / 2, (y1 + y2) / 2];
     // Words that stand steeply cannot be read.
-    if (Math.hypot(x2 - x1, y2 - y1) < width + 24 || Math.abs(y2 - y1) > 2.5 * Math.abs(x2 - x1)) continue;
+    if (Math.hypot(x2 - x1, y2 - y1) < width + 24 || Math.abs(y2 - y1) > 1.7 * Math.abs(x2 - x1)) continue;
     if (!takePlace(taken, x - width / 2, y, width)) continue;
     written += 1;
     pen.save();
@@ -82,7 +84,7 @@ function drawAxis(pen) {
   pen.textAlign = "center";
   for (const [position, text] of ticks()) {
     const x = xOf(position);
-    if (x < state.gutter) continue;
+    if (x < state.gutter + 24) continue;
     pen.fillStyle = colours.soft;
     pen.fillText(text, x, AXIS_PX - 10);
     pen.fillRect(x, AXIS_PX - 5, 1, 5);
@@ -160,7 +162,17 @@ function drawGutter(pen, rows) {
     pen.fillText(serverName(shown.rows[row]), state.gutter - 12, yOfRow(row) + 4, state.gutter - 20);
   }
   pen.restore();
+  drawScrollbar(pen);
   pen.font = SMALL;
   pen.fillStyle = colours.soft;
   pen.fillText("server", state.gutter - 12, AXIS_PX - 10);
+}
+
+/** Where there are more rows than fit: which part of them is seen. */
+function drawScrollbar(pen) {
+  const room = state.height - AXIS_PX;
+  const whole = shown.rows.length * state.rowHeight;
+  if (whole <= room + 1) return;
+  pen.fillStyle = colours.line;
+  pen.fillRect(state.width - 6, AXIS_PX + (state.scroll / whole) * room, 4, (room / whole) * room);
 }

@@ -42,51 +42,44 @@ pub(super) fn dot(configuration: &Configuration) -> String {
     text
 }
 
-/// The grid as a drawing, boxes in rows of about as many as there are rows.
+/// The grid as a drawing: boxes in a circle, so that no arrow between two has to pass a third.
 pub(super) fn svg(configuration: &Configuration) -> String {
     let plan = Plan::of(configuration);
+    let (width, height) = plan.size;
     let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" height=\"{1}\" \
-         font-family=\"sans-serif\" font-size=\"13\">\n{STYLE}<rect class=\"paper\" width=\"{0}\" height=\"{1}\"/>\n",
-        plan.width, plan.height
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" \
+         height=\"{height:.0}\" font-family=\"sans-serif\" font-size=\"13\">\n{STYLE}<rect class=\"paper\" \
+         width=\"{width:.0}\" height=\"{height:.0}\"/>\n"
     );
-    for frame in &plan.boxes {
-        let _ = writeln!(
-            text,
-            "<rect class=\"box\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"10\"/>\
-             <text class=\"title\" x=\"{}\" y=\"{}\">{}</text>",
-            frame.x,
-            frame.y,
-            plan.box_width,
-            frame.height,
-            frame.x + PAD,
-            frame.y + 22,
-            frame.title
-        );
+    for (_, frame) in &plan.boxes {
+        let _ = writeln!(text, "{}", frame.rect("box"));
     }
-    for (id, (x, y)) in &plan.agents {
-        let _ = writeln!(
-            text,
-            "<rect class=\"agent\" x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{AGENT_HEIGHT}\" rx=\"6\"/>\
-             <text x=\"{}\" y=\"{}\">{id} <tspan class=\"kind\">{}</tspan></text>",
-            plan.agent_width,
-            x + 10,
-            y + 23,
-            escaped(&configuration.agents[*id].kind)
-        );
+    for frame in plan.agents.values() {
+        let _ = writeln!(text, "{}", frame.rect("agent"));
     }
-    // Arrows last, so that nothing hides their names.
     let arrows = arrows(configuration);
     for arrow in &arrows {
+        let path = plan.curve(arrow).path();
+        let _ = writeln!(text, "<path class=\"route\" marker-end=\"url(#head)\" d=\"{path}\"/>");
+    }
+    // What can be read comes last, so that nothing hides it.
+    for (title, frame) in &plan.boxes {
+        let (x, y) = (frame.x + PAD, frame.y + 22.0);
+        let _ = writeln!(text, "<text class=\"title\" x=\"{x:.0}\" y=\"{y:.0}\">{title}</text>");
+    }
+    for (id, frame) in &plan.agents {
+        let (x, y) = (frame.x + 10.0, frame.y + 23.0);
+        let kind = escaped(&configuration.agents[*id].kind);
         let _ = writeln!(
             text,
-            "<path class=\"route\" marker-end=\"url(#head)\" d=\"{}\"/>",
-            plan.curve(arrow).path()
+            "<text x=\"{x:.0}\" y=\"{y:.0}\">{id} <tspan class=\"kind\">{kind}</tspan></text>"
         );
     }
+    let mut taken: Vec<Frame> = Vec::new();
     for arrow in &arrows {
-        let (x, y) = plan.curve(arrow).label();
-        let _ = writeln!(text, "<text class=\"name\" x=\"{x}\" y=\"{y}\">{}</text>", escaped(&arrow.label));
+        let (x, y) = free_place(plan.curve(arrow).label(), &arrow.label, &mut taken);
+        let label = escaped(&arrow.label);
+        let _ = writeln!(text, "<text class=\"name\" x=\"{x:.0}\" y=\"{y:.0}\">{label}</text>");
     }
     text.push_str("</svg>\n");
     text
@@ -95,33 +88,69 @@ pub(super) fn svg(configuration: &Configuration) -> String {
 const STYLE: &str = "<style>\
 .paper{fill:#fff}.box{fill:#eef3f8;stroke:#7a8ea3}.title{font-weight:bold;fill:#334}\
 .agent{fill:#fff;stroke:#345}.kind{fill:#789}.route{fill:none;stroke:#2a6fb0;stroke-width:1.3}\
-.name{font-size:11px;fill:#1d4f7d;text-anchor:middle;paint-order:stroke;stroke:#fff;stroke-width:4px}\
+text{paint-order:stroke;stroke:#fff;stroke-width:4px}.name{font-size:11px;fill:#1d4f7d;text-anchor:middle}\
 </style>\n<defs><marker id=\"head\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" markerWidth=\"8\" markerHeight=\"8\" \
 orient=\"auto\"><path d=\"M0,0 L8,4 L0,8 z\" fill=\"#2a6fb0\"/></marker></defs>\n";
 
-const AGENT_HEIGHT: i64 = 36;
-const AGENT_STEP: i64 = 64;
-const PAD: i64 = 16;
-const TITLE: i64 = 36;
-/// Between boxes, and around all of them, so that arrows have room.
-const GAP: i64 = 130;
-const LETTER: i64 = 8;
+// Lengths in pixels.
+const AGENT_HEIGHT: f64 = 36.0;
+const AGENT_STEP: f64 = 64.0;
+const PAD: f64 = 16.0;
+const TITLE: f64 = 36.0;
+/// Between boxes, so that arrows have room.
+const GAP: f64 = 110.0;
+/// Around all of them, for arrows within a box.
+const MARGIN: f64 = 90.0;
+const LETTER: f64 = 8.0;
+const NAME_LETTER: f64 = 6.0;
+const NAME_HEIGHT: f64 = 14.0;
+/// How far an arrow bends away from the one in the other direction.
+const BEND: f64 = 24.0;
 
+/// A rectangle.
+#[derive(Clone, Copy)]
 struct Frame {
-    x: i64,
-    y: i64,
-    height: i64,
-    title: String,
+    x: f64,
+    y: f64,
+    width: f64,
+    height: f64,
+}
+
+impl Frame {
+    fn rect(&self, class: &str) -> String {
+        let Self { x, y, width, height } = self;
+        let round = if class == "box" { 10 } else { 6 };
+        format!(
+            "<rect class=\"{class}\" x=\"{x:.0}\" y=\"{y:.0}\" width=\"{width:.0}\" height=\"{height:.0}\" rx=\"{round}\"/>"
+        )
+    }
+
+    fn middle(&self) -> (f64, f64) {
+        (self.x + self.width / 2.0, self.y + self.height / 2.0)
+    }
+
+    /// Where the way from the middle to `point` leaves the rectangle.
+    fn border_towards(&self, point: (f64, f64)) -> (f64, f64) {
+        let (x, y) = self.middle();
+        let (dx, dy) = (point.0 - x, point.1 - y);
+        let part = |half: f64, way: f64| if way.abs() > half { half / way.abs() } else { 1.0 };
+        let part = part(self.width / 2.0, dx).min(part(self.height / 2.0, dy));
+        (x + dx * part, y + dy * part)
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        let apart = |at: f64, length: f64, other_at: f64, other_length: f64| {
+            at + length <= other_at || other_at + other_length <= at
+        };
+        !apart(self.x, self.width, other.x, other.width) && !apart(self.y, self.height, other.y, other.height)
+    }
 }
 
 /// Where everything stands.
 struct Plan<'a> {
-    width: i64,
-    height: i64,
-    box_width: i64,
-    agent_width: i64,
-    boxes: Vec<Frame>,
-    agents: BTreeMap<&'a AgentId, (i64, i64)>,
+    size: (f64, f64),
+    boxes: Vec<(String, Frame)>,
+    agents: BTreeMap<&'a AgentId, Frame>,
 }
 
 impl<'a> Plan<'a> {
@@ -129,80 +158,113 @@ impl<'a> Plan<'a> {
         let boxes = configuration.boxes();
         let letters =
             configuration.agents.iter().map(|(id, entry)| length(id.as_str()) + length(&entry.kind));
-        let agent_width = letters.max().unwrap_or(0) * LETTER + 30;
-        let title_width = boxes.iter().map(|on| length(&on.to_string())).max().unwrap_or(0) * LETTER;
-        let agent_width = agent_width.max(title_width).max(120);
-        let box_width = agent_width + 2 * PAD;
-        let root = boxes.len().isqrt();
-        let columns = if root * root < boxes.len() { root + 1 } else { root.max(1) };
-        let mut plan =
-            Self { width: 0, height: 0, box_width, agent_width, boxes: Vec::new(), agents: BTreeMap::new() };
-        let (mut y, mut row_height) = (PAD, 0);
-        for (number, on) in boxes.into_iter().enumerate() {
-            let column = number % columns;
-            if column == 0 && number > 0 {
-                y += row_height + GAP / 2;
-                row_height = 0;
+        let agent_width = letters.fold(120.0, |widest: f64, letters| widest.max(letters * LETTER + 30.0));
+        let agent_width =
+            boxes.iter().fold(agent_width, |widest, on| widest.max(length(&on.to_string()) * LETTER));
+        let width = agent_width + 2.0 * PAD;
+        let steps = |agents: usize| (0..agents).map(|_| AGENT_STEP).sum::<f64>();
+        let height = |on| {
+            TITLE + (steps(configuration.agents_on(on).count()) - AGENT_STEP + AGENT_HEIGHT + PAD).max(0.0)
+        };
+        let tallest = boxes.iter().fold(0.0, |tallest: f64, on| tallest.max(height(*on)));
+        let middles = circle(boxes.len(), width.hypot(tallest) + GAP);
+        let (left, top) =
+            middles.iter().fold((0.0, 0.0), |(x, y): (f64, f64), middle| (x.min(middle.0), y.min(middle.1)));
+        let mut plan = Self { size: (0.0, 0.0), boxes: Vec::new(), agents: BTreeMap::new() };
+        for (on, (x, y)) in boxes.into_iter().zip(middles) {
+            let frame = Frame { x: x - left + MARGIN, y: y - top + PAD, width, height: height(on) };
+            for ((id, _), number) in configuration.agents_on(on).zip(0_u32..) {
+                let y = frame.y + TITLE + f64::from(number) * AGENT_STEP;
+                plan.agents
+                    .insert(id, Frame { x: frame.x + PAD, y, width: agent_width, height: AGENT_HEIGHT });
             }
-            let x = PAD + i64::try_from(column).unwrap_or(0) * (box_width + GAP);
-            let mut bottom = y + TITLE;
-            for (id, _) in configuration.agents_on(on) {
-                plan.agents.insert(id, (x + PAD, bottom));
-                bottom += AGENT_STEP;
-            }
-            let height = (bottom - y - AGENT_STEP + AGENT_HEIGHT + PAD).max(TITLE);
-            row_height = row_height.max(height);
-            plan.boxes.push(Frame { x, y, height, title: on.to_string() });
-            plan.width = plan.width.max(x + box_width + GAP);
-            plan.height = plan.height.max(y + height + PAD);
+            plan.size =
+                (plan.size.0.max(frame.x + width + MARGIN), plan.size.1.max(frame.y + frame.height + PAD));
+            plan.boxes.push((on.to_string(), frame));
         }
         plan
     }
 
-    /// An arrow: between columns from side to side, within a column around its right side.
+    /// An arrow: within a box around its agents' right side, else straight but for a bend.
     fn curve(&self, arrow: &Arrow<'_>) -> Curve {
         let (from, to) = (self.agents[arrow.from], self.agents[arrow.to]);
-        let middle = AGENT_HEIGHT / 2;
-        // What leaves and what arrives keep apart.
-        let (begin_y, end_y) = (from.1 + middle - 6, to.1 + middle + 6);
-        let right = |agent: (i64, i64)| agent.0 + self.agent_width;
-        if from.0 == to.0 {
-            let bulge = right(from) + 50 + (begin_y - end_y).abs() / 6;
-            let (begin, end) = ((right(from), begin_y), (right(to), end_y));
-            return Curve { begin, out: (bulge, begin_y), back: (bulge, end_y), end };
+        if self.is_same_box(&from, &to) {
+            let right = from.x + from.width;
+            // What leaves and what arrives keep apart.
+            let (begin, end) = ((right, from.middle().1 - 6.0), (right, to.middle().1 + 6.0));
+            let out = right + 45.0 + (begin.1 - end.1).abs() / 6.0;
+            return Curve { begin, out: (out, begin.1), back: (out, end.1), end };
         }
-        let (begin_x, end_x) = if from.0 < to.0 { (right(from), to.0) } else { (from.0, right(to)) };
-        let bend = (end_x - begin_x) / 3;
-        let (begin, end) = ((begin_x, begin_y), (end_x, end_y));
-        Curve { begin, out: (begin_x + bend, begin_y), back: (end_x - bend, end_y), end }
+        let (one, other) = (from.middle(), to.middle());
+        let (dx, dy) = (other.0 - one.0, other.1 - one.1);
+        let way = dx.hypot(dy).max(1.0);
+        let (aside_x, aside_y) = (-dy / way * BEND, dx / way * BEND);
+        let out = (one.0 + dx / 3.0 + aside_x, one.1 + dy / 3.0 + aside_y);
+        let back = (one.0 + dx * 2.0 / 3.0 + aside_x, one.1 + dy * 2.0 / 3.0 + aside_y);
+        Curve { begin: from.border_towards(out), out, back, end: to.border_towards(back) }
     }
+
+    fn is_same_box(&self, from: &Frame, to: &Frame) -> bool {
+        self.boxes.iter().any(|(_, frame)| frame.overlaps(from) && frame.overlaps(to))
+    }
+}
+
+/// The places of `count` things on a circle on which neighbours are `apart`; two stand side by side.
+fn circle(count: usize, apart: f64) -> Vec<(f64, f64)> {
+    let parts: f64 = (0..count).map(|_| 1.0).sum();
+    let turn = std::f64::consts::TAU / parts;
+    let radius = if count < 2 { 0.0 } else { apart / 2.0 / (turn / 2.0).sin() };
+    let begin = if count == 2 { std::f64::consts::PI } else { -std::f64::consts::FRAC_PI_2 };
+    (0_u32..)
+        .take(count)
+        .map(|number| {
+            let (sin, cos) = (begin + f64::from(number) * turn).sin_cos();
+            (radius * cos, radius * sin)
+        })
+        .collect()
+}
+
+/// A place for a name as near as can be to where it should be: below all names that stand there already.
+fn free_place(wanted: (f64, f64), name: &str, taken: &mut Vec<Frame>) -> (f64, f64) {
+    let width = length(name) * NAME_LETTER;
+    let mut frame =
+        Frame { x: wanted.0 - width / 2.0, y: wanted.1 - NAME_HEIGHT / 2.0, width, height: NAME_HEIGHT };
+    while let Some(other) = taken.iter().find(|other| other.overlaps(&frame)) {
+        frame.y = other.y + other.height;
+    }
+    taken.push(frame);
+    (wanted.0, frame.y + NAME_HEIGHT - 3.0)
 }
 
 /// A cubic curve.
 struct Curve {
-    begin: (i64, i64),
-    out: (i64, i64),
-    back: (i64, i64),
-    end: (i64, i64),
+    begin: (f64, f64),
+    out: (f64, f64),
+    back: (f64, f64),
+    end: (f64, f64),
 }
 
 impl Curve {
     fn path(&self) -> String {
         let Self { begin, out, back, end } = self;
-        format!("M{},{} C{},{} {},{} {},{}", begin.0, begin.1, out.0, out.1, back.0, back.1, end.0, end.1)
+        format!(
+            "M{:.0},{:.0} C{:.0},{:.0} {:.0},{:.0} {:.0},{:.0}",
+            begin.0, begin.1, out.0, out.1, back.0, back.1, end.0, end.1
+        )
     }
 
     /// The point after a third of the way, where the arrow in the other direction does not have its name.
-    fn label(&self) -> (i64, i64) {
+    fn label(&self) -> (f64, f64) {
         // The weights of a cubic curve at one third, in 27ths.
-        let at = |begin: i64, out: i64, back: i64, end: i64| (8 * begin + 12 * out + 6 * back + end) / 27;
+        let at =
+            |begin: f64, out: f64, back: f64, end: f64| (8.0 * begin + 12.0 * out + 6.0 * back + end) / 27.0;
         let x = at(self.begin.0, self.out.0, self.back.0, self.end.0);
-        (x, at(self.begin.1, self.out.1, self.back.1, self.end.1) + 4)
+        (x, at(self.begin.1, self.out.1, self.back.1, self.end.1))
     }
 }
 
-fn length(text: &str) -> i64 {
-    i64::try_from(text.chars().count()).unwrap_or(i64::MAX / 1000)
+fn length(text: &str) -> f64 {
+    text.chars().map(|_| 1.0).sum()
 }
 
 fn escaped(text: &str) -> String {
@@ -247,9 +309,18 @@ mod tests {
         assert_eq!(svg.matches("class=\"agent\"").count(), 3);
         assert_eq!(svg.matches("class=\"route\"").count(), 3);
         let plan = Plan::of(&grid);
-        for (x, y) in plan.agents.values() {
-            assert!(*x > 0 && x + plan.agent_width < plan.width && y + AGENT_HEIGHT < plan.height);
+        for agent in plan.agents.values() {
+            assert!(agent.x > 0.0 && agent.y > 0.0);
+            assert!(agent.x + agent.width < plan.size.0 && agent.y + agent.height < plan.size.1);
         }
+        assert!(!plan.boxes[0].1.overlaps(&plan.boxes[1].1));
+    }
+
+    #[test]
+    fn names_do_not_cover_each_other() {
+        let mut taken = Vec::new();
+        let places: Vec<f64> = (0..3).map(|_| free_place((50.0, 50.0), "name:1", &mut taken).1).collect();
+        assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= NAME_HEIGHT), "{places:?}");
     }
 
     #[test]

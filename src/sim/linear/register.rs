@@ -1,0 +1,54 @@
+//! One key of a key-value store.
+
+use super::Model;
+
+/// Holds one value or none.
+#[derive(Clone, Copy, Debug)]
+pub struct Register;
+
+/// What can be asked of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegisterInput {
+    /// Gives it a value.
+    Put(String),
+    /// Asks for its value.
+    Get,
+    /// Takes its value away.
+    Delete,
+}
+
+/// What can be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegisterOutput {
+    /// It was changed.
+    Done,
+    /// The value.
+    Value(String),
+    /// There is no value; to a delete: there was none.
+    Nothing,
+}
+
+impl Model for Register {
+    type State = Option<String>;
+    type Input = RegisterInput;
+    type Output = RegisterOutput;
+
+    fn start() -> Option<String> {
+        None
+    }
+
+    fn step(
+        state: &Option<String>,
+        input: &RegisterInput,
+        output: Option<&RegisterOutput>,
+    ) -> Option<Option<String>> {
+        let (next, truth) = match (input, state) {
+            (RegisterInput::Put(value), _) => (Some(value.clone()), RegisterOutput::Done),
+            (RegisterInput::Get, Some(value)) => (state.clone(), RegisterOutput::Value(value.clone())),
+            (RegisterInput::Get, None) => (None, RegisterOutput::Nothing),
+            (RegisterInput::Delete, Some(_)) => (None, RegisterOutput::Done),
+            (RegisterInput::Delete, None) => (None, RegisterOutput::Nothing),
+        };
+        output.is_none_or(|output| *output == truth).then_some(next)
+    }
+}

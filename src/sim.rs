@@ -8,6 +8,7 @@ mod delay;
 mod digest;
 mod faults;
 mod flood;
+mod queue;
 mod run;
 mod scenario;
 mod shrink;

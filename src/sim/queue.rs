@@ -11,7 +11,7 @@ use crate::time::Time;
 
 /// The queue.
 #[derive(Debug)]
-pub(super) struct Queue<E> {
+pub(in crate::sim) struct Queue<E> {
     /// The time of the last entry taken.
     last: u64,
     /// What is due at that time.
@@ -38,12 +38,12 @@ impl<E> Default for Queue<E> {
 
 impl<E> Queue<E> {
     /// Puts in what is to happen at `at`; what should have happened already happens next.
-    pub(super) fn push(&mut self, at: Time, entry: E) {
+    pub(in crate::sim) fn push(&mut self, at: Time, entry: E) {
         self.put(at.as_nanos().max(self.last), entry);
     }
 
     /// When the next entry is due.
-    pub(super) fn next_at(&self) -> Option<Time> {
+    pub(in crate::sim) fn next_at(&self) -> Option<Time> {
         if !self.due.is_empty() {
             return Some(Time::from_nanos(self.last));
         }
@@ -52,7 +52,7 @@ impl<E> Queue<E> {
     }
 
     /// Takes the next entry, if it is due by `limit`.
-    pub(super) fn pop(&mut self, limit: Time) -> Option<(Time, E)> {
+    pub(in crate::sim) fn pop(&mut self, limit: Time) -> Option<(Time, E)> {
         if self.next_at()? > limit {
             return None;
         }

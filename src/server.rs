@@ -33,6 +33,7 @@ pub use self::queue::OutQueue;
 pub use self::status::{AgentStatus, BoxStatus, NeighbourStatus, PeerStatus, Status};
 use crate::agent::{Index, Why};
 use crate::config::AgentId;
+use crate::grid::ServerId;
 use crate::time::Time;
 use crate::trace::Event;
 
@@ -204,6 +205,11 @@ impl Server {
     /// answers are not taken. To be asked again after each turn.
     pub fn may_read(&self, conn: ConnId, now: Time) -> bool {
         !self.masters.holds(conn) || (self.masters.may_read(conn) && !self.core.links.congested(now))
+    }
+
+    /// The links that are up, ascending by peer, each with its connection; a peer that is suspected still has one.
+    pub fn links_up(&self) -> impl Iterator<Item = (ServerId, ConnId)> {
+        self.core.links.connections_up()
     }
 
     /// The state of the server as a lab's server tells it.

@@ -387,6 +387,11 @@ impl LinkManager {
         })
     }
 
+    /// The links that are up, ascending by peer, each with its connection.
+    pub(super) fn connections_up(&self) -> impl Iterator<Item = (ServerId, ConnId)> {
+        (0..).map(ServerId).zip(&self.peers).filter_map(|(id, peer)| peer.link.map(|conn| (id, conn)))
+    }
+
     /// The label of a connection.
     pub(super) fn label(&self, conn: ConnId) -> &str {
         self.links.get(&conn).map_or("", |link| &link.label)

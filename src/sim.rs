@@ -12,6 +12,7 @@ mod queue;
 mod run;
 mod scenario;
 mod shrink;
+pub mod servers;
 mod world;
 
 pub use self::course::{Checker, Service, run_service};

@@ -86,7 +86,7 @@ fn a_crash_ends_the_server_behind_what_it_had_sent() {
 #[test]
 fn answers_of_the_2018_edition_carry_their_length() {
     let mut world = World::new(2, 3);
-    world.tune = |settings| settings.reply_framing = ReplyFraming::Length;
+    world.tune(|settings| settings.server.reply_framing = ReplyFraming::Length);
     world.start(0);
     world.start(1);
     world.run_ms(50);
@@ -153,7 +153,7 @@ fn too_many_masters_push_out_the_quietest() {
 #[test]
 fn a_full_log_refuses_broadcasts_and_says_so_in_the_status() {
     let mut world = World::new(2, 7);
-    world.log_bytes_max = 10;
+    world.tune(|settings| settings.log_bytes_max = 10);
     world.start(0);
     world.start(1);
     world.run_ms(50);

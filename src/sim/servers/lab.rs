@@ -1,0 +1,46 @@
+//! The servers of a chatroom lab, as the command line would start them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::Maker;
+use crate::grid::{Grid, LINK_BASE_DEFAULT, ServerId};
+use crate::server::{LinkSettings, ReplyFraming, Roster, Server, Settings};
+
+/// Where the servers of a lab of `n` listen.
+pub fn lab_addresses(n: u16) -> impl Iterator<Item = SocketAddr> {
+    (0..n).map(|id| SocketAddr::from((Ipv4Addr::LOCALHOST, LINK_BASE_DEFAULT + id)))
+}
+
+/// What a server of a lab is told once.
+#[derive(Clone, Debug)]
+pub struct LabSettings {
+    /// What every server is told.
+    pub server: Settings,
+    /// The most that its message log takes, in bytes.
+    pub log_bytes_max: usize,
+}
+
+/// Makes the servers of a lab of `n`; `tune` may change the settings of each.
+///
+/// # Panics
+/// If the numbers do not make a grid.
+pub fn lab(n: u16, tune: impl Fn(&mut LabSettings) + 'static) -> Maker {
+    Box::new(move |id, _, now| {
+        let grid = Grid::new(id, n, LINK_BASE_DEFAULT).expect("the numbers make a grid");
+        let addresses = (0..).map(ServerId).zip(lab_addresses(n)).filter(|(peer, _)| *peer != grid.id());
+        let links = LinkSettings {
+            roster: Roster::lab(grid, addresses.collect()),
+            heartbeat: Duration::from_millis(240),
+            silence_max: Duration::from_millis(800),
+            line_bytes_max: 1 << 20,
+            queue_bytes_max: 64 << 20,
+            strangers_max: 256,
+        };
+        // Eight masters, and the one through which the world looks inside.
+        let server = Settings { links, reply_framing: ReplyFraming::Newline, masters_max: 9, tracing: false };
+        let mut settings = LabSettings { server, log_bytes_max: 1 << 30 };
+        tune(&mut settings);
+        Server::lab(settings.server, settings.log_bytes_max, now)
+    })
+}

@@ -11,8 +11,8 @@ mod flood;
 mod queue;
 mod run;
 mod scenario;
-mod shrink;
 pub mod servers;
+mod shrink;
 mod world;
 
 pub use self::course::{Checker, Service, run_service};

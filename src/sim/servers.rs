@@ -3,10 +3,11 @@
 //!
 //! **What is simulated.** Processes (start, crash, freeze), their machines (which may vanish), and TCP as a process sees it: reads and
 //! writes of any size, buffers that are full, delays, stalls, resets, connections that are refused or never answered, and partitions,
-//! behind which bytes wait. See [`ServerWorld`] for how to drive it.
+//! behind which bytes wait. Disks keep what they are given, at once. See [`ServerWorld`] for how to drive it.
 //!
 //! **What is not.** A server's turn takes no time, and bandwidth has no limit but the buffers.
 
+mod disks;
 mod event;
 mod happening;
 mod host;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use self::disks::Disks;
 pub use self::happening::{Happening, Seen};
 use self::host::Host;
 pub use self::lab::{LabSettings, lab, lab_addresses};
@@ -91,6 +93,7 @@ pub struct ServerWorld {
     now: Time,
     hosts: BTreeMap<u16, Host>,
     network: Network,
+    disks: Disks,
     addresses: BTreeMap<SocketAddr, u16>,
     maker: Maker,
     incarnations: u32,
@@ -114,6 +117,7 @@ impl ServerWorld {
             now: Time::ZERO,
             hosts: BTreeMap::new(),
             network: Network::new(streams, Rng::new(seed)),
+            disks: Disks::default(),
             addresses: addresses.into_iter().zip(0..).collect(),
             maker,
             incarnations: 0,
@@ -361,6 +365,7 @@ impl ServerWorld {
 
     fn remove(&mut self, id: u16) -> Holder {
         let host = self.hosts.remove(&id).unwrap_or_else(|| panic!("server {id} does not run"));
+        self.disks.close_all(id);
         self.tell(id, || Seen::Crashed);
         host.holder(id)
     }

@@ -6,8 +6,9 @@ use ovid::agent::{Agent, Configure, Input, Mistake, Outbox, Registry, Setup, Tex
 use ovid::config::{self, Configuration, Format};
 use ovid::grid::{BoxAddress, LINK_BASE_DEFAULT};
 use ovid::server::{
-    BoxSetup, BoxStatus, ConnId, Door, ExperimentSetup, LinkSettings, ReplyFraming, Roster, Server, Settings,
+    BoxSetup, BoxStatus, Door, ExperimentSetup, LinkSettings, ReplyFraming, Roster, Server, Settings,
 };
+use ovid::sim::servers::Visitor;
 use ovid::time::Time;
 
 use crate::world::World;
@@ -110,11 +111,12 @@ fn start_with(world: &mut World, id: u16, configuration: &str, experiment: Exper
     };
     let (address, configuration, seed) = (address(id), read(configuration), u64::from(id));
     let setup = BoxSetup { address, configuration, registry: registry(), seed, experiment };
-    world.host(id, Server::of_box(settings, setup, world.now));
+    let server = Server::of_box(settings, setup, world.now());
+    world.host(id, server);
 }
 
 /// Somebody drives the agent of box `id`.
-fn attach(world: &mut World, id: u16, agent: &str) -> ConnId {
+fn attach(world: &mut World, id: u16, agent: &str) -> Visitor {
     let conn = world.connect(id, Door::Masters);
     world.send(conn, format!("attach {agent}\n").as_bytes());
     assert_eq!(lines(world, conn), [format!("attached {agent}")]);
@@ -122,7 +124,7 @@ fn attach(world: &mut World, id: u16, agent: &str) -> ConnId {
 }
 
 /// Everything that comes within a while.
-fn lines(world: &mut World, conn: ConnId) -> Vec<String> {
+fn lines(world: &mut World, conn: Visitor) -> Vec<String> {
     let mut bytes = Vec::new();
     for _ in 0..100 {
         world.run_ms(5);
@@ -137,7 +139,7 @@ fn status(world: &mut World, id: u16) -> BoxStatus {
 
 #[test]
 fn agents_on_different_boxes_talk_by_their_routes() {
-    let mut world = World::new(3, 1);
+    let mut world = World::of_machines(3, 1);
     let configuration = relays(&[0, 1, 2]);
     for id in 0..3 {
         start(&mut world, id, &configuration);
@@ -159,7 +161,7 @@ fn agents_of_one_box_talk_without_a_network() {
         "a": {"type": "relay", "box": "127.0.0.1:3000", "routes": {"to": {"b": 3}}},
         "b": {"type": "relay", "box": "[::ffff:127.0.0.1]:3000"}
     }"#;
-    let mut world = World::new(1, 2);
+    let mut world = World::of_machines(1, 2);
     start(&mut world, 0, configuration);
     let (a, b) = (attach(&mut world, 0, "a"), attach(&mut world, 0, "b"));
     world.send(a, b"hello\n");
@@ -169,7 +171,7 @@ fn agents_of_one_box_talk_without_a_network() {
 
 #[test]
 fn agents_learn_when_a_box_dies_and_when_it_is_back() {
-    let mut world = World::new(2, 3);
+    let mut world = World::of_machines(2, 3);
     let configuration = relays(&[0, 1]);
     start(&mut world, 0, &configuration);
     let first = attach(&mut world, 0, "r0");
@@ -186,7 +188,7 @@ fn agents_learn_when_a_box_dies_and_when_it_is_back() {
 
 #[test]
 fn a_changed_configuration_adds_removes_and_reroutes_without_restarting_others() {
-    let mut world = World::new(3, 4);
+    let mut world = World::of_machines(3, 4);
     let before = relays(&[0, 1]);
     start(&mut world, 0, &before);
     start(&mut world, 1, &before);
@@ -227,7 +229,7 @@ fn an_agent_with_other_attributes_is_another_agent() {
             r#"{{"a": {{"type": "relay", "box": "127.0.0.1:3000", "attrs": {{"version": {version}}}, "routes": {{"to": {{"a": 1}}}}}}}}"#
         )
     };
-    let mut world = World::new(1, 5);
+    let mut world = World::of_machines(1, 5);
     start(&mut world, 0, &configuration(1));
     let session = attach(&mut world, 0, "a");
     world.send(session, b"x\n");
@@ -244,7 +246,7 @@ fn an_agent_with_other_attributes_is_another_agent() {
 #[test]
 fn what_an_agent_proposes_survives_in_its_local_log() {
     let configuration = r#"{"a": {"type": "relay", "box": "127.0.0.1:3000", "attrs": {"log": "local"}}, "b": {"type": "relay", "box": "127.0.0.1:3000"}}"#;
-    let mut world = World::new(1, 6);
+    let mut world = World::of_machines(1, 6);
     start(&mut world, 0, configuration);
     let session = attach(&mut world, 0, "a");
     world.send(session, b"propose x\npropose y\n");
@@ -261,7 +263,7 @@ fn what_an_agent_proposes_survives_in_its_local_log() {
 
 #[test]
 fn frames_are_lost_on_purpose_as_the_box_is_told() {
-    let mut world = World::new(2, 7);
+    let mut world = World::of_machines(2, 7);
     let configuration = relays(&[0, 1]);
     let loss = Some("0.5".parse().expect("valid"));
     start_with(&mut world, 0, &configuration, ExperimentSetup { loss, ..ExperimentSetup::default() });
@@ -276,7 +278,7 @@ fn frames_are_lost_on_purpose_as_the_box_is_told() {
 
 #[test]
 fn strangers_and_liars_are_turned_away() {
-    let mut world = World::new(3, 8);
+    let mut world = World::of_machines(3, 8);
     start(&mut world, 0, &relays(&[0, 1]));
     for hello in ["ping 1\n", "ping 127.0.0.1:3002\n", "msg 1 x\n", "frame r1 r0 7 1\nx"] {
         let conn = world.connect(0, Door::Links);
@@ -301,7 +303,7 @@ fn strangers_and_liars_are_turned_away() {
 
 #[test]
 fn a_flood_between_boxes_arrives_whole_and_in_order() {
-    let mut world = World::new(2, 9);
+    let mut world = World::of_machines(2, 9);
     let configuration = relays(&[0, 1]);
     start(&mut world, 0, &configuration);
     start(&mut world, 1, &configuration);

@@ -1,12 +1,12 @@
 //! The simulated world of servers, as these tests speak of it: milliseconds, numbers, and answers as text.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::time::Duration;
 
 use ovid::rng::Rng;
-use ovid::server::Door;
+use ovid::server::{Door, Server};
 use ovid::sim::servers::{LabSettings, ServerWorld, Streams, lab, lab_addresses};
 
 /// How long an answer may take.
@@ -17,6 +17,8 @@ pub(crate) struct World {
     world: ServerWorld,
     rng: Rng,
     tune: Rc<Cell<fn(&mut LabSettings)>>,
+    /// The server that is started next, in a world of machines.
+    next: Rc<RefCell<Option<Server>>>,
 }
 
 impl Deref for World {
@@ -40,7 +42,7 @@ impl World {
         let maker = lab(n, move |settings| tuned.get()(settings));
         let mut rng = Rng::new(seed);
         let world = ServerWorld::new(lab_addresses(n), Streams::default(), rng.number(), maker);
-        Self { world, rng, tune }
+        Self { world, rng, tune, next: Rc::default() }
     }
 
     /// A grid in which everybody has found everybody.
@@ -57,6 +59,22 @@ impl World {
     /// Servers that are started from here on have their settings changed by `tune`.
     pub(crate) fn tune(&mut self, tune: fn(&mut LabSettings)) {
         self.tune.set(tune);
+    }
+
+    /// A world of `n` machines; [`World::host`] says what runs there.
+    pub(crate) fn of_machines(n: u16, seed: u64) -> Self {
+        let next: Rc<RefCell<Option<Server>>> = Rc::default();
+        let taken = Rc::clone(&next);
+        let maker = move |_, _, _| taken.borrow_mut().take().expect("`host` has made it");
+        let mut rng = Rng::new(seed);
+        let world = ServerWorld::new(lab_addresses(n), Streams::default(), rng.number(), Box::new(maker));
+        Self { world, rng, tune: Rc::new(Cell::new(|_| {})), next }
+    }
+
+    /// Starts `server` on machine `id` of a world of machines.
+    pub(crate) fn host(&mut self, id: u16, server: Server) {
+        *self.next.borrow_mut() = Some(server);
+        self.start(id);
     }
 
     pub(crate) fn run_ms(&mut self, ms: u64) {

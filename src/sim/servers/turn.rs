@@ -289,10 +289,18 @@ impl ServerWorld {
                 }
             }
             Action::Crash | Action::Stop => self.kill(id),
-            Action::OpenLog { log, .. } => {
-                self.input(id, |server, now| server.log_failed(log, "these machines have no disks", now));
+            Action::OpenLog { log, name } => {
+                let (records, next) = self.disks.open(id, log, name);
+                self.input(id, |server, now| server.log_opened(log, &records, next, now));
             }
-            Action::Append { .. } | Action::CloseLog(_) => {}
+            Action::Append { log, index, record } => {
+                if self.disks.append(id, log, record) {
+                    self.input(id, |server, now| server.log_stored(log, index, now));
+                } else {
+                    self.input(id, |server, now| server.log_failed(log, "it is not open", now));
+                }
+            }
+            Action::CloseLog(log) => self.disks.close(id, log),
         }
     }
 

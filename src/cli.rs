@@ -21,7 +21,6 @@ use log::info;
 use crate::agent::Registry;
 use crate::reactor::{End, Reactor};
 use crate::server::Server;
-use crate::time::Time;
 use crate::trace::{Event, What, Writer};
 
 /// The exit status of a mistake in the arguments or of a port that cannot be had.
@@ -103,21 +102,23 @@ fn run_server(reactor: &mut Reactor, server: &mut Server) -> anyhow::Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes the file of a trace, which begins with when `server` began to count its time.
+/// Lets `reactor` write the trace of `server` into the file `path`, which begins with when the server began to count its time.
 #[expect(
     clippy::disallowed_methods,
     reason = "the traces of several processes are laid beside each other by the calendar"
 )]
-fn open_trace(path: &Path, server: &str, now: Time) -> anyhow::Result<Writer<File>> {
+fn write_trace(reactor: &mut Reactor, path: &Path, server: &str) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("trace folder {}", folder.display()))?;
     }
     let file = File::create(path).with_context(|| format!("trace {}", path.display()))?;
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let unix_ns = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX).saturating_sub(now.as_nanos());
+    let unix_ns = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX);
+    let unix_ns = unix_ns.saturating_sub(reactor.now().as_nanos());
     let mut writer = Writer::new(file, TRACE_BYTES_MAX);
     writer.write(&Event { at_ns: 0, server: server.to_owned(), what: What::Origin { unix_ns } });
-    Ok(writer)
+    reactor.write_trace(writer);
+    Ok(())
 }
 
 /// The most that one server writes into its trace, in bytes.

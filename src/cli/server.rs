@@ -93,7 +93,7 @@ pub(super) fn run(args: &ServerArgs) -> anyhow::Result<ExitCode> {
     let mut reactor = Reactor::new(&doors)?;
     if let Some(folder) = &args.trace_dir {
         let name = format!("server-{}-{}.jsonl", args.id, std::process::id());
-        reactor.write_trace(super::open_trace(&folder.join(name), &args.id.to_string(), reactor.now())?);
+        super::write_trace(&mut reactor, &folder.join(name), &args.id.to_string())?;
     }
     let mut server = Server::lab(settings, log_bytes_max, reactor.now());
     info!(

@@ -67,7 +67,7 @@ pub(super) fn run(args: &RunArgs, registry: &Registry) -> anyhow::Result<ExitCod
     let mut reactor = Reactor::new(&Doors { links: args.on.socket(), masters: control })?;
     reactor.keep_logs_in(data);
     if let Some(path) = &args.trace {
-        reactor.write_trace(crate::cli::open_trace(path, &args.on.to_string(), reactor.now())?);
+        crate::cli::write_trace(&mut reactor, path, &args.on.to_string())?;
     }
     if args.die_with_parent {
         super::parent::die_with_parent()?;

@@ -5,7 +5,7 @@ The modules beside this file: `options` the command line, `cases` tests and poin
 `isolation` and `cgroups` what this machine offers, `sandbox` one sandbox from outside, `jail`, `inside`, `view`,
 `census` and `linux` the same from inside, `order` the wire between both, `run` tests and results, `ports` for machines
 without network namespaces, `verdict` comparing and explaining, `reports` the teachers' systems, `autograder` a zip for
-one of them, `progress` the terminal.
+one of them, `traces` the pages of wrong tests, `progress` the terminal.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from progress import Progress
 from run import CORRECT, NOT_RUN, WRONG, Result, Runner, Settings
 from sandbox import Sandboxes
 from submission import CHECKOUT, BuildFailed, Submission, find_submission
+from traces import Traces
 
 ALL_CORRECT, SOME_WRONG, USAGE, BUILD_FAILED = 0, 1, 2, 3
 
@@ -80,6 +81,7 @@ class Grading:
                 "list",
                 "repeat",
                 "jobs",
+                "trace",
             }
             words = command_line.same_options(self.parser, options, left_out)
             autograder.write(options.autograder_zip, tests, words)
@@ -202,6 +204,9 @@ class Grading:
             options.hide_expected,
             options.one_pace,
             lambda case: command_line.repeat_command(self.parser, options, case),
+            Traces(os.path.abspath(options.trace), submission.folder, submission.work)
+            if options.trace
+            else None,
         )
         runner = Runner(submission, settings)
         try:

@@ -54,8 +54,8 @@ def run_as_init(order: Order, report: int, command: int, ready: int) -> None:
     with contextlib.suppress(OSError):
         os.kill(-1, signal.SIGKILL)
     _tell(report, status=status, left=left, logs=read_logs(outputs))
-    if order.keep is not None:
-        # The supervisor copies the folder now, and then ends this process and with it the folder.
+    if order.keep is not None or order.traces is not None:
+        # The supervisor copies what is wanted now, and then ends this process and with it the files.
         os.read(command, 1)
     os._exit(0)
 
@@ -86,6 +86,7 @@ def _wait(payload: int, wake: int, command: int) -> int | None:
                 break
         readable, _, _ = select.select([wake, command], [], [])
         if command in readable:
+            os.read(command, 1)
             return None
         os.read(wake, 4096)
 

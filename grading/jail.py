@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 import census
 import linux
+import traces
 from inside import exit_status, read_logs, run_as_init, start_payload
 from order import Order, Outcome
 from view import OUTPUT_FOLDER, RUN_FOLDER, TooLarge, copy_tree
@@ -62,6 +63,15 @@ class Supervisor:
         elif self.outcome.limit is None and not self.outcome.interrupted:
             self.outcome.limit = self.limit_reached()
         return self.outcome.interrupted or self.outcome.limit is not None
+
+    def keep_traces(self, root: str = "") -> None:
+        """The traces as the servers left them, from below `root`."""
+        if self.order.traces is None:
+            return
+        try:
+            traces.collect(root + self.order.environment[traces.VARIABLE], self.order.traces)
+        except OSError as error:
+            self.outcome.notes.append(f"the traces could not be kept: {error}")
 
     def take_control(self) -> None:
         """What the grader says while the sandbox runs."""
@@ -144,6 +154,7 @@ class InNamespaces(Supervisor):
             self.outcome.logs = final["logs"]
             if self.order.keep is not None and self.outcome.status == 0 and not self.must_stop():
                 self._keep()
+            self.keep_traces(f"/proc/{self.init}/root")
         elif self.outcome.error is None and not self.must_stop():
             self.outcome.error = "the first process of the sandbox was killed from outside"
         with contextlib.suppress(OSError):
@@ -265,6 +276,7 @@ class WithProcesses(Supervisor):
         if not self._end_all():
             self.outcome.notes.append("some processes could not be ended")
         self.outcome.logs = read_logs(outputs_descriptor)
+        self.keep_traces()
         if self.outcome.limit is None:
             self.outcome.limit = cgroup_limit(self.order.cgroups)
 

@@ -104,6 +104,11 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="KIND=PATH",
         help=f"{', '.join(KINDS)}; may be repeated",
     )
+    results.add_argument(
+        "--trace",
+        metavar="DIR",
+        help="a page for each wrong test that shows what the servers did, if they are ovid's",
+    )
     results.add_argument("--autolab-problem", default="chatroom", metavar="NAME", help="default: chatroom")
     results.add_argument(
         "--autograder-zip", metavar="OUT.zip", help="write an autograder for Gradescope, and end"

@@ -41,6 +41,7 @@ class Order:
     uid: int | None = None  # who the submission is, where the grader is root
     uid_processes: int = 0  # processes that this identity may have in all, other sandboxes included
     keep: str | None = None  # where to copy the submission's folder afterwards
+    traces: str | None = None  # where to copy the servers' traces afterwards
     hidden: list[str] = field(default_factory=list)  # seen as empty
     needed: list[str] = field(default_factory=list)  # seen whatever lies above them
     cgroups: list[str] = field(default_factory=list)

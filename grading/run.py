@@ -12,7 +12,8 @@ import ports
 import verdict
 from cases import Case
 from order import Limits
-from submission import Submission
+from submission import Submission, remove_tree
+from traces import Traces
 
 CORRECT, WRONG, NOT_RUN = "correct", "wrong", "not run"
 PORTS_SECONDS = 5.0
@@ -33,6 +34,7 @@ class Settings:
     hide_expected: bool = False
     one_pace: bool = False
     repeat_command: Callable[[Case], str] = lambda case: ""
+    traces: Traces | None = None
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Attempt:
     interrupted: bool = False
     did_run: bool = True  # otherwise the machine is to blame, and nothing is known about the submission
     curable: bool = False  # whether the lab's pace could make a difference
+    traces: str | None = None  # the folder with what the servers wrote about this run
 
 
 @dataclass
@@ -95,7 +98,8 @@ class Runner:
         arguments += ["--reply-framing", settings.framing, "--limit", f"{settings.limits.seconds:g}"]
         # The master keeps the limit itself and then ends its servers in order; the sandbox ends a master that cannot.
         longer = dataclasses.replace(settings.limits, seconds=settings.limits.seconds + MASTER_SECONDS)
-        finished = self.submission.run(longer, arguments, case.script)
+        traces_to = settings.traces.new_folder() if settings.traces else None
+        finished = self.submission.run(longer, arguments, case.script, traces_to)
         came = finished.stdout.decode("utf-8", "surrogateescape")
         record = verdict.Record.read(finished.record)
         cause = verdict.cause(finished.outcome, record, settings.limits)
@@ -123,12 +127,16 @@ class Runner:
             finished.outcome.interrupted,
             finished.outcome.error is None,
             not correct and cause is None and not record.reached_limit(),
+            traces_to,
         )
 
     def grade(self, case: Case) -> Result:
         """One test with everything that belongs to it: repeats, and a second chance at the lab's pace."""
         self.running.add(case.name)
+        first = None
         try:
+            if self.settings.traces:
+                self.settings.traces.forget(case.name)
             first = self.attempt(case, self.settings.pace)
             if first.interrupted:
                 return Result(case, NOT_RUN, explanation="the run was interrupted", came=first.came)
@@ -141,12 +149,20 @@ class Runner:
             if first.curable and not is_last_word:
                 self._second_chance(result, first)
             if result.verdict == WRONG:
+                if self.settings.traces and first.traces:
+                    result.explanation += "\n" + self.settings.traces.show(case.name, first.traces)
                 result.explanation += f"\nto repeat just this test: {self.settings.repeat_command(case)}"
             return result
         except Exception as error:  # one test that cannot run must not lose the others' results
             return Result(case, NOT_RUN, explanation=f"the grader failed: {type(error).__name__}: {error}")
         finally:
             self.running.discard(case.name)
+            self._drop_traces(first)
+
+    @staticmethod
+    def _drop_traces(attempt: Attempt | None) -> None:
+        if attempt is not None and attempt.traces is not None:
+            remove_tree(attempt.traces)
 
     def _result(self, case: Case, attempt: Attempt) -> Result:
         word = CORRECT if attempt.correct else WRONG
@@ -159,6 +175,7 @@ class Runner:
     def _second_chance(self, result: Result, first: Attempt) -> None:
         """The contract's times are the lab's, so what is right at its pace is right, and is marked."""
         second = self.attempt(result.case, LAB_PACE)
+        self._drop_traces(second)
         if second.interrupted or not second.did_run:
             return
         if second.correct:

@@ -18,6 +18,7 @@ import tempfile
 from dataclasses import dataclass, field
 
 import cgroups
+import traces
 from cases import UsageError
 from isolation import Isolation
 from order import MIB, Limits, Order
@@ -120,9 +121,14 @@ class Submission:
             copy_tree(order.folder, self.built, self.isolation.uid, [])
         remove_tree(source)
 
-    def run(self, limits: Limits, arguments: list[str], script: str) -> Finished:
-        """One script against a fresh copy of what was built."""
+    def run(
+        self, limits: Limits, arguments: list[str], script: str, traces_to: str | None = None
+    ) -> Finished:
+        """One script against a fresh copy of what was built; with `traces_to`, the servers' traces go there."""
         order = self._order(self.built, limits)
+        if traces_to is not None:
+            order.traces = traces_to
+            order.environment[traces.VARIABLE] = os.path.join(order.environment["TMPDIR"], traces.FOLDER)
         order.master = os.path.join(self._master_folder(), "master.py")
         order.script = script
         output = os.path.join(order.private, "output") if order.private else OUTPUT_FOLDER

@@ -89,7 +89,9 @@ impl Trace {
             let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
             return Err(ReadError::Empty(names.join(", ")));
         }
-        let mut trace = Self::new(lay_beside(sections)?);
+        let (events, more) = lay_beside(sections)?;
+        remarks.extend(more);
+        let mut trace = Self::new(events);
         trace.remarks = remarks;
         Ok(trace)
     }
@@ -187,9 +189,9 @@ fn read_sections(
     Ok(None)
 }
 
-/// The events of all sections on one scale of time, which begins with the earliest origin. Events of one time stay in the order of
+/// The events of all sections, and remarks, on one scale of time, which begins with the earliest origin. Events of one time stay in the order of
 /// their sections, so that a restarted server goes on after what it was before.
-fn lay_beside(mut sections: Vec<Section>) -> Result<Vec<Event>, ReadError> {
+fn lay_beside(mut sections: Vec<Section>) -> Result<(Vec<Event>, Vec<String>), ReadError> {
     if sections.len() > 1
         && let Some(lost) = sections.iter().find(|section| section.unix_ns.is_none())
     {
@@ -197,15 +199,51 @@ fn lay_beside(mut sections: Vec<Section>) -> Result<Vec<Event>, ReadError> {
     }
     sections.sort_by_key(|section| section.unix_ns);
     let first = sections.first().and_then(|section| section.unix_ns).unwrap_or(0);
-    let mut events = Vec::new();
-    for section in sections {
+    for section in &mut sections {
         let later_by = section.unix_ns.map_or(0, |unix_ns| unix_ns - first);
-        events.extend(section.events.into_iter().map(|mut event| {
+        for event in &mut section.events {
             event.at_ns = event.at_ns.saturating_add(later_by);
-            event
-        }));
+        }
     }
-    Ok(events)
+    let remarks = complete(&mut sections);
+    Ok((sections.into_iter().flat_map(|section| section.events).collect(), remarks))
+}
+
+/// Who is killed cannot write it down. Where a process fell silent without a last word, and others lost it or it began again, a crash
+/// is put in: at the time when somebody noticed it.
+fn complete(sections: &mut [Section]) -> Vec<String> {
+    let mut remarks = Vec::new();
+    for number in 0..sections.len() {
+        let Some(last) = sections[number].events.last() else { continue };
+        if matches!(last.what, What::Stop | What::Crash) {
+            continue;
+        }
+        let (server, silent_ns) = (last.server.clone(), last.at_ns);
+        let began_again = sections[number + 1..]
+            .iter()
+            .filter_map(|later| later.events.first())
+            .find(|event| event.server == server)
+            .map(|event| event.at_ns);
+        let until_ns = began_again.unwrap_or(u64::MAX);
+        let noticed =
+            others_lost(sections, &server).filter(|at_ns| (silent_ns..=until_ns).contains(at_ns)).min();
+        let Some(at_ns) = noticed.or(began_again) else { continue };
+        let section = &mut sections[number];
+        remarks.push(format!(
+            "{}: server {server} ended without a last word; a crash is shown where others noticed it",
+            section.path.display()
+        ));
+        section.events.push(Event { at_ns, server, what: What::Crash });
+    }
+    remarks
+}
+
+/// When others saw their links to `server` go down.
+fn others_lost(sections: &[Section], server: &str) -> impl Iterator<Item = u64> {
+    sections.iter().flat_map(|section| &section.events).filter_map(move |event| match &event.what {
+        What::Down { peer, .. } if peer == server => Some(event.at_ns),
+        _ => None,
+    })
 }
 
 #[cfg(test)]
@@ -244,6 +282,38 @@ mod tests {
         assert_eq!(trace.servers, ["2", "10"]);
         // The same, if somebody has joined the files.
         assert_eq!(times(&read(&[&(late + early)]).expect("readable")), times(&trace));
+    }
+
+    #[test]
+    fn who_was_killed_is_shown_as_crashed_when_others_noticed() {
+        let origin = |server: &str, unix_ns| {
+            format!("{{\"at_ns\":0,\"server\":\"{server}\",\"event\":\"origin\",\"unix_ns\":{unix_ns}}}\n")
+        };
+        let event = |server: &str, at_ns, rest: &str| {
+            format!("{{\"at_ns\":{at_ns},\"server\":\"{server}\",\"event\":{rest}}}\n")
+        };
+        let down = |server: &str, at_ns, peer: &str| {
+            event(server, at_ns, &format!("\"down\",\"peer\":\"{peer}\",\"link\":\"x\",\"why\":\"closed\""))
+        };
+        let killed = origin("1", 0) + &event("1", 5, "\"start\"");
+        let noticed =
+            origin("0", 0) + &event("0", 4, "\"start\"") + &down("0", 9, "1") + &event("0", 20, "\"stop\"");
+        let crashes = |texts: &[&str]| -> Vec<(u64, String)> {
+            let trace = read(texts).expect("readable");
+            let crashes = trace.events.iter().filter(|event| event.what == What::Crash);
+            let crashes: Vec<_> = crashes.map(|event| (event.at_ns, event.server.clone())).collect();
+            assert_eq!(crashes.len(), trace.remarks.len(), "each is told");
+            crashes
+        };
+        assert_eq!(crashes(&[&killed, &noticed]), [(9, "1".to_owned())]);
+        // Nobody noticed, but it began again.
+        let again = origin("1", 12) + &event("1", 3, "\"start\"");
+        assert_eq!(crashes(&[&killed, &again]), [(15, "1".to_owned())]);
+        assert_eq!(crashes(&[&killed, &again, &noticed]), [(9, "1".to_owned())]);
+        // It may still run, or it ended in order.
+        assert_eq!(crashes(&[&killed]), []);
+        let stopped = killed.clone() + &event("1", 6, "\"stop\"");
+        assert_eq!(crashes(&[&stopped, &noticed]), []);
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl fmt::Display for Stats {
         let (whole, part) = (self.spans_ns / 1_000_000_000, self.spans_ns % 1_000_000_000 / 1_000_000);
         writeln!(f, "{} events at {} servers in {whole}.{part:03} s", self.events, self.servers.len())?;
         writeln!(f, "{sent} messages sent, {received} received, {lost} lost or on their way at the end")?;
-        writeln!(f, "{crashes} crashes, {} partitions", self.partitions)?;
+        writeln!(f, "crashes: {crashes}; partitions: {}", self.partitions)?;
         let servers = self.servers.iter().map(|(name, counts)| (name.as_str(), counts));
         let kinds = self.kinds.iter().map(|(name, counts)| (name.as_str(), counts));
         write_table(f, "server", servers.collect())?;
@@ -145,7 +145,7 @@ mod tests {
             text.starts_with("5 events at 2 servers in 2.000 s\n2 messages sent, 1 received, 1 lost"),
             "{text}"
         );
-        assert!(text.contains("\n1 crashes, 1 partitions\n"), "{text}");
+        assert!(text.contains("\ncrashes: 1; partitions: 1\n"), "{text}");
         assert!(text.contains("\na              2         2         0         1         0\n"), "{text}");
         assert!(text.contains("\nb              2         0         1         0         1\n"), "{text}");
         assert!(text.ends_with("\nmsg          3         2         1         1         0\n"), "{text}");

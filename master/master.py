@@ -190,6 +190,11 @@ def parse_options(words: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--server-output", metavar="DIR", help="keep what servers print: server-<id>-<start>.out, .err"
     )
+    parser.add_argument(
+        "--trace",
+        metavar="DIR",
+        help="have ovid's servers write there what happens; `ovid trace html DIR` draws it",
+    )
     parser.add_argument("--record", metavar="FILE", help="write what happens as lines of JSON")
     parser.add_argument(
         "--dry-run", action="store_true", help="only check the script, and show every mistake"
@@ -202,13 +207,12 @@ def make_settings(options: argparse.Namespace, interactive: bool) -> Settings:
     directory = Path(options.directory or (Path.cwd() if os.access("process", os.X_OK) else here)).absolute()
     if not directory.is_dir():
         usage(f"there is no directory {directory}")
-    output = None
-    if options.server_output:
-        output = Path(options.server_output).absolute()
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            usage(f"cannot make the directory {output}: {error.strerror}")
+    output = made_directory(options.server_output) if options.server_output else None
+    if options.trace:
+        traces = made_directory(options.trace)
+        if any(traces.glob("*.jsonl")):
+            usage(f"{traces} holds the traces of another run; name a new directory, or empty it")
+        os.environ["OVID_TRACE_DIR"] = str(traces)
     launcher = Launcher(directory, options.process, options.stopall, output, options.debug)
     try:
         launcher.command(options.process)
@@ -217,6 +221,15 @@ def make_settings(options: argparse.Namespace, interactive: bool) -> Settings:
         usage(f"--process or --stopall is no command: {error}")
     limit = options.limit or (None if interactive else LIMIT_SECONDS)
     return Settings(LABS[options.lab], launcher, options.pace, options.reply_framing, limit)
+
+
+def made_directory(path: str) -> Path:
+    directory = Path(path).absolute()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        usage(f"cannot make the directory {directory}: {error.strerror}")
+    return directory
 
 
 def open_report(options: argparse.Namespace) -> Report:

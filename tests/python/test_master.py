@@ -7,7 +7,13 @@ import socket
 import subprocess
 import unittest
 
-from playground import PROCESS_IN_BACKGROUND, PROCESS_THAT_ESCAPES, MasterTest, free_ports
+from playground import (
+    PROCESS_IN_BACKGROUND,
+    PROCESS_IN_FOREGROUND,
+    PROCESS_THAT_ESCAPES,
+    MasterTest,
+    free_ports,
+)
 
 ONE = "0 start 1 P0\n"
 TWO = "0 start 2 P0\n1 start 2 P1\n"
@@ -88,6 +94,17 @@ class Answers(MasterTest):
             text = (self.directory / "said" / f"server-0-{start}.err").read_text()
             self.assertEqual(text, "first line\nno luck today\n")
         self.assertEqual((self.directory / "said" / "server-0-1.out").read_text(), "")
+
+    def test_servers_are_told_where_to_trace(self) -> None:
+        self.write_process('#!/bin/sh\n: >"$OVID_TRACE_DIR/server-$1.jsonl"\n' + PROCESS_IN_FOREGROUND[10:])
+        traces = self.directory / "traces"
+        result = self.run_master(ONE + "0 alive\n", "--trace", str(traces))
+        self.assertEqual((result.status, result.err), (0, ""))
+        self.assertEqual([path.name for path in traces.iterdir()], ["server-0.jsonl"])
+        # Two runs would make one confused picture.
+        result = self.run_master(ONE, "--trace", str(traces))
+        self.assertEqual(result.status, 2)
+        self.assertIn("holds the traces of another run", result.err)
 
     def test_stopall_is_called_once(self) -> None:
         self.run_master(ONE)

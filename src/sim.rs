@@ -8,6 +8,7 @@ mod delay;
 mod digest;
 mod faults;
 mod flood;
+mod gossip;
 mod queue;
 mod run;
 mod scenario;
@@ -26,5 +27,5 @@ pub use self::world::{Answer, Happened, Heard, LinkState, PartitionId, Said, Set
 
 /// All scenarios, in the order in which they are shown.
 pub fn scenarios() -> Vec<Box<dyn Scenario>> {
-    vec![Box::new(flood::FloodScenario)]
+    vec![Box::new(flood::FloodScenario), Box::new(gossip::GossipScenario)]
 }

@@ -5,7 +5,7 @@ mod report;
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, Write};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ use crate::sim::{
     Carrier, FailureModel, Fault, Plan, PlanError, Scenario, Violation, parse_faults, run_safely, scenarios,
     shrink, validate,
 };
-use crate::trace::Event;
+use crate::trace::{Event, Writer};
 
 /// The exit status of a run in which something went wrong that must not.
 const EXIT_VIOLATION: u8 = 1;
@@ -77,12 +77,17 @@ enum FailureModelName {
 }
 
 pub(super) fn run(args: &SimArgs) -> anyhow::Result<ExitCode> {
-    let scenarios = scenarios();
+    let right = run_one_of(&scenarios(), args, &mut io::stdout().lock())?;
+    Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(EXIT_VIOLATION) })
+}
+
+/// Whether nothing went wrong.
+fn run_one_of(scenarios: &[Box<dyn Scenario>], args: &SimArgs, out: &mut impl Write) -> anyhow::Result<bool> {
     if args.scenario == "list" {
-        report::list(&scenarios)?;
-        return Ok(ExitCode::SUCCESS);
+        report::list(scenarios, out)?;
+        return Ok(true);
     }
-    let scenario = find(&scenarios, &args.scenario)?;
+    let scenario = find(scenarios, &args.scenario)?;
     let plan = args.plan(scenario)?;
     ensure!(args.runs > 0, "--runs 0: nothing to run");
     // A file that cannot be written is better found before the runs than behind them.
@@ -94,13 +99,11 @@ pub(super) fn run(args: &SimArgs) -> anyhow::Result<ExitCode> {
         let failing = Plan { seed: *seed, ..plan.clone() };
         made_small(scenario, failing, violation)
     });
-    let traced = match trace_file {
-        Some(file) => write_trace(file, scenario, &plan, &batch, failure.as_ref())?,
-        None => None,
-    };
+    let traced = trace_file.map(|file| write_trace(file, scenario, &plan, &batch, failure.as_ref()));
+    let traced = traced.transpose().context("cannot write the trace")?;
     let report = Report { scenario, plan: &plan, runs: args.runs, batch: &batch, failure: failure.as_ref() };
-    report.print(args.json, args.trace.as_deref(), traced)?;
-    Ok(if failure.is_some() { ExitCode::from(EXIT_VIOLATION) } else { ExitCode::SUCCESS })
+    report.print(out, args.json, args.trace.as_deref().zip(traced))?;
+    Ok(failure.is_none())
 }
 
 fn find<'a>(scenarios: &'a [Box<dyn Scenario>], name: &str) -> Result<&'a dyn Scenario, PlanError> {
@@ -164,26 +167,137 @@ fn made_small(scenario: &dyn Scenario, failing: Plan, violation: &Violation) -> 
     Failure { plan: failing, violation: violation.clone(), shrunk }
 }
 
-/// Writes the trace of the run that failed, made small, or of the only run. How many events it has; `None` if there was no such run.
+/// Writes the trace of the run that failed, made small, or of the only run, and says how many events it has; none if there is no such run.
 fn write_trace(
     file: File,
     scenario: &dyn Scenario,
     plan: &Plan,
     batch: &Batch,
     failure: Option<&Failure>,
-) -> anyhow::Result<Option<usize>> {
+) -> io::Result<usize> {
     let plan = match failure {
         Some(failure) => &failure.shrunk.plan,
         None if batch.runs == 1 => plan,
-        None => return Ok(None),
+        None => return Ok(0),
     };
     let mut events: Vec<Event> = Vec::new();
     batch::quietly(|| run_safely(scenario, plan, Some(&mut events)));
-    let mut file = BufWriter::new(file);
+    let mut writer = Writer::new(file, u64::MAX);
     for event in &events {
-        serde_json::to_writer(&mut file, event).context("cannot write the trace")?;
-        file.write_all(b"\n").context("cannot write the trace")?;
+        writer.write(event);
     }
-    file.flush().context("cannot write the trace")?;
-    Ok(Some(events.len()))
+    writer.end_turn()?;
+    Ok(events.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::sim::{Figures, Outcome};
+    use crate::trace::What;
+
+    /// Fails at step 37 with seeds from 5 on, wherever there are pauses and at least three servers.
+    struct Known;
+
+    impl Scenario for Known {
+        fn name(&self) -> &'static str {
+            "known"
+        }
+
+        fn about(&self) -> &'static str {
+            "what is known to fail"
+        }
+
+        fn default_plan(&self) -> Plan {
+            Plan {
+                servers: 20,
+                seed: 1,
+                faults: self.faults(Carrier::Stream),
+                steps: 1_000,
+                carrier: Carrier::Stream,
+                failure_model: FailureModel::Send,
+                wire: false,
+            }
+        }
+
+        fn faults(&self, _: Carrier) -> BTreeSet<Fault> {
+            [Fault::Pause, Fault::Crash].into()
+        }
+
+        fn run(&self, plan: &Plan, trace: Option<&mut Vec<Event>>) -> Outcome {
+            let fails =
+                plan.seed >= 5 && plan.steps > 37 && plan.servers >= 3 && plan.faults.contains(&Fault::Pause);
+            let violation = fails.then(|| Violation {
+                checker: "oracle",
+                step: 37,
+                at_ns: 1_500_000,
+                what: "it is written".to_owned(),
+            });
+            if let Some(trace) = trace {
+                let what = What::Note { text: format!("{} steps", plan.steps) };
+                trace.push(Event { at_ns: 0, server: "a".to_owned(), what });
+            }
+            Outcome { figures: Figures { events: plan.steps, ..Figures::default() }, violation }
+        }
+    }
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        sim: SimArgs,
+    }
+
+    /// Whether nothing went wrong, and the report.
+    fn reported(line: &[&str]) -> (bool, String) {
+        let line = Line::try_parse_from(["sim", "known"].iter().chain(line)).expect("a right command line");
+        let mut out = Vec::new();
+        let right = run_one_of(&[Box::new(Known)], &line.sim, &mut out).expect("it runs");
+        (right, String::from_utf8(out).expect("UTF-8"))
+    }
+
+    #[test]
+    fn a_violation_is_shown_made_small_and_can_be_replayed() {
+        let trace = tempfile::NamedTempFile::new().expect("a file");
+        let path = trace.path().to_str().expect("UTF-8");
+        let (right, report) = reported(&["--seed", "2", "--runs", "100", "--jobs", "3", "--trace", path]);
+        assert!(!right);
+        for line in [
+            "run 4 of 100 went wrong",
+            "VIOLATION with seed 5",
+            "  step 37, 0.001500 s: oracle: it is written",
+            "1000 -> 38 steps, 20 -> 3 servers, faults pause,crash -> pause",
+        ] {
+            assert!(report.contains(line), "{line}: {report}");
+        }
+        let replay =
+            report.lines().find_map(|line| line.strip_prefix("replay: ovid sim known ")).expect("a command");
+        assert_eq!(
+            replay,
+            "--servers 3 --seed 5 --faults pause --steps 38 --carrier stream --failure-model send"
+        );
+        assert!(!reported(&replay.split(' ').collect::<Vec<_>>()).0, "it fails again");
+        let traced = std::fs::read_to_string(trace.path()).expect("a trace");
+        assert!(traced.contains("38 steps") && report.contains("trace: 1 events in"), "{traced}");
+    }
+
+    #[test]
+    fn the_smallest_seed_that_fails_is_found_whatever_the_number_of_jobs() {
+        for jobs in ["1", "2", "8"] {
+            let (right, report) = reported(&["--runs", "50", "--jobs", jobs, "--json"]);
+            let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+            assert!(!right);
+            assert_eq!(report["violation"]["found"]["seed"], 5);
+            assert_eq!((&report["runs"], &report["events"]), (&5.into(), &5_000.into()));
+        }
+    }
+
+    #[test]
+    fn a_trace_that_nobody_can_show_is_explained() {
+        let trace = tempfile::NamedTempFile::new().expect("a file");
+        let path = trace.path().to_str().expect("UTF-8");
+        let (right, report) = reported(&["--runs", "3", "--trace", path]);
+        assert!(right && report.contains("since no run failed"), "{report}");
+    }
 }

@@ -52,7 +52,7 @@ pub trait Service {
 
     /// How often and how long things go wrong.
     fn severity(&self, plan: &Plan) -> Severity {
-        Severity::usual(usize::try_from(plan.servers).expect("a number of agents"))
+        Severity::of(plan)
     }
 
     /// How long after healing progress may take, in simulated time.

@@ -36,6 +36,16 @@ pub(super) struct Flood {
     known: BTreeSet<u32>,
     /// What it learned last.
     latest: Option<u32>,
+    flaw: Option<Flaw>,
+}
+
+/// How an agent may be broken, for the tests of the checkers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flaw {
+    /// It passes on every tenth rumour with another number.
+    Garbles,
+    /// It passes nothing on.
+    Silent,
 }
 
 /// Where rumours come in.
@@ -46,7 +56,14 @@ impl Flood {
         if self.known.insert(rumour.0) {
             self.latest = Some(rumour.0);
             out.note(|| format!("knows {} rumours, the latest is {}", self.known.len(), rumour.0));
-            out.send("neighbours", rumour);
+            match self.flaw {
+                None => out.send("neighbours", rumour),
+                Some(Flaw::Garbles) if rumour.0 % 10 == 9 => {
+                    out.send("neighbours", Rumour(rumour.0 + 1_000_000))
+                }
+                Some(Flaw::Garbles) => out.send("neighbours", rumour),
+                Some(Flaw::Silent) => {}
+            }
         }
     }
 }
@@ -57,7 +74,7 @@ impl Agent for Flood {
     fn handle(&mut self, _: Time, input: Input<'_, Rumour>, out: &mut Outbox<Rumour>) {
         match input {
             Input::Message { message, .. } => self.learn(message, out),
-            Input::LinkUp { peer, .. } => {
+            Input::LinkUp { peer, .. } if self.flaw.is_none() => {
                 for &number in &self.known {
                     out.send((peer, RUMOURS), Rumour(number));
                 }
@@ -96,7 +113,7 @@ impl Scenario for FloodScenario {
             servers: 16,
             seed: 1,
             faults: self.faults(Carrier::Stream),
-            steps: 100,
+            steps: 200,
             carrier: Carrier::Stream,
             failure_model: FailureModel::Rst,
             wire: false,
@@ -115,22 +132,24 @@ impl Scenario for FloodScenario {
     }
 
     fn run(&self, plan: &Plan, trace: Option<&mut Vec<Event>>) -> Outcome {
-        run_service(&mut Rumours, plan, trace)
+        run_service(&mut Rumours { flaw: None }, plan, trace)
     }
 }
 
-struct Rumours;
+struct Rumours {
+    flaw: Option<Flaw>,
+}
 
 impl Service for Rumours {
     type Agent = Flood;
 
     fn make(&mut self, _: Peer, _: u64) -> Flood {
-        Flood::default()
+        Flood { flaw: self.flaw, ..Flood::default() }
     }
 
     fn build(&mut self, world: &mut World<Flood>, plan: &Plan) {
         for _ in 0..plan.servers {
-            world.add(Flood::default());
+            world.add(Flood { flaw: self.flaw, ..Flood::default() });
         }
         connect(world, plan.seed);
     }
@@ -219,5 +238,40 @@ impl Checker<Flood> for Agreement {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::Settings;
+
+    #[test]
+    fn each_checker_finds_an_agent_that_breaks_its_rule() {
+        let found = |flaw| {
+            let outcome = run_service(&mut Rumours { flaw }, &FloodScenario.default_plan(), None);
+            outcome.violation.map(|violation| violation.checker)
+        };
+        assert_eq!(found(None), None);
+        assert_eq!(found(Some(Flaw::Garbles)), Some("invented"));
+        assert_eq!(found(Some(Flaw::Silent)), Some("agreement"));
+    }
+
+    #[test]
+    fn everybody_has_ten_neighbours_or_all_others() {
+        for count in [1, 2, 3, 10, 11, 12, 13, 100, 1_001] {
+            let mut world = World::new(Settings::new(1, Carrier::Stream));
+            for _ in 0..count {
+                world.add(Flood::default());
+            }
+            connect(&mut world, 7);
+            for peer in world.peers() {
+                assert_eq!(
+                    world.links_of(peer).count(),
+                    NEIGHBOURS.min(count - 1) as usize,
+                    "{peer} of {count}"
+                );
+            }
+        }
     }
 }

@@ -201,7 +201,7 @@ impl<A: Agent> World<A> {
             disk: None,
         });
         self.links.add_peer();
-        self.queue.push(self.now, Event::Start { peer });
+        self.push(self.now, Event::Start { peer });
         peer
     }
 
@@ -325,6 +325,11 @@ impl<A: Agent> World<A> {
             Event::Refused { peer, incarnation } => self.refused(peer, incarnation),
             Event::Full { link, generation } => self.full(link, generation),
         }
+    }
+
+    /// Plans an event. What should have happened already (it was held up) happens now: time does not run backwards.
+    fn push(&mut self, at: Time, event: Event) {
+        self.queue.push(at.max(self.now), event);
     }
 
     /// Holds an event back if the agent cannot take it now; whether it was held.

@@ -1,9 +1,10 @@
 //! Many runs, several at a time. The outcome does not depend on how many.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,29 +34,29 @@ pub(super) fn run(scenario: &dyn Scenario, plan: &Plan, runs: u64, jobs: usize) 
     let (next, failed_below) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
     let outcomes = Mutex::new(BTreeMap::new());
     let work = || {
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            // Seeds are begun in ascending order, so that all below the first one that fails are run to their end.
-            if number >= runs || number > failed_below.load(Ordering::Relaxed) {
-                return;
+        quietly(|| {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                // Seeds are begun in ascending order, so that all below the first one that fails are run to their end.
+                if number >= runs || number > failed_below.load(Ordering::Relaxed) {
+                    return;
+                }
+                let plan = Plan { seed: plan.seed.wrapping_add(number), ..plan.clone() };
+                let outcome = run_safely(scenario, &plan, None);
+                if outcome.violation.is_some() {
+                    failed_below.fetch_min(number, Ordering::Relaxed);
+                }
+                outcomes.lock().expect("no run panics").insert(number, outcome);
+                bar.inc(1);
             }
-            let plan = Plan { seed: plan.seed.wrapping_add(number), ..plan.clone() };
-            let outcome = run_safely(scenario, &plan, None);
-            if outcome.violation.is_some() {
-                failed_below.fetch_min(number, Ordering::Relaxed);
-            }
-            outcomes.lock().expect("no run panics").insert(number, outcome);
-            bar.inc(1);
-        }
+        });
     };
     let jobs = usize::try_from(runs).unwrap_or(usize::MAX).min(jobs);
-    quietly(|| {
-        thread::scope(|scope| {
-            for _ in 1..jobs {
-                scope.spawn(work);
-            }
-            work();
-        });
+    thread::scope(|scope| {
+        for _ in 1..jobs {
+            scope.spawn(work);
+        }
+        work();
     });
     bar.finish_and_clear();
     let outcomes = outcomes.into_inner().expect("no run panics");
@@ -83,13 +84,27 @@ fn added_up(seed: u64, outcomes: BTreeMap<u64, Outcome>, elapsed: Duration) -> B
     batch
 }
 
-/// Runs `work` without a word on standard error for each panic: panics of agents are reported as violations.
+/// Runs `work`, in which all panics are caught, without a word on standard error for each of them: they are reported as violations.
+/// Panics in other threads are told as ever.
 pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> T {
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
+    QUIET_HOOK.call_once(|| {
+        let tell = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                tell(panic);
+            }
+        }));
+    });
+    let before = QUIET.replace(true);
     let done = work();
-    panic::set_hook(hook);
+    QUIET.set(before);
     done
+}
+
+static QUIET_HOOK: Once = Once::new();
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A progress bar, which shows nothing where standard error is no terminal; a spinner without a `len`.

@@ -25,8 +25,7 @@ pub(super) struct Report<'a> {
 }
 
 /// Shows all scenarios.
-pub(super) fn list(scenarios: &[Box<dyn Scenario>]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+pub(super) fn list(scenarios: &[Box<dyn Scenario>], out: &mut impl Write) -> io::Result<()> {
     for scenario in scenarios {
         let plan = scenario.default_plan();
         writeln!(out, "{}: {}", scenario.name(), scenario.about())?;
@@ -39,22 +38,30 @@ pub(super) fn list(scenarios: &[Box<dyn Scenario>]) -> io::Result<()> {
 }
 
 impl Report<'_> {
-    /// Prints it, as text or as one line of JSON. `traced` says how many events went into the file `trace`, if any.
-    pub(super) fn print(&self, json: bool, trace: Option<&Path>, traced: Option<usize>) -> io::Result<()> {
-        let mut out = io::stdout().lock();
+    /// Prints it, as text or as one line of JSON. `trace` is the file of the trace, if one was wanted, with the number of its events.
+    pub(super) fn print(
+        &self,
+        out: &mut impl Write,
+        json: bool,
+        trace: Option<(&Path, usize)>,
+    ) -> io::Result<()> {
         if json {
             return writeln!(out, "{}", self.json());
         }
-        self.head(&mut out)?;
+        self.head(out)?;
         if let Some(failure) = self.failure {
-            self.failure(&mut out, failure)?;
+            self.failure(out, failure)?;
         }
-        match (trace, traced) {
-            (Some(path), Some(events)) => writeln!(out, "trace: {events} events in {}", path.display()),
-            (Some(_), None) => {
-                writeln!(out, "trace: none, since no run failed; ask for a single seed to see one")
+        match trace {
+            Some((path, 0)) => {
+                writeln!(
+                    out,
+                    "trace: nothing in {}, since no run failed; run one seed to see it",
+                    path.display()
+                )
             }
-            (None, _) => Ok(()),
+            Some((path, events)) => writeln!(out, "trace: {events} events in {}", path.display()),
+            None => Ok(()),
         }
     }
 

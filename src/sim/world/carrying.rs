@@ -24,7 +24,7 @@ impl<A: Agent> World<A> {
             self.tell_drop(from, to, id, "there is no such agent");
         } else if from == to {
             let slot = self.flights.insert(flight);
-            self.queue.push(self.now, Event::Own { slot, incarnation: self.node(from).incarnation });
+            self.push(self.now, Event::Own { slot, incarnation: self.node(from).incarnation });
         } else {
             match self.settings.carrier {
                 Carrier::Stream => self.send_on_link(flight),
@@ -47,7 +47,7 @@ impl<A: Agent> World<A> {
             // The other end is dead, and this is how it is noticed.
             let generation = link.generation;
             self.tell_drop(flight.from, flight.to, flight.id, "nobody is there any more");
-            self.queue.push(self.now, Event::Noticed { link: id, generation });
+            self.push(self.now, Event::Noticed { link: id, generation });
             return;
         }
         let lane = &mut link.lanes[from_end];
@@ -55,7 +55,7 @@ impl<A: Agent> World<A> {
             let generation = link.generation;
             self.tell_drop(flight.from, flight.to, flight.id, "the queue is full");
             // The agent has not yet come to the end of its outputs, so it cannot be told here.
-            return self.queue.push(self.now, Event::Full { link: id, generation });
+            return self.push(self.now, Event::Full { link: id, generation });
         }
         let arrives = self.now + self.settings.delay.draw(&mut self.network);
         lane.last_arrives = arrives.max(lane.last_arrives);
@@ -76,7 +76,7 @@ impl<A: Agent> World<A> {
         let Some(arrives) = self.flights.first_arrives(&state.chain) else { return };
         state.scheduled = true;
         let from_high = lane.from_end == 1;
-        self.queue.push(arrives.max(stalled_until), Event::Lane { link: lane.link, from_high, generation });
+        self.push(arrives.max(stalled_until), Event::Lane { link: lane.link, from_high, generation });
     }
 
     pub(super) fn lane_due(&mut self, id: LinkId, from_high: bool, generation: u32) {
@@ -121,7 +121,7 @@ impl<A: Agent> World<A> {
             flight.arrives = self.now + self.datagram_delay(from, to);
             let arrives = flight.arrives;
             let slot = self.flights.insert(flight);
-            self.queue.push(arrives, Event::Datagram { slot });
+            self.push(arrives, Event::Datagram { slot });
         }
     }
 

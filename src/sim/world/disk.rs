@@ -111,7 +111,7 @@ impl<A: Agent> World<A> {
             return self.sync(peer);
         };
         disk.refused.push_back((record, refusal));
-        self.queue.push(self.now, Event::Refused { peer, incarnation });
+        self.push(self.now, Event::Refused { peer, incarnation });
     }
 
     /// Begins to sync what was written, unless that is going on.
@@ -122,7 +122,8 @@ impl<A: Agent> World<A> {
         let Some(disk) = &mut node.disk else { return };
         if disk.syncing_bytes.is_none() && !disk.written.is_empty() {
             disk.syncing_bytes = Some(disk.bytes.len());
-            self.queue.push(now + after, Event::Synced { peer, incarnation: node.incarnation });
+            let incarnation = node.incarnation;
+            self.push(now + after, Event::Synced { peer, incarnation });
         }
     }
 

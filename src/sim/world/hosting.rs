@@ -168,7 +168,8 @@ impl<A: Agent> World<A> {
         let deadline = deadline.max(self.now);
         node.timer.generation = node.timer.generation.wrapping_add(1);
         node.timer.scheduled = Some(deadline);
-        self.queue.push(deadline, Event::Timeout { peer, generation: node.timer.generation });
+        let generation = node.timer.generation;
+        self.push(deadline, Event::Timeout { peer, generation });
     }
 
     pub(super) fn time_out(&mut self, peer: Peer, generation: u32) {

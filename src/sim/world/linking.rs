@@ -120,7 +120,8 @@ impl<A: Agent> World<A> {
         let after = self.settings.connecting.draw(&mut self.network);
         let link = self.links.get_mut(id);
         link.connecting = true;
-        self.queue.push(self.now + after, Event::Connect { link: id, generation: link.generation });
+        let generation = link.generation;
+        self.push(self.now + after, Event::Connect { link: id, generation });
     }
 
     /// Both ends have to run and to hear each other. Whatever changes that begins to connect anew.

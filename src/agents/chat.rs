@@ -9,11 +9,9 @@
 //! |---|---|
 //! | `/to <contact> <text>` | only this contact is told |
 //! | `/contacts` | the names of the contacts |
-//! | `/who` | the names of those who have been heard from and can be reached |
+//! | `/who` | all contacts are asked; who can be reached answers that they are here |
 //! | `/help` | these commands |
 //! | anything else | all contacts are told |
-
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,8 +40,20 @@ pub enum ChatMessage {
 pub struct Said {
     /// Who says it, as people call them.
     pub name: String,
-    /// What; nothing where somebody only says that they are there.
-    pub text: Option<String>,
+    /// What they say.
+    pub what: What,
+}
+
+/// What can be said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// Something for people.
+    Text(String),
+    /// A question to all contacts.
+    WhoIsThere,
+    /// Its answer.
+    Here,
 }
 
 impl Wire for ChatMessage {
@@ -68,8 +78,9 @@ impl Wire for ChatMessage {
     fn kind(&self) -> &'static str {
         match self {
             Self::Line(_) => "text",
-            Self::Said(Said { text: Some(_), .. }) => "said",
-            Self::Said(Said { text: None, .. }) => "here",
+            Self::Said(Said { what: What::Text(_), .. }) => "said",
+            Self::Said(Said { what: What::WhoIsThere, .. }) => "who",
+            Self::Said(Said { what: What::Here, .. }) => "here",
         }
     }
 }
@@ -80,8 +91,6 @@ pub struct Chat {
     name: String,
     contacts: Vec<String>,
     has_tty: bool,
-    /// The names of those who have been heard from since their links came up.
-    heard: BTreeMap<Peer, String>,
     said: u64,
     shown: u64,
 }
@@ -95,8 +104,7 @@ impl Configure for Chat {
             );
             return Err(Mistake::in_attr("name", what));
         }
-        let mut chat =
-            Self { name, contacts: Vec::new(), has_tty: false, heard: BTreeMap::new(), said: 0, shown: 0 };
+        let mut chat = Self { name, contacts: Vec::new(), has_tty: false, said: 0, shown: 0 };
         chat.take_routes(setup.all_routes());
         Ok(chat)
     }
@@ -107,15 +115,7 @@ impl Agent for Chat {
 
     fn handle(&mut self, _: Time, input: Input<'_, ChatMessage>, out: &mut Outbox<ChatMessage>) {
         match input {
-            // Which contact a link leads to is the host's secret, so all are told; it costs little and seldom happens.
-            Input::Start | Input::LinkUp { .. } => self.tell_all(None, out),
-            Input::Rerouted { routes } => {
-                self.take_routes(routes);
-                self.tell_all(None, out);
-            }
-            Input::LinkDown { peer, .. } => {
-                self.heard.remove(&peer);
-            }
+            Input::Rerouted { routes } => self.take_routes(routes),
             Input::Message { message: ChatMessage::Line(line), .. } => {
                 if let Some(answer) = self.line(&line, out) {
                     self.show_on_tty(answer, out);
@@ -157,17 +157,22 @@ impl Chat {
         match verb {
             "" => None,
             "/help" => Some(HELP.to_owned()),
-            "/contacts" => Some(list("contacts", self.contacts.iter())),
-            "/who" => Some(list("here are", self.heard.values())),
+            "/contacts" => Some(self.contact_list()),
             "/to" => match rest.trim_start().split_once(char::is_whitespace) {
                 Some((contact, text)) => self.tell_one(contact, text.trim_start(), out),
                 None => Some("error expected /to <contact> <text>".to_owned()),
             },
-            _ if verb.starts_with('/') => Some(format!("error unknown command {verb}; {HELP}")),
+            "/who" if !self.contacts.is_empty() => {
+                self.tell_all(&What::WhoIsThere, out);
+                None
+            }
+            _ if verb.starts_with('/') && verb != "/who" => {
+                Some(format!("error unknown command {verb}; {HELP}"))
+            }
             _ if self.contacts.is_empty() => Some("error there are no contacts to tell".to_owned()),
             _ => {
                 self.said += 1;
-                self.tell_all(Some(line), out);
+                self.tell_all(&What::Text(line.to_owned()), out);
                 None
             }
         }
@@ -175,39 +180,46 @@ impl Chat {
 
     fn tell_one(&mut self, contact: &str, text: &str, out: &mut Outbox<ChatMessage>) -> Option<String> {
         if !self.contacts.iter().any(|known| known == contact) {
-            return Some(format!(
-                "error {contact:?} is no contact; {}",
-                list("contacts", self.contacts.iter())
-            ));
+            return Some(format!("error {contact:?} is no contact; {}", self.contact_list()));
         }
         self.said += 1;
-        out.send(contact.to_owned(), self.saying(Some(text)));
+        out.send(contact.to_owned(), self.saying(What::Text(text.to_owned())));
         None
     }
 
-    fn tell_all(&self, text: Option<&str>, out: &mut Outbox<ChatMessage>) {
+    fn tell_all(&self, what: &What, out: &mut Outbox<ChatMessage>) {
         for contact in &self.contacts {
-            out.send(contact.clone(), self.saying(text));
+            out.send(contact.clone(), self.saying(what.clone()));
         }
     }
 
-    fn saying(&self, text: Option<&str>) -> ChatMessage {
-        ChatMessage::Said(Said { name: self.name.clone(), text: text.map(str::to_owned) })
+    fn saying(&self, what: What) -> ChatMessage {
+        ChatMessage::Said(Said { name: self.name.clone(), what })
     }
 
     fn hear(&mut self, from: Peer, said: Said, out: &mut Outbox<ChatMessage>) {
-        // Names are shown, so a participant of another make could otherwise draw on the terminal.
-        if !is_name(&said.name) {
+        let Said { name, what } = said;
+        // A participant of another make could have a name that draws on the terminal.
+        if !is_name(&name) {
             out.note(|| format!("ignored peer={from} why=\"no name\""));
             return;
         }
-        if let Some(text) = said.text {
-            self.shown += 1;
-            let line = format!("{}: {text}", said.name);
-            self.show_on_tty(line.clone(), out);
-            out.say(super::tty::printable(&line).into_owned());
+        let line = match what {
+            What::Text(text) => format!("{name}: {text}"),
+            What::Here => format!("{name} is here"),
+            What::WhoIsThere => return out.send((from, SAID), self.saying(What::Here)),
+        };
+        self.shown += 1;
+        out.say(super::tty::printable(&line).into_owned());
+        self.show_on_tty(line, out);
+    }
+
+    fn contact_list(&self) -> String {
+        if self.contacts.is_empty() {
+            "contacts: nobody".to_owned()
+        } else {
+            format!("contacts: {}", self.contacts.join(", "))
         }
-        self.heard.insert(from, said.name);
     }
 
     fn show_on_tty(&self, line: String, out: &mut Outbox<ChatMessage>) {
@@ -222,17 +234,12 @@ fn is_name(name: &str) -> bool {
     (1..=NAME_CHARS_MAX).contains(&length) && !name.contains(char::is_control) && name.trim() == name
 }
 
-fn list<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> String {
-    let names: Vec<&str> = names.map(String::as_str).collect();
-    if names.is_empty() { format!("{what}: nobody") } else { format!("{what}: {}", names.join(", ")) }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::agent::{Attrs, Epoch, Output, Request, Session, Taken, Text, Why};
+    use crate::agent::{Attrs, Output, Request, Session, Taken, Text};
 
     fn chat(attrs: &str, routes: &[&str]) -> Result<Chat, Mistake> {
         let attrs: Attrs = serde_json::from_str(attrs).expect("an object");
@@ -258,17 +265,21 @@ mod tests {
         handle(chat, Input::Message { from: Peer(9), port: LINES, message })
     }
 
-    fn hears(chat: &mut Chat, from: u32, name: &str, text: Option<&str>) -> Vec<Output<ChatMessage>> {
-        let message = said(name, text);
-        handle(chat, Input::Message { from: Peer(from), port: SAID, message })
+    fn hears(chat: &mut Chat, name: &str, what: What) -> Vec<Output<ChatMessage>> {
+        let message = said(name, what);
+        handle(chat, Input::Message { from: Peer(4), port: SAID, message })
     }
 
-    fn said(name: &str, text: Option<&str>) -> ChatMessage {
-        ChatMessage::Said(Said { name: name.to_owned(), text: text.map(str::to_owned) })
+    fn said(name: &str, what: What) -> ChatMessage {
+        ChatMessage::Said(Said { name: name.to_owned(), what })
     }
 
-    fn to(contact: &str, text: Option<&str>) -> Output<ChatMessage> {
-        Output::Send { to: contact.to_owned().into(), message: said("Alice", text) }
+    fn text(text: &str) -> What {
+        What::Text(text.to_owned())
+    }
+
+    fn to(contact: &str, what: What) -> Output<ChatMessage> {
+        Output::Send { to: contact.to_owned().into(), message: said("Alice", what) }
     }
 
     fn tty(line: &str) -> Output<ChatMessage> {
@@ -277,13 +288,13 @@ mod tests {
 
     #[test]
     fn a_line_goes_to_all_contacts() {
-        let both = [to("bob", Some("hello, all")), to("carol", Some("hello, all"))];
+        let both = [to("bob", text("hello, all")), to("carol", text("hello, all"))];
         assert_eq!(types(&mut alice(), "hello, all"), both);
     }
 
     #[test]
     fn a_line_can_go_to_one_contact() {
-        assert_eq!(types(&mut alice(), "/to  bob  psst  you"), [to("bob", Some("psst  you"))]);
+        assert_eq!(types(&mut alice(), "/to  bob  psst  you"), [to("bob", text("psst  you"))]);
         let wrong = "error \"dave\" is no contact; contacts: bob, carol";
         assert_eq!(types(&mut alice(), "/to dave x"), [tty(wrong)]);
         assert_eq!(
@@ -295,25 +306,21 @@ mod tests {
 
     #[test]
     fn what_others_say_is_shown_with_their_names() {
-        let shown = hears(&mut alice(), 1, "Bob", Some("hi"));
-        assert_eq!(shown, [tty("Bob: hi"), Output::Say { line: "Bob: hi".into() }]);
-        assert_eq!(hears(&mut alice(), 1, "Bob", None), []);
+        let shown = hears(&mut alice(), "Bob", text("hi"));
+        assert_eq!(shown, [Output::Say { line: "Bob: hi".into() }, tty("Bob: hi")]);
         for nameless in ["", " x", "a\nb", &"x".repeat(41)] {
-            assert_eq!(hears(&mut alice(), 1, nameless, Some("hi")), []);
+            assert_eq!(hears(&mut alice(), nameless, text("hi")), []);
         }
     }
 
     #[test]
-    fn who_is_there_is_known_from_what_was_heard_since_the_link_came_up() {
+    fn who_is_here_is_asked_and_answered() {
         let mut alice = alice();
-        assert_eq!(types(&mut alice, "/who"), [tty("here are: nobody")]);
-        let up = Input::LinkUp { peer: Peer(1), epoch: Epoch(1) };
-        assert_eq!(handle(&mut alice, up), [to("bob", None), to("carol", None)]);
-        hears(&mut alice, 1, "Bob", None);
-        hears(&mut alice, 2, "Carol", Some("hi"));
-        assert_eq!(types(&mut alice, "/who"), [tty("here are: Bob, Carol")]);
-        handle(&mut alice, Input::LinkDown { peer: Peer(1), epoch: Epoch(1), why: Why::Closed });
-        assert_eq!(types(&mut alice, "/who"), [tty("here are: Carol")]);
+        assert_eq!(types(&mut alice, "/who"), [to("bob", What::WhoIsThere), to("carol", What::WhoIsThere)]);
+        let answer = Output::Send { to: (Peer(4), SAID).into(), message: said("Alice", What::Here) };
+        assert_eq!(hears(&mut alice, "Bob", What::WhoIsThere), [answer]);
+        let shown = hears(&mut alice, "Bob", What::Here);
+        assert_eq!(shown, [Output::Say { line: "Bob is here".into() }, tty("Bob is here")]);
     }
 
     #[test]
@@ -321,10 +328,10 @@ mod tests {
         let mut alice = alice();
         assert_eq!(types(&mut alice, "/contacts"), [tty("contacts: bob, carol")]);
         let routes = ["dave".to_owned()];
-        assert_eq!(handle(&mut alice, Input::Rerouted { routes: &routes }), [to("dave", None)]);
+        assert_eq!(handle(&mut alice, Input::Rerouted { routes: &routes }), []);
         // The terminal is no route any more.
         assert_eq!(types(&mut alice, "/contacts"), []);
-        assert_eq!(types(&mut alice, "hi"), [to("dave", Some("hi"))]);
+        assert_eq!(types(&mut alice, "hi"), [to("dave", text("hi"))]);
     }
 
     #[test]
@@ -335,7 +342,7 @@ mod tests {
         let commands = Commands::new(b"hi\n/contacts\nlater\n", true, request, &taken);
         let answer = Output::Reply { to: request, parts: vec!["contacts: bob, carol".into()] };
         let outputs = handle(&mut alice, Input::Commands { commands });
-        assert_eq!(outputs, [to("bob", Some("hi")), to("carol", Some("hi")), answer]);
+        assert_eq!(outputs, [to("bob", text("hi")), to("carol", text("hi")), answer]);
         assert_eq!(taken.bytes_left(), "later\n".len());
     }
 
@@ -343,6 +350,7 @@ mod tests {
     fn slips_are_answered() {
         let mut lonely = chat("{}", &["tty"]).expect("right");
         assert_eq!(types(&mut lonely, "hi"), [tty("error there are no contacts to tell")]);
+        assert_eq!(types(&mut lonely, "/who"), [tty("error there are no contacts to tell")]);
         assert_eq!(types(&mut lonely, "/wo"), [tty(&format!("error unknown command /wo; {HELP}"))]);
         assert_eq!(types(&mut lonely, "   "), []);
         assert_eq!(lonely.name, "alice");
@@ -351,11 +359,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn messages_come_back_as_they_were_sent(name: String, text: Option<String>) {
-            let message = said(&name, text.as_deref());
-            let mut bytes = Vec::new();
-            message.encode(&mut bytes);
-            prop_assert_eq!(ChatMessage::decode(SAID, &bytes), Ok(message));
+        fn messages_come_back_as_they_were_sent(name: String, text: String) {
+            for what in [What::Text(text), What::WhoIsThere, What::Here] {
+                let (message, mut bytes) = (said(&name, what), Vec::new());
+                message.encode(&mut bytes);
+                prop_assert_eq!(ChatMessage::decode(SAID, &bytes), Ok(message));
+            }
             // A terminal's text is a chat's line, and the other way round.
             let mut bytes = Vec::new();
             Text(name.clone()).encode(&mut bytes);

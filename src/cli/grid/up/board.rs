@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::agents::tty::printable;
 use crate::cli::grid::control::{ControlError, Status};
@@ -43,7 +43,10 @@ impl Board {
             let all = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
             let style = ProgressStyle::with_template("{msg}").expect("a template without mistakes");
             let row = |on: &BoxAddress| {
-                let row = all.add(ProgressBar::new_spinner().with_style(style.clone()));
+                // How it ended stays to be read.
+                let row =
+                    ProgressBar::new_spinner().with_style(style.clone()).with_finish(ProgressFinish::Abandon);
+                let row = all.add(row);
                 row.tick();
                 (*on, row)
             };

@@ -226,7 +226,8 @@ impl Server {
         }
     }
 
-    /// Lets the core do what an input has led to, and hands its answers to the masters, until there is nothing left of either.
+    /// Lets the core do what an input has led to, and hands its answers to the masters. Agents of one box that never stop talking to
+    /// each other get a share of each turn; the rest waits for the next one.
     fn settle(&mut self, now: Time) {
         let Self { masters, core } = self;
         core.work(now);
@@ -241,7 +242,6 @@ impl Server {
                     core.outputs.touch(conn);
                 }
             }
-            core.work(now);
         }
     }
 

@@ -16,18 +16,24 @@ use crate::world::World;
 /// Sends the lines of its sessions to the route `to`, and shows what comes in, which links come and go, and what is committed.
 struct Relay {
     lines: u64,
+    /// Messages go on to `to`, for ever.
+    echoes: bool,
 }
 
 impl Configure for Relay {
     fn configure(setup: &mut Setup<'_>) -> Result<Self, Mistake> {
         setup.all_routes();
         setup.attr::<u64>("version")?;
-        Ok(Self { lines: 0 })
+        Ok(Self { lines: 0, echoes: setup.attr_or("echoes", false)? })
     }
 }
 
 impl Agent for Relay {
     type Msg = Text;
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        vec![("lines", self.lines)]
+    }
 
     fn handle(&mut self, _: Time, input: Input<'_, Text>, out: &mut Outbox<Text>) {
         match input {
@@ -49,6 +55,10 @@ impl Agent for Relay {
                         out.send("to", Text(text));
                     }
                 }
+            }
+            Input::Message { message, .. } if self.echoes => {
+                self.lines += 1;
+                out.send("to", message);
             }
             Input::Message { port, message, .. } => out.say(format!("port {port}: {}", message.0)),
             Input::LinkUp { .. } => out.say("up"),
@@ -167,6 +177,25 @@ fn agents_of_one_box_talk_without_a_network() {
     world.send(a, b"hello\n");
     assert_eq!(lines(&mut world, b), ["port 3: hello"]);
     assert_eq!(world.connections(0), 2, "the two sessions and nothing else");
+}
+
+#[test]
+fn agents_that_never_stop_talking_do_not_stop_their_box() {
+    let configuration = r#"{
+        "a": {"type": "relay", "box": "127.0.0.1:3000", "attrs": {"echoes": true}, "routes": {"to": {"b": 1}}},
+        "b": {"type": "relay", "box": "127.0.0.1:3000", "attrs": {"echoes": true}, "routes": {"to": {"a": 1}}}
+    }"#;
+    let mut world = World::of_machines(1, 10);
+    start(&mut world, 0, configuration);
+    let a = attach(&mut world, 0, "a");
+    world.send(a, b"begin\n");
+    // A simulated machine's turns take no time, so the talk goes on within one instant.
+    for _ in 0..100 {
+        world.advance(Time::from_nanos(u64::MAX));
+    }
+    let status = world.ask_inside(0, "status").concat();
+    let status: BoxStatus = serde_json::from_slice(&status).expect("a status");
+    assert!(status.agents.iter().all(|agent| agent.counters["lines"] > 1000), "{status:?}");
 }
 
 #[test]

@@ -57,8 +57,17 @@ pub enum ReadError {
 }
 
 impl Trace {
-    /// The trace of a run whose events are at hand. Those of one server have to be in the order in which they happened.
+    /// The trace of a run whose events are at hand. Those of one server have to be in the order in which they happened; a time that
+    /// runs backwards there is taken for the latest one before.
     pub fn new(mut events: Vec<Event>) -> Self {
+        let mut latest = Latest::default();
+        for event in &mut events {
+            latest.lift(event);
+        }
+        Self::assemble(events)
+    }
+
+    fn assemble(mut events: Vec<Event>) -> Self {
         events.retain(|event| !matches!(event.what, What::Origin { .. }));
         events.sort_by_key(|event| event.at_ns);
         let mut names: BTreeSet<&str> = BTreeSet::new();
@@ -91,9 +100,27 @@ impl Trace {
         }
         let (events, more) = lay_beside(sections)?;
         remarks.extend(more);
-        let mut trace = Self::new(events);
+        let mut trace = Self::assemble(events);
         trace.remarks = remarks;
         Ok(trace)
+    }
+}
+
+/// The latest time so far at each server.
+#[derive(Default)]
+struct Latest(BTreeMap<String, u64>);
+
+impl Latest {
+    /// Makes sure that an event is not earlier than the ones before it; whether it was.
+    fn lift(&mut self, event: &mut Event) -> bool {
+        let Some(latest) = self.0.get_mut(&event.server) else {
+            self.0.insert(event.server.clone(), event.at_ns);
+            return false;
+        };
+        let is_earlier = event.at_ns < *latest;
+        event.at_ns = event.at_ns.max(*latest);
+        *latest = event.at_ns;
+        is_earlier
     }
 }
 
@@ -133,60 +160,55 @@ fn file_error(path: &Path, error: io::Error) -> ReadError {
     ReadError::File { path: path.to_owned(), error }
 }
 
-/// Reads one file into `sections`; a remark if its last line is cut.
+/// Reads one file into `sections`; remarks about what was odd.
 fn read_sections(
     path: &Path,
     mut lines: impl BufRead,
     sections: &mut Vec<Section>,
-) -> Result<Option<String>, ReadError> {
+) -> Result<Vec<String>, ReadError> {
     let mut line = Vec::new();
     let mut section: Option<Section> = None;
-    let mut latest: BTreeMap<String, u64> = BTreeMap::new();
+    let mut latest = Latest::default();
+    let mut remarks = Vec::new();
+    let mut backwards: Option<(u64, u64)> = None;
     for number in 1.. {
         line.clear();
-        let bytes = lines.read_until(b'\n', &mut line).map_err(|error| file_error(path, error))?;
-        if bytes == 0 {
+        if lines.read_until(b'\n', &mut line).map_err(|error| file_error(path, error))? == 0 {
             break;
         }
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let error = |why: String| ReadError::Line { path: path.to_owned(), line: number, why };
-        let event: Event = match serde_json::from_slice(&line) {
+        let mut event: Event = match serde_json::from_slice(&line) {
             Ok(event) => event,
             Err(_) if line.last() != Some(&b'\n') => {
-                sections.extend(section);
-                return Ok(Some(format!(
-                    "{}:{number}: the last line is cut off; it was left out",
-                    path.display()
-                )));
+                remarks
+                    .push(format!("{}:{number}: the last line is cut off; it was left out", path.display()));
+                break;
             }
-            Err(why) => return Err(error(format!("this is no event of a trace: {why}"))),
+            Err(why) => {
+                let why = format!("this is no event of a trace: {why}");
+                return Err(ReadError::Line { path: path.to_owned(), line: number, why });
+            }
         };
         if let What::Origin { unix_ns } = event.what {
-            sections.extend(section.replace(Section {
-                path: path.to_owned(),
-                unix_ns: Some(unix_ns),
-                events: vec![],
-            }));
-            latest.clear();
+            let next = Section { path: path.to_owned(), unix_ns: Some(unix_ns), events: Vec::new() };
+            sections.extend(section.replace(next));
+            latest = Latest::default();
             continue;
         }
-        match latest.get_mut(&event.server) {
-            Some(before) if event.at_ns < *before => {
-                let (server, at) = (&event.server, event.at_ns);
-                return Err(error(format!(
-                    "the time of server {server:?} runs backwards, from {before} ns to {at} ns"
-                )));
-            }
-            Some(before) => *before = event.at_ns,
-            None => drop(latest.insert(event.server.clone(), event.at_ns)),
+        if latest.lift(&mut event) {
+            backwards = Some(backwards.map_or((number, 1), |(first, count)| (first, count + 1)));
         }
         let alone = || Section { path: path.to_owned(), unix_ns: None, events: Vec::new() };
         section.get_or_insert_with(alone).events.push(event);
     }
     sections.extend(section);
-    Ok(None)
+    remarks.extend(backwards.map(|(first, count)| {
+        let place = path.display();
+        format!("{place}:{first}: here a server's time runs backwards, and {count} times in all; it is taken for the latest time before")
+    }));
+    Ok(remarks)
 }
 
 /// The events of all sections, and remarks, on one scale of time, which begins with the earliest origin. Events of one time stay in the order of
@@ -335,6 +357,15 @@ mod tests {
     }
 
     #[test]
+    fn a_time_that_runs_backwards_is_told_and_changes_no_order() {
+        let at = |at_ns: &str| START.replace('7', at_ns);
+        let trace = read(&[&(at("7") + &at("6") + &at("5") + &at("9"))]).expect("readable");
+        assert_eq!(times(&trace), [(7, "10"), (7, "10"), (7, "10"), (9, "10")]);
+        let remark = "0.jsonl:2: here a server's time runs backwards, and 2 times in all; it is taken for the latest time before";
+        assert_eq!(trace.remarks, [remark]);
+    }
+
+    #[test]
     fn every_other_bad_line_is_an_error_with_its_place() {
         for bad in [
             "{\"at_ns\":7}\n",
@@ -345,8 +376,6 @@ mod tests {
             let error = read(&[START, &format!("{START}\n{bad}{START}")]).expect_err("a bad line");
             assert!(error.starts_with("1.jsonl:3: this is no event of a trace: "), "{error}");
         }
-        let error = read(&[&format!("{START}{}", START.replace('7', "6"))]).expect_err("time runs backwards");
-        assert_eq!(error, "0.jsonl:2: the time of server \"10\" runs backwards, from 7 ns to 6 ns");
         assert_eq!(read(&["\n"]).expect_err("nothing there"), "no event in 0.jsonl");
     }
 }

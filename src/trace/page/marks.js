@@ -30,7 +30,7 @@ function drawBucket(pen, key, arrows, isDetailed) {
   const [relation, colour] = key.split(" ");
   const isDim = Number(relation) === UNRELATED;
   const side = { [PAST]: "past", [FUTURE]: "future" }[relation];
-  pen.globalAlpha = isDim ? 0.13 : isDetailed || side || colour === "lost" ? 0.9 : Math.max(0.08, 600 / arrows.length ** 0.95);
+  pen.globalAlpha = isDim ? 0.13 : isDetailed || side ? 0.9 : paleness(arrows.length, colour);
   pen.strokeStyle = colours[colour === "lost" ? "lost" : (side ?? colour)];
   pen.fillStyle = pen.strokeStyle;
   pen.lineWidth = side && isDetailed ? 1.8 : isDetailed ? 1.2 : 0.8;
@@ -53,6 +53,11 @@ function drawBucket(pen, key, arrows, isDetailed) {
     pen.fill(ends);
   }
   pen.globalAlpha = 1;
+}
+
+/** The more arrows there are, the paler they are drawn; lost ones keep being seen. */
+function paleness(count, colour) {
+  return colour === "lost" ? Math.min(Math.max(0.35, 600 / count), 0.9) : Math.min(Math.max(0.08, 600 / count), 0.9);
 }
 
 /** Where an arrow begins and ends. A lost one ends on the way. */

@@ -42,7 +42,9 @@ function buildModel(data) {
 function joinPartitions(built) {
   const joined = [];
   const same = (some, others) => some.length === others.length && some.every((server) => others.includes(server));
-  for (const cut of built.partitions) {
+  const ascending = (servers) => [...servers].sort((one, other) => one - other);
+  for (const found of built.partitions) {
+    const cut = { ...found, from: ascending(found.from), to: ascending(found.to) };
     const mirror = joined.find(
       (other) =>
         !other.bothWays &&

@@ -85,16 +85,30 @@ mod tests {
         assert_eq!(error("b"), "the configuration has no agent b; it has a");
     }
 
-    #[test]
-    fn lines_go_there_and_answers_come_back() {
-        let control = fake::start(|line| {
-            Some(if line == "attach a" { "attached a\n".to_owned() } else { format!("<{line}>\n") })
+    /// What is shown of an agent that repeats lines and hangs up at `bye`.
+    fn talk(input: &'static str, linger: Duration) -> (String, anyhow::Result<ExitCode>) {
+        let control = fake::start(|line| match line {
+            "attach a" => Some("attached a\n".to_owned()),
+            "bye" => None,
+            _ => Some(format!("<{line}>\n")),
         });
         let attached = attach(&configuration(control), &"a".parse().expect("an id")).expect("attached");
         let mut shown = Vec::new();
         let stream = attached.into_stream().expect("a stream");
-        // Long enough for the fake box on a busy machine; a lost answer would fail the test only later.
-        pipe::talk(stream, "one\ntwo".as_bytes(), &mut shown, Duration::from_secs(2)).expect("talked");
-        assert_eq!(String::from_utf8_lossy(&shown), "<one>\n<two>\n");
+        let ended = pipe::talk(stream, input.as_bytes(), &mut shown, linger);
+        (String::from_utf8(shown).expect("UTF-8"), ended)
+    }
+
+    #[test]
+    fn lines_go_there_and_answers_come_back() {
+        // The last line has no newline. Whether the end of the input or of the connection is seen first is a matter of luck.
+        let (shown, _) = talk("one\ntwo\nbye", Duration::from_secs(60));
+        assert_eq!(shown, "<one>\n<two>\n");
+    }
+
+    #[test]
+    fn an_agent_that_says_nothing_is_left_after_a_while() {
+        let (shown, ended) = talk("", Duration::ZERO);
+        assert_eq!((shown.as_str(), ended.expect("in order")), ("", ExitCode::SUCCESS));
     }
 }

@@ -56,6 +56,9 @@ pub(super) struct Status {
     /// Frames that did not go out or could not be used.
     #[serde(default)]
     pub(super) frames_dropped: u64,
+    /// Frames that were lost because somebody had asked for it.
+    #[serde(default)]
+    pub(super) frames_lost_on_purpose: u64,
 }
 
 /// What a box says about one of its agents.
@@ -243,7 +246,7 @@ pub(super) mod fake {
             .collect();
         let agents = serde_json::json!([{"id": "a", "type": "kvs", "counters": {"records": 3}}]);
         let status = serde_json::json!({"box": on, "uptime_ms": 61_000, "agents": agents, "boxes": boxes,
-            "bytes_queued": 7, "frames_dropped": 0});
+            "bytes_queued": 7, "frames_dropped": 0, "frames_lost_on_purpose": 2});
         format!("{status}\n")
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn run(args: &StatusArgs, registry: &Registry) -> anyhow::Result<Exit
 
 fn describe(asked: &[(BoxAddress, Result<Status, ControlError>)]) -> Vec<String> {
     let head = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
-    let mut boxes = vec![head(&["box", "up for", "sees", "queued", "dropped"])];
+    let mut boxes = vec![head(&["box", "up for", "sees", "queued", "dropped", "lost on purpose"])];
     let mut agents = vec![head(&["agent", "type", "box", "counters"])];
     for (on, asked) in asked {
         let mut row = vec![on.to_string()];
@@ -34,7 +34,8 @@ fn describe(asked: &[(BoxAddress, Result<Status, ControlError>)]) -> Vec<String>
             Ok(status) => {
                 let queued = format!("{} bytes", status.bytes_queued);
                 let dropped = format!("{} frames", status.frames_dropped);
-                row.extend([table::duration(status.uptime_ms), status.seen(), queued, dropped]);
+                let lost = status.frames_lost_on_purpose.to_string();
+                row.extend([table::duration(status.uptime_ms), status.seen(), queued, dropped, lost]);
                 for agent in &status.agents {
                     let counters: Vec<String> =
                         agent.counters.iter().map(|(name, count)| format!("{name}={count}")).collect();
@@ -53,7 +54,7 @@ fn describe(asked: &[(BoxAddress, Result<Status, ControlError>)]) -> Vec<String>
     }
     let failed = |row: &Vec<String>| row.len() == 1;
     let (silent, boxes): (Vec<_>, Vec<_>) = boxes.into_iter().partition(failed);
-    let mut lines = table::lines(&boxes);
+    let mut lines = if boxes.len() > 1 { table::lines(&boxes) } else { Vec::new() };
     lines.extend(silent.into_iter().flatten());
     if agents.len() > 1 {
         lines.push(String::new());
@@ -76,8 +77,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "box             up for     sees  queued   dropped",
-                "127.0.0.1:4000  1 min 1 s  1/1   7 bytes  0 frames",
+                "box             up for     sees  queued   dropped   lost on purpose",
+                "127.0.0.1:4000  1 min 1 s  1/1   7 bytes  0 frames  2",
                 "127.0.0.1:4001  has no control port",
                 "",
                 "agent  type  box             counters",

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use signal_hook::consts::SIGCHLD;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use self::board::Board;
 use self::news::{News, Newsroom};
@@ -28,6 +28,8 @@ use crate::grid::BoxAddress;
 
 /// How long boxes may take to end in order before they are killed.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// How long boxes that have ended may keep somebody waiting for what they printed last.
+const LAST_WORDS_LIMIT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 pub(super) struct UpArgs {
@@ -71,7 +73,7 @@ pub(super) fn run(args: &UpArgs, registry: &Registry) -> anyhow::Result<ExitCode
         let command = format!("ovid grid run {} {on}", args.file.display());
         board.say(&format!("{on} is not of this machine; start it there: {command}"));
     }
-    let (newsroom, news) = Newsroom::open()?;
+    let (newsroom, news) = Newsroom::open(&[SIGCHLD, SIGHUP, SIGINT, SIGTERM])?;
     let mut fleet = Fleet::start(&orders, &newsroom, &mut board)?;
     newsroom.watch(&configuration, &local)?;
     fleet.attend(&news, &mut board)
@@ -112,6 +114,8 @@ fn is_local(on: BoxAddress) -> bool {
 /// The processes, and how far their end has come.
 struct Fleet {
     processes: Vec<Process>,
+    /// How many streams may still bring lines: two a process, for as long as somebody holds their other ends.
+    streams: usize,
     stop: Stop,
     /// Whether a box ended that nobody asked to, or one had to be killed.
     marred: bool,
@@ -129,12 +133,13 @@ enum Stop {
 
 impl Fleet {
     fn start(orders: &[Order], newsroom: &Newsroom, board: &mut Board) -> anyhow::Result<Self> {
-        let mut fleet = Self { processes: Vec::new(), stop: Stop::No, marred: false };
+        let mut fleet = Self { processes: Vec::new(), streams: 0, stop: Stop::No, marred: false };
         for order in orders {
             let (process, streams) = Process::start(order.on, &order.program, &order.arguments)?;
             board.started(order.on, process.pid());
             fleet.processes.push(process);
             newsroom.listen(order.on, streams)?;
+            fleet.streams += 2;
         }
         Ok(fleet)
     }
@@ -149,16 +154,31 @@ impl Fleet {
                     self.stop_all(board);
                 }
                 Ok(News::Signal(_)) | Err(RecvTimeoutError::Timeout) => self.kill_all(board),
-                Ok(News::Output { on, line }) => board.output(on, &line),
-                Ok(News::Skipped { on, lines }) => {
-                    board.output(on, &format!("({lines} lines were too many to show)"));
-                }
                 Ok(News::Status { on, status }) => board.status(on, status),
+                Ok(news) => self.printed(news, board),
                 Err(RecvTimeoutError::Disconnected) => bail!("the threads that bring news have ended"),
             }
             if self.processes.iter().all(|process| !process.runs()) {
+                // Why the last one died is often the last thing that it said.
+                while self.streams > 0
+                    && let Ok(news) = news.recv_timeout(LAST_WORDS_LIMIT)
+                {
+                    self.printed(news, board);
+                }
                 return Ok(if self.marred { ExitCode::FAILURE } else { ExitCode::SUCCESS });
             }
+        }
+    }
+
+    /// Shows what boxes print; other news is none here.
+    fn printed(&mut self, news: News, board: &mut Board) {
+        match news {
+            News::Output { on, line } => board.output(on, &line),
+            News::Skipped { on, lines } => {
+                board.output(on, &format!("({lines} lines were too many to show)"))
+            }
+            News::Hushed => self.streams -= 1,
+            News::Signal(_) | News::Status { .. } => {}
         }
     }
 

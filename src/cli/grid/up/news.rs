@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::process::Streams;
@@ -29,6 +28,8 @@ pub(super) enum News {
     Output { on: BoxAddress, line: String },
     /// A box printed more lines than could be shown.
     Skipped { on: BoxAddress, lines: u64 },
+    /// A box prints nothing more on one of its two streams.
+    Hushed,
     /// A box was asked how it is.
     Status { on: BoxAddress, status: Result<Status, ControlError> },
 }
@@ -42,11 +43,11 @@ pub(super) struct Newsroom {
 }
 
 impl Newsroom {
-    /// Begins to take signals.
-    pub(super) fn open() -> anyhow::Result<(Self, Receiver<News>)> {
+    /// Begins to take `signals`, which then do nothing else to this process.
+    pub(super) fn open(signals: &[i32]) -> anyhow::Result<(Self, Receiver<News>)> {
         let (sender, receiver) = bounded(NEWS_MAX);
         let (open, closed) = bounded(0);
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD]).context("cannot take signals")?;
+        let mut signals = Signals::new(signals).context("cannot take signals")?;
         let told = sender.clone();
         spawn("signals", move || {
             for signal in signals.forever() {
@@ -117,6 +118,7 @@ fn read_lines(on: BoxAddress, stream: impl Read, sender: &Sender<News>) {
     if skipped > 0 {
         let _ = sender.send(News::Skipped { on, lines: skipped });
     }
+    let _ = sender.send(News::Hushed);
 }
 
 /// Asks one box, over one connection for as long as that holds.

@@ -5,6 +5,9 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use super::board::fake;
 use super::*;
 
+/// Nothing that is waited for takes longer, however busy the machine.
+const LIMIT: Duration = Duration::from_secs(20);
+
 /// Boxes that are shell scripts.
 fn orders(scripts: &[&str]) -> Vec<Order> {
     (1..)
@@ -21,7 +24,8 @@ fn start(scripts: &[&str]) -> (Fleet, Receiver<News>, Newsroom, Board, fake::Sho
     let orders = orders(scripts);
     let boxes: Vec<BoxAddress> = orders.iter().map(|order| order.on).collect();
     let (mut board, shown) = fake::board(&boxes);
-    let (newsroom, news) = Newsroom::open().expect("news");
+    // Ctrl-C goes on to end the tests.
+    let (newsroom, news) = Newsroom::open(&[SIGCHLD]).expect("news");
     let fleet = Fleet::start(&orders, &newsroom, &mut board).expect("started");
     (fleet, news, newsroom, board, shown)
 }
@@ -33,12 +37,23 @@ fn pid(fleet: &Fleet, number: usize) -> Pid {
 /// Attends to the fleet until a box has printed `line`.
 fn until(line: &str, fleet: &mut Fleet, news: &Receiver<News>, board: &mut Board) {
     loop {
-        match news.recv_timeout(Duration::from_secs(20)).expect("the line in time") {
+        match news.recv_timeout(LIMIT).expect("the line in time") {
             News::Output { line: printed, .. } if printed == line => return,
             News::Signal(SIGCHLD) => fleet.reap(board).expect("reaped"),
-            _ => {}
+            news => fleet.printed(news, board),
         }
     }
+}
+
+#[test]
+fn the_last_words_of_the_last_box_are_shown() {
+    let (mut fleet, news, _newsroom, mut board, shown) = start(&["echo why >&2; exit 2"]);
+    let code = fleet.attend(&news, &mut board).expect("attended");
+    assert_eq!(code, ExitCode::FAILURE);
+    let mut lines = shown.lines().split_off(1);
+    // Its end may be heard of before its words.
+    lines.sort();
+    assert_eq!(lines, ["127.0.0.1:1 DIED: exit status 2", "127.0.0.1:1 | why"]);
 }
 
 /// Reads standard input to its end, as a box that dies with its parent does, and ends on SIGTERM with status 0.
@@ -51,8 +66,9 @@ fn how_a_box_died_is_told_and_the_others_go_on() {
     let second = pid(&fleet, 1);
     // The second is ended from outside when the first has been told.
     while fleet.processes[0].runs() {
-        if let Ok(News::Signal(SIGCHLD)) = news.recv_timeout(Duration::from_secs(20)) {
-            fleet.reap(&mut board).expect("reaped");
+        match news.recv_timeout(LIMIT).expect("its end in time") {
+            News::Signal(SIGCHLD) => fleet.reap(&mut board).expect("reaped"),
+            news => fleet.printed(news, &mut board),
         }
     }
     assert!(fleet.processes[1].runs());

@@ -175,7 +175,7 @@ impl Fleet {
         match news {
             News::Output { on, line } => board.output(on, &line),
             News::Skipped { on, lines } => {
-                board.output(on, &format!("({lines} lines were too many to show)"))
+                board.output(on, &format!("({lines} lines were too many to show)"));
             }
             News::Hushed => self.streams -= 1,
             News::Signal(_) | News::Status { .. } => {}

@@ -86,7 +86,7 @@ fn a_stop_ends_all_in_order() {
     for _ in 0..2 {
         until("ready", &mut fleet, &news, &mut board);
     }
-    newsroom.pretend(signal_hook::consts::SIGTERM);
+    newsroom.pretend(SIGTERM);
     let code = fleet.attend(&news, &mut board).expect("attended");
     assert_eq!(code, ExitCode::SUCCESS);
     let lines = shown.lines();
@@ -105,8 +105,8 @@ fn a_box_that_does_not_end_is_killed_at_the_second_signal() {
     let (mut fleet, news, newsroom, mut board, shown) =
         start(&["trap '' TERM; echo ready; while :; do read -r line || :; done"]);
     until("ready", &mut fleet, &news, &mut board);
-    newsroom.pretend(signal_hook::consts::SIGINT);
-    newsroom.pretend(signal_hook::consts::SIGINT);
+    newsroom.pretend(SIGINT);
+    newsroom.pretend(SIGINT);
     let code = fleet.attend(&news, &mut board).expect("attended");
     assert_eq!(code, ExitCode::FAILURE);
     let lines = shown.lines();

@@ -95,13 +95,26 @@ impl Board {
             (Err(_), _) => return,
         };
         self.set(on, state);
-        let is_up = |state: &State| matches!(state, State::Up(_) | State::Unasked(_));
-        if !self.all_up && self.boxes.values().all(is_up) {
+        if !self.all_up && self.boxes.iter().all(|(on, state)| self.is_up(*on, state)) {
             self.all_up = true;
             let count = self.boxes.len();
             let boxes =
                 if count == 1 { "the box is up".to_owned() } else { format!("all {count} boxes are up") };
             self.say(&format!("{boxes}; Ctrl-C stops them"));
+        }
+    }
+
+    /// Whether a box is ready to be used: it runs and sees all the others here, as far as it can be asked.
+    fn is_up(&self, on: BoxAddress, state: &State) -> bool {
+        match state {
+            State::Unasked(_) => true,
+            State::Up(status) => {
+                let sees = |other: &BoxAddress| {
+                    status.boxes.iter().any(|peer| peer.address == *other && peer.state == "alive")
+                };
+                self.boxes.keys().all(|other| *other == on || sees(other))
+            }
+            _ => false,
         }
     }
 
@@ -217,7 +230,7 @@ mod tests {
     }
 
     fn status(port: u16, uptime_ms: u64, state: &str) -> Status {
-        let peers = serde_json::json!([{"address": "127.0.0.1:9", "state": state}]);
+        let peers = serde_json::json!([{"address": "127.0.0.1:2", "state": state}]);
         let agents = serde_json::json!([{"id": "a", "type": "dummy"}]);
         let status =
             serde_json::json!({"box": on(port), "uptime_ms": uptime_ms, "agents": agents, "boxes": peers});
@@ -248,8 +261,8 @@ mod tests {
                 "127.0.0.1:2 started pid=8",
                 "127.0.0.1:1 up, sees 0/1, agents: a",
                 "127.0.0.1:2 runs; it has no control port to ask it",
-                "all 2 boxes are up; Ctrl-C stops them",
                 "127.0.0.1:1 up, sees 1/1, agents: a",
+                "all 2 boxes are up; Ctrl-C stops them",
                 "127.0.0.1:1 SILENT: refused: no",
                 "127.0.0.1:1 DIED: signal 9",
                 "127.0.0.1:2 ended: exit status 2",

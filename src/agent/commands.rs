@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use memchr::memchr;
 
+use super::Outbox;
 use crate::wire::is_utf8;
 
 /// Somebody who drives agents: a master, a terminal, a program. Named by the host.
@@ -95,6 +96,26 @@ impl<'a> Commands<'a> {
         self.request
     }
 
+    /// Takes one line after the other, without the carriage return that some terminals put behind it, and hands it to `obey`, which
+    /// gives the answer, if there is one. The first line that is answered ends the batch; one that is not UTF-8 is answered with
+    /// an error. For agents that take every line, if only to complain about it.
+    pub fn obey<M>(
+        mut self,
+        out: &mut Outbox<M>,
+        mut obey: impl FnMut(&str, &mut Outbox<M>) -> Option<String>,
+    ) {
+        while let Some(line) = self.take() {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let answer = match std::str::from_utf8(line) {
+                Ok(line) => obey(line, out),
+                Err(_) => Some("error this line is not UTF-8".to_owned()),
+            };
+            if let Some(answer) = answer {
+                return out.reply(self.will_answer(), answer);
+            }
+        }
+    }
+
     /// How many bytes have not been taken.
     pub fn rest_bytes(&self) -> usize {
         self.rest.len()
@@ -109,7 +130,10 @@ impl Drop for Commands<'_> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::agent::Output;
 
     const REQUEST: Request = Request { session: Session(1), number: 7 };
 
@@ -130,6 +154,28 @@ mod tests {
         assert_eq!(commands.take(), Some(&b"get"[..]));
         assert_eq!(commands.will_answer(), REQUEST);
         assert_eq!((taken.bytes_left(), taken.asked()), (4, true));
+    }
+
+    #[test]
+    fn lines_are_obeyed_up_to_the_first_that_is_answered() {
+        let region = b"add 1\r\nadd 2\nvalue\nadd 3\n";
+        let (taken, mut out, mut sum) = (Taken::default(), Outbox::<()>::default(), 0);
+        let mut obey = |line: &str, _: &mut Outbox<()>| match line.strip_prefix("add ") {
+            Some(number) => {
+                sum += number.parse::<u32>().expect("a number");
+                None
+            }
+            None => Some(sum.to_string()),
+        };
+        Commands::new(region, true, REQUEST, &taken).obey(&mut out, &mut obey);
+        assert_eq!((taken.bytes_left(), taken.asked()), ("add 3\n".len(), true));
+        Commands::new(b"add 3\n", true, REQUEST, &taken).obey(&mut out, &mut obey);
+        assert_eq!((taken.bytes_left(), taken.asked()), (0, false));
+        Commands::new(b"add \xff\nadd 4\n", false, REQUEST, &taken).obey(&mut out, &mut obey);
+        assert_eq!((taken.bytes_left(), taken.asked(), sum), ("add 4\n".len(), true, 6));
+        let replies = ["3", "error this line is not UTF-8"]
+            .map(|line| Output::Reply { to: REQUEST, parts: vec![Bytes::from(line)] });
+        assert_eq!(out.drain().collect::<Vec<_>>(), replies);
     }
 
     #[test]

@@ -15,7 +15,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{Agent, Commands, Configure, Input, Mistake, Outbox, Peer, Port, Setup, Wire, WireError};
+use crate::agent::{Agent, Configure, Input, Mistake, Outbox, Peer, Port, Setup, Wire, WireError};
 use crate::time::Time;
 
 /// Where what other participants say comes in.
@@ -122,7 +122,7 @@ impl Agent for Chat {
                 }
             }
             Input::Message { from, message: ChatMessage::Said(said), .. } => self.hear(from, said, out),
-            Input::Commands { commands } => self.commands(commands, out),
+            Input::Commands { commands } => commands.obey(out, |line, out| self.line(line, out)),
             _ => {}
         }
     }
@@ -136,18 +136,6 @@ impl Chat {
     fn take_routes(&mut self, routes: &[String]) {
         self.has_tty = routes.iter().any(|route| route == TTY);
         self.contacts = routes.iter().filter(|route| *route != TTY).cloned().collect();
-    }
-
-    fn commands(&mut self, mut commands: Commands<'_>, out: &mut Outbox<ChatMessage>) {
-        while let Some(line) = commands.take() {
-            let answer = match std::str::from_utf8(line) {
-                Ok(line) => self.line(line, out),
-                Err(_) => Some("error this line is not UTF-8".to_owned()),
-            };
-            if let Some(answer) = answer {
-                return out.reply(commands.will_answer(), answer);
-            }
-        }
     }
 
     /// Takes one line; what the person is to be told.
@@ -239,7 +227,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::agent::{Attrs, Output, Request, Session, Taken, Text};
+    use crate::agent::{Attrs, Commands, Output, Request, Session, Taken, Text};
 
     fn chat(attrs: &str, routes: &[&str]) -> Result<Chat, Mistake> {
         let attrs: Attrs = serde_json::from_str(attrs).expect("an object");

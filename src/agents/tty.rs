@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
-use crate::agent::{Agent, Commands, Configure, Input, Mistake, Outbox, Setup, Text};
+use crate::agent::{Agent, Configure, Input, Mistake, Outbox, Setup, Text};
 use crate::time::Time;
 
 /// The route to the application.
@@ -56,7 +56,7 @@ impl Agent for Tty {
 
     fn handle(&mut self, _: Time, input: Input<'_, Text>, out: &mut Outbox<Text>) {
         match input {
-            Input::Commands { commands } => self.commands(commands, out),
+            Input::Commands { commands } => commands.obey(out, |line, out| self.line(line, out)),
             Input::Message { message, .. } => {
                 for line in message.0.lines() {
                     self.shown += 1;
@@ -73,18 +73,6 @@ impl Agent for Tty {
 }
 
 impl Tty {
-    fn commands(&mut self, mut commands: Commands<'_>, out: &mut Outbox<Text>) {
-        while let Some(line) = commands.take() {
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let Ok(line) = std::str::from_utf8(line) else {
-                return out.reply(commands.will_answer(), "error this line is not UTF-8");
-            };
-            if let Some(answer) = self.line(line, out) {
-                return out.reply(commands.will_answer(), answer);
-            }
-        }
-    }
-
     /// Takes one line; what the person is to be told.
     fn line(&mut self, line: &str, out: &mut Outbox<Text>) -> Option<String> {
         if line.trim().is_empty() {
@@ -198,7 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::agent::{Attrs, Output, Peer, Port, Request, Session, Taken};
+    use crate::agent::{Attrs, Commands, Output, Peer, Port, Request, Session, Taken};
 
     const REQUEST: Request = Request { session: Session(1), number: 1 };
 

@@ -81,6 +81,11 @@ impl<A: Agent> World<A> {
         self.node(peer).disk.as_ref().map_or(&[], |disk| &disk.bytes)
     }
 
+    /// The records in an agent's log, synced or not. They are read anew each time, so this is for checkers of short logs.
+    pub fn records(&self, peer: Peer) -> Vec<(Index, Vec<u8>)> {
+        scan(self.log(peer)).records
+    }
+
     /// The bytes of the log of an agent that has crashed, to be damaged.
     ///
     /// # Panics

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::links::{LaneId, LinkId};
 use super::{Agent, Event, Held, World, mark};
-use crate::agent::{Epoch, Input, Peer, Why};
+use crate::agent::{Epoch, Input, Peer, Port, Why};
 use crate::sim::world::PartitionId;
 use crate::sim::{Carrier, FailureModel};
 use crate::trace::What;
@@ -28,6 +28,19 @@ impl<A: Agent> World<A> {
             && let Some(link) = self.links.add(one, other)
         {
             self.connect(link);
+        }
+    }
+
+    /// Links every agent with every other, and lets each send to all others by the route `name`, which ends at their entrance `port`.
+    pub fn mesh(&mut self, name: &str, port: Port) {
+        let peers: Vec<Peer> = self.peers().collect();
+        for &peer in &peers {
+            let others: Vec<(Peer, Port)> =
+                peers.iter().filter(|&&other| other != peer).map(|&other| (other, port)).collect();
+            for &(other, _) in &others {
+                self.link(peer, other);
+            }
+            self.route(peer, name, &others);
         }
     }
 
@@ -239,6 +252,50 @@ impl<A: Agent> World<A> {
         if !link.is_up() && !link.is_down() {
             self.take_down(id, Why::Broken);
             self.connect(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::{Outbox, Session, Text};
+    use crate::sim::Settings;
+    use crate::time::Time;
+
+    /// Passes on what it is told, and counts what it hears.
+    #[derive(Default)]
+    struct Herald(u32);
+
+    impl Agent for Herald {
+        type Msg = Text;
+
+        fn handle(&mut self, _: Time, input: Input<'_, Text>, out: &mut Outbox<Text>) {
+            match input {
+                Input::Commands { commands } => commands.obey(out, |line, out| {
+                    out.send("others", Text(line.to_owned()));
+                    None
+                }),
+                Input::Message { .. } => self.0 += 1,
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn in_a_mesh_everybody_hears_everybody_else() {
+        for carrier in [Carrier::Stream, Carrier::Datagram] {
+            let mut world = World::new(Settings::new(1, carrier));
+            let peers: Vec<Peer> = (0..4).map(|_| world.add(Herald::default())).collect();
+            world.mesh("others", Port(1));
+            world.run_until(Time::since_start(Duration::from_secs(1)));
+            for &peer in &peers {
+                world.command(peer, Session(0), "hear, hear");
+            }
+            world.run_until(Time::since_start(Duration::from_secs(2)));
+            for &peer in &peers {
+                assert_eq!(world.agent(peer).map(|herald| herald.0), Some(3), "{carrier:?}");
+            }
         }
     }
 }

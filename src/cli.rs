@@ -21,6 +21,7 @@ use log::info;
 use crate::agent::Registry;
 use crate::reactor::{End, Reactor};
 use crate::server::Server;
+use crate::sim::Scenario;
 use crate::trace::{Event, What, Writer};
 
 /// The exit status of a mistake in the arguments or of a port that cannot be had.
@@ -50,15 +51,20 @@ enum Command {
 }
 
 /// Runs the command that the process was started with; configurations may name the agents of `registry`.
-#[expect(clippy::needless_pass_by_value, reason = "the last thing that a `main` does with it")]
 pub fn run(registry: Registry) -> ExitCode {
+    run_with(registry, Vec::new())
+}
+
+/// As [`run`]; and besides those that ovid brings along, `sim` knows `scenarios`.
+#[expect(clippy::needless_pass_by_value, reason = "the last thing that a `main` does with it")]
+pub fn run_with(registry: Registry, scenarios: Vec<Box<dyn Scenario>>) -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Server(args) => server::run(&args),
         Command::Grid(args) => grid::run(args, &registry),
         Command::Bench(args) => bench::run(args),
         Command::Trace(command) => trace::run(&command),
-        Command::Sim(args) => sim::run(&args),
+        Command::Sim(args) => sim::run(&args, scenarios),
     };
     match outcome {
         Ok(code) => code,

@@ -76,13 +76,27 @@ enum FailureModelName {
     Send,
 }
 
-pub(super) fn run(args: &SimArgs) -> anyhow::Result<ExitCode> {
-    let right = run_one_of(&scenarios(), args, &mut io::stdout().lock())?;
+/// Runs one of ovid's own scenarios, or one of `more`.
+pub(super) fn run(args: &SimArgs, more: Vec<Box<dyn Scenario>>) -> anyhow::Result<ExitCode> {
+    let known: Vec<Box<dyn Scenario>> = scenarios().into_iter().chain(more).collect();
+    let right = run_one_of(&program(), &known, args, &mut io::stdout().lock())?;
     Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(EXIT_VIOLATION) })
 }
 
-/// Whether nothing went wrong.
-fn run_one_of(scenarios: &[Box<dyn Scenario>], args: &SimArgs, out: &mut impl Write) -> anyhow::Result<bool> {
+/// How this program is started: one that was built upon ovid knows scenarios that ovid does not.
+fn program() -> String {
+    let path = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let is_ovid = path.file_stem().is_none_or(|name| name == "ovid");
+    if is_ovid { "ovid".to_owned() } else { path.to_string_lossy().into_owned() }
+}
+
+/// Whether nothing went wrong. `program` is what a command to replay a run begins with.
+fn run_one_of(
+    program: &str,
+    scenarios: &[Box<dyn Scenario>],
+    args: &SimArgs,
+    out: &mut impl Write,
+) -> anyhow::Result<bool> {
     if args.scenario == "list" {
         report::list(scenarios, out)?;
         return Ok(true);
@@ -101,7 +115,8 @@ fn run_one_of(scenarios: &[Box<dyn Scenario>], args: &SimArgs, out: &mut impl Wr
     });
     let traced = trace_file.map(|file| write_trace(file, scenario, &plan, &batch, failure.as_ref()));
     let traced = traced.transpose().context("cannot write the trace")?;
-    let report = Report { scenario, plan: &plan, runs: args.runs, batch: &batch, failure: failure.as_ref() };
+    let report =
+        Report { program, scenario, plan: &plan, runs: args.runs, batch: &batch, failure: failure.as_ref() };
     report.print(out, args.json, args.trace.as_deref().zip(traced))?;
     Ok(failure.is_none())
 }
@@ -253,7 +268,7 @@ mod tests {
     fn reported(line: &[&str]) -> (bool, String) {
         let line = Line::try_parse_from(["sim", "known"].iter().chain(line)).expect("a right command line");
         let mut out = Vec::new();
-        let right = run_one_of(&[Box::new(Known)], &line.sim, &mut out).expect("it runs");
+        let right = run_one_of("ovid", &[Box::new(Known)], &line.sim, &mut out).expect("it runs");
         (right, String::from_utf8(out).expect("UTF-8"))
     }
 

@@ -110,11 +110,11 @@ pub fn run_safely(scenario: &dyn Scenario, plan: &Plan, trace: Option<&mut Vec<E
     })
 }
 
-/// The command that runs exactly this plan.
-pub fn replay_command(scenario: &dyn Scenario, plan: &Plan) -> String {
+/// The command that runs exactly this plan; `program` is what it begins with, such as `ovid`.
+pub fn replay_command(program: &str, scenario: &dyn Scenario, plan: &Plan) -> String {
     let Plan { servers, seed, faults, steps, carrier, failure_model, wire } = plan;
     format!(
-        "ovid sim {} --servers {servers} --seed {seed} --faults {} --steps {steps} --carrier {} --failure-model {}{}",
+        "{program} sim {} --servers {servers} --seed {seed} --faults {} --steps {steps} --carrier {} --failure-model {}{}",
         scenario.name(),
         Fault::names(faults),
         carrier.name(),

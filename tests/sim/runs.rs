@@ -58,7 +58,7 @@ fn every_scenario_holds_for_some_seeds_on_every_carrier_and_with_both_failure_mo
                 let usual = scenario.default_plan();
                 let plan = Plan { seed, carrier, failure_model, faults: scenario.faults(carrier), ..usual };
                 let violation = scenario.run(&plan, None).violation;
-                assert_eq!(violation, None, "{}", replay_command(scenario.as_ref(), &plan));
+                assert_eq!(violation, None, "{}", replay_command("ovid", scenario.as_ref(), &plan));
             }
         }
     }

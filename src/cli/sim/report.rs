@@ -17,6 +17,8 @@ pub(super) struct Failure {
 
 /// What came of it all.
 pub(super) struct Report<'a> {
+    /// How this program is started.
+    pub(super) program: &'a str,
     pub(super) scenario: &'a dyn Scenario,
     pub(super) plan: &'a Plan,
     pub(super) runs: u64,
@@ -114,7 +116,7 @@ impl Report<'_> {
             Fault::names(&shrunk.plan.faults),
         )?;
         violated(out, &shrunk.plan, &shrunk.violation)?;
-        writeln!(out, "replay: {}", replay_command(self.scenario, &shrunk.plan))
+        writeln!(out, "replay: {}", replay_command(self.program, self.scenario, &shrunk.plan))
     }
 
     /// Zero for a run so short that no clock can tell.
@@ -146,7 +148,7 @@ impl Report<'_> {
                 "found": violation_json(&failure.plan, &failure.violation),
                 "shrunk": violation_json(&failure.shrunk.plan, &failure.shrunk.violation),
                 "shrinking_runs": failure.shrunk.runs,
-                "replay": replay_command(self.scenario, &failure.shrunk.plan),
+                "replay": replay_command(self.program, self.scenario, &failure.shrunk.plan),
             })),
         })
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Event {
     /// When: nanoseconds since the beginning of the run.
     pub at_ns: u64,
-    /// Where. Empty for what happens to the network as a whole: [`What::Partition`] and [`What::Heal`].
+    /// Where. What is said here does not matter for what happens to the network as a whole: [`What::Partition`], [`What::Heal`].
     pub server: String,
     /// What.
     #[serde(flatten)]

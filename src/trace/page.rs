@@ -113,10 +113,11 @@ impl<'a> Data<'a> {
             servers: &history.trace.servers,
             remarks: &history.trace.remarks,
             at: events.iter().map(|event| event.at_ns).collect(),
-            server: column(&|index, event| match history.clocks.server_of(index) {
-                Some(server) => as_number(server),
+            server: column(&|index, event| match (history.clocks.server_of(index), &event.what) {
+                (Some(server), _) => as_number(server),
                 // A drop happens on the way, but is shown where the message came from.
-                None => number_of(&servers, Some(&event.server)),
+                (None, What::Drop { .. }) => number_of(&servers, Some(&event.server)),
+                (None, _) => -1,
             }),
             type_: column(&|_, event| number_of(&type_numbers, Some(event.what.name()))),
             peer: column(&|_, event| match &event.what {
@@ -277,7 +278,7 @@ mod tests {
     fn columns_say_what_belongs_together() {
         let apart = |at_ns, id, from: &str, to: &str| {
             let what = What::Partition { id, from: vec![from.into()], to: vec![to.into()] };
-            Event { at_ns, server: String::new(), what }
+            Event { at_ns, server: "9".into(), what }
         };
         let heal = Event { at_ns: 6, server: String::new(), what: What::Heal { id: 1 } };
         let events = vec![

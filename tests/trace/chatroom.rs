@@ -218,13 +218,14 @@ impl Run {
     fn cut_or_heal(&mut self, act: &Act) {
         self.is_cut = matches!(act, Act::Cut);
         if !self.is_cut {
-            self.push(String::new(), What::Heal { id: 1 });
+            // Who writes it down does not matter: it happens to the network.
+            self.push("0".into(), What::Heal { id: 1 });
             return;
         }
         let names =
             |servers: std::ops::Range<u64>| servers.map(|server| server.to_string()).collect::<Vec<_>>();
         let (left, right) = (names(0..self.servers / 2), names(self.servers / 2..self.servers));
-        self.push(String::new(), What::Partition { id: 1, from: left.clone(), to: right.clone() });
+        self.push("0".into(), What::Partition { id: 1, from: left.clone(), to: right.clone() });
         self.push(String::new(), What::Partition { id: 1, from: right, to: left });
     }
 

@@ -135,12 +135,20 @@ function tintRows(pen, servers, left, right, colour) {
   pen.globalAlpha = 1;
 }
 
+/** The line of a server, where it runs. */
 function drawLine(pen, row) {
+  const y = yOfRow(row);
   pen.strokeStyle = colours.line;
   pen.lineWidth = 1.5;
   pen.beginPath();
-  pen.moveTo(state.gutter, yOfRow(row));
-  pen.lineTo(state.width, yOfRow(row));
+  pen.moveTo(state.gutter, y);
+  for (const span of model.spans) {
+    if (span.server !== shown.rows[row]) continue;
+    const [left, right] = spanOf(span.from, span.to);
+    pen.lineTo(left, y);
+    pen.moveTo(right, y);
+  }
+  pen.lineTo(state.width, y);
   pen.stroke();
 }
 
@@ -151,7 +159,7 @@ const SPAN_LOOKS = {
   absent: { colour: "soft", alpha: 0, word: "" },
 };
 
-/** Bands where a server did not run; its line is broken there. */
+/** Bands where a server did not run. */
 function drawSpans(pen) {
   for (const span of model.spans) {
     const row = shown.rowOf[span.server];
@@ -165,8 +173,6 @@ function drawSpans(pen) {
 
 function drawSpan(pen, look, left, right, y) {
   const half = Math.min(state.rowHeight * 0.32, 16);
-  pen.fillStyle = colours.panel;
-  pen.fillRect(left, y - 2, right - left, 4);
   pen.globalAlpha = look.alpha;
   pen.fillStyle = colours[look.colour];
   pen.fillRect(left, y - half, right - left, 2 * half);

@@ -1,4 +1,4 @@
-//! A headless Chromium, driven through its DevTools protocol over two pipes: no port, no library.
+//! A headless Chromium, driven through its protocol for developers over two pipes: no port, no library.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -78,13 +78,13 @@ impl Browser {
         });
         let mut browser =
             Self { child, orders, answers, asked: 0, session: None, events: Vec::new(), _folder: folder };
-        let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
+        let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let session =
-            browser.call("Target.attachToTarget", attach)["sessionId"].as_str().expect("an id").to_owned();
+            browser.call("Target.attachToTarget", &attach)["sessionId"].as_str().expect("an id").to_owned();
         browser.session = Some(session);
         for domain in ["Page", "Runtime", "Log", "Network"] {
-            browser.call(&format!("{domain}.enable"), json!({}));
+            browser.call(&format!("{domain}.enable"), &json!({}));
         }
         browser.resize(1400, 860);
         browser
@@ -93,13 +93,13 @@ impl Browser {
     /// Sets the size of the window, in pixels.
     pub(crate) fn resize(&mut self, width: u32, height: u32) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
-        self.call("Emulation.setDeviceMetricsOverride", size);
+        self.call("Emulation.setDeviceMetricsOverride", &size);
     }
 
     /// Opens a page and waits until it is complete.
     pub(crate) fn open(&mut self, page: &Path) {
         self.events.clear();
-        self.call("Page.navigate", json!({ "url": format!("file://{}", page.display()) }));
+        self.call("Page.navigate", &json!({ "url": format!("file://{}", page.display()) }));
         while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
             let event = self.next();
             self.events.push(event);
@@ -109,7 +109,7 @@ impl Browser {
     /// What an expression gives in the page, waiting for it if it is a promise.
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
         let ask = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
-        let mut answer = self.call("Runtime.evaluate", ask);
+        let mut answer = self.call("Runtime.evaluate", &ask);
         assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
         answer["result"]["value"].take()
     }
@@ -129,25 +129,25 @@ impl Browser {
         self.hover(x, y);
         for act in ["mousePressed", "mouseReleased"] {
             let mouse = json!({ "type": act, "x": x, "y": y, "button": "left", "clickCount": 1 });
-            self.call("Input.dispatchMouseEvent", mouse);
+            self.call("Input.dispatchMouseEvent", &mouse);
         }
     }
 
     /// Moves the mouse.
     pub(crate) fn hover(&mut self, x: f64, y: f64) {
-        self.call("Input.dispatchMouseEvent", json!({ "type": "mouseMoved", "x": x, "y": y }));
+        self.call("Input.dispatchMouseEvent", &json!({ "type": "mouseMoved", "x": x, "y": y }));
     }
 
     /// Presses a key, such as `ArrowLeft` or `/`.
     pub(crate) fn press(&mut self, key: &str) {
         let text = if key.len() == 1 { key } else { "" };
-        self.call("Input.dispatchKeyEvent", json!({ "type": "keyDown", "key": key, "text": text }));
-        self.call("Input.dispatchKeyEvent", json!({ "type": "keyUp", "key": key }));
+        self.call("Input.dispatchKeyEvent", &json!({ "type": "keyDown", "key": key, "text": text }));
+        self.call("Input.dispatchKeyEvent", &json!({ "type": "keyUp", "key": key }));
     }
 
     /// Types text into what has the focus.
     pub(crate) fn write(&mut self, text: &str) {
-        self.call("Input.insertText", json!({ "text": text }));
+        self.call("Input.insertText", &json!({ "text": text }));
     }
 
     /// Errors, warnings and messages of the console, and requests to anywhere but the page itself, since it was opened.
@@ -165,7 +165,7 @@ impl Browser {
         self.events.iter().filter(complains).cloned().collect()
     }
 
-    fn call(&mut self, method: &str, parameters: Value) -> Value {
+    fn call(&mut self, method: &str, parameters: &Value) -> Value {
         self.asked += 1;
         let mut order = json!({ "id": self.asked, "method": method, "params": parameters });
         if let Some(session) = &self.session {

@@ -56,13 +56,9 @@ impl Flood {
         if self.known.insert(rumour.0) {
             self.latest = Some(rumour.0);
             out.note(|| format!("knows {} rumours, the latest is {}", self.known.len(), rumour.0));
-            match self.flaw {
-                None => out.send("neighbours", rumour),
-                Some(Flaw::Garbles) if rumour.0 % 10 == 9 => {
-                    out.send("neighbours", Rumour(rumour.0 + 1_000_000))
-                }
-                Some(Flaw::Garbles) => out.send("neighbours", rumour),
-                Some(Flaw::Silent) => {}
+            let garbled = self.flaw == Some(Flaw::Garbles) && rumour.0 % 10 == 9;
+            if self.flaw != Some(Flaw::Silent) {
+                out.send("neighbours", Rumour(rumour.0 + 1_000_000 * u32::from(garbled)));
             }
         }
     }

@@ -270,7 +270,7 @@ impl<A: Agent> World<A> {
         self.node(peer).incarnation
     }
 
-    /// What has happened since this was last forgotten.
+    /// What has happened since this was last forgotten. It grows until then.
     pub fn happened(&self) -> &Happened {
         &self.happened
     }

@@ -9,6 +9,8 @@ mod digest;
 mod faults;
 mod flood;
 mod gossip;
+mod kvs;
+pub mod linear;
 mod queue;
 mod run;
 mod scenario;
@@ -27,5 +29,5 @@ pub use self::world::{Answer, Happened, Heard, LinkState, PartitionId, Said, Set
 
 /// All scenarios, in the order in which they are shown.
 pub fn scenarios() -> Vec<Box<dyn Scenario>> {
-    vec![Box::new(flood::FloodScenario), Box::new(gossip::GossipScenario)]
+    vec![Box::new(flood::FloodScenario), Box::new(gossip::GossipScenario), Box::new(kvs::KvsScenario)]
 }

@@ -20,6 +20,9 @@
 //!   knowing it, and would answer with what was true long ago. With a log of its own that cannot happen, but the
 //!   store does not know which log it has.
 //!
+//! - A damaged log costs what its damaged records said, and no more: the store goes on with the others and counts the missing ones. If it was a
+//!   client's opening that is gone, what the client asked later is done all the same.
+//!
 //! **Where we differ.** Reads are not remembered: a repeated read is done again, which is just as linearizable and costs no memory.
 
 mod client;
@@ -29,7 +32,7 @@ mod state;
 
 use std::collections::BTreeMap;
 
-pub use self::client::{Client, ClientMessage};
+pub use self::client::{Client, ClientMessage, Patience};
 pub use self::message::{Answer, Ask, ClientSession, KEY_BYTES_MAX, KvsMessage, Operation, VALUE_BYTES_MAX};
 use self::state::{Known, State};
 use crate::agent::{Agent, Configure, Index, Input, Mistake, Outbox, Peer, Refusal, Setup, Wire};
@@ -42,7 +45,6 @@ pub struct Kvs {
     state: State,
     /// Who waits for which proposal.
     waiting: BTreeMap<RequestId, Peer>,
-    applied: Index,
     counts: Counts,
 }
 
@@ -75,12 +77,7 @@ impl Kvs {
     /// An empty store that remembers the last answers of at most `clients_max` clients.
     pub fn new(clients_max: u32) -> Self {
         let clients_max = usize::try_from(clients_max).unwrap_or(usize::MAX);
-        Self {
-            state: State::new(clients_max),
-            waiting: BTreeMap::new(),
-            applied: Index(0),
-            counts: Counts::default(),
-        }
+        Self { state: State::new(clients_max), waiting: BTreeMap::new(), counts: Counts::default() }
     }
 
     fn asked(&mut self, from: Peer, message: &KvsMessage, out: &mut Outbox<KvsMessage>) {
@@ -121,8 +118,8 @@ impl Kvs {
     }
 
     fn committed(&mut self, index: Index, record: &[u8], out: &mut Outbox<KvsMessage>) {
-        self.applied = index;
         let Ok(message) = KvsMessage::decode(Port::ANSWERS, record) else {
+            self.state.advance(index);
             self.counts.not_understood += 1;
             return;
         };
@@ -171,7 +168,8 @@ impl Agent for Kvs {
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         vec![
-            ("records", self.applied.0),
+            ("records", self.state.applied().0),
+            ("missing", self.state.missing()),
             ("keys", self.state.keys() as u64),
             ("clients", self.state.clients() as u64),
             ("waiting", self.waiting.len() as u64),

@@ -14,6 +14,10 @@ pub(super) struct State {
     /// The same, by the place where each was last heard of: the first is the next to be forgotten.
     by_use: BTreeMap<u64, u64>,
     clients_max: usize,
+    /// The place of the last record.
+    applied: Index,
+    /// The places whose records never came: a log that was damaged. First and last of each stretch.
+    missing: Vec<(Index, Index)>,
 }
 
 /// One client.
@@ -42,7 +46,14 @@ pub(super) enum Known {
 impl State {
     /// An empty store that remembers at most `clients_max` clients.
     pub(super) fn new(clients_max: usize) -> Self {
-        Self { entries: BTreeMap::new(), clients: BTreeMap::new(), by_use: BTreeMap::new(), clients_max }
+        Self {
+            entries: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            by_use: BTreeMap::new(),
+            clients_max,
+            applied: Index(0),
+            missing: Vec::new(),
+        }
     }
 
     /// How many keys have a value.
@@ -53,6 +64,16 @@ impl State {
     /// How many clients are remembered.
     pub(super) fn clients(&self) -> usize {
         self.clients.len()
+    }
+
+    /// The place of the last record.
+    pub(super) fn applied(&self) -> Index {
+        self.applied
+    }
+
+    /// How many records never came.
+    pub(super) fn missing(&self) -> u64 {
+        self.missing.iter().map(|(first, last)| last.0 - first.0 + 1).sum()
     }
 
     /// Whether a request was done before.
@@ -72,12 +93,11 @@ impl State {
 
     /// Does what the record at `index` says, and says what its client is to be told; nothing if it has gone on.
     pub(super) fn apply(&mut self, index: Index, record: &KvsMessage) -> Option<KvsMessage> {
+        self.advance(index);
         match record {
             KvsMessage::Open { nonce } => {
                 let session = ClientSession { index: index.0, nonce: *nonce };
-                self.clients.insert(index.0, Remembered { nonce: *nonce, used: index.0, last: None });
-                self.by_use.insert(index.0, index.0);
-                self.forget_some();
+                self.remember(session, index);
                 Some(KvsMessage::Opened { session })
             }
             KvsMessage::Ask(ask) => {
@@ -88,7 +108,21 @@ impl State {
         }
     }
 
+    /// Counts a record, whatever it says.
+    pub(super) fn advance(&mut self, index: Index) {
+        if index.0 > self.applied.0 + 1 {
+            self.missing.push((Index(self.applied.0 + 1), Index(index.0 - 1)));
+        }
+        self.applied = self.applied.max(index);
+    }
+
     fn answer(&mut self, index: Index, ask: &Ask) -> Option<Answer> {
+        let opened_at = Index(ask.session.index);
+        let lost = self.missing.iter().any(|(first, last)| (*first..=*last).contains(&opened_at));
+        if lost && !self.clients.contains_key(&opened_at.0) {
+            // The record by which the client was heard of first is gone. What it asked later was done then, and has to be done now.
+            self.remember(ask.session, index);
+        }
         // Here, and not when the request came in, is decided whether it is a repetition: both copies may have been proposed.
         let answer = match self.known(ask) {
             Known::New => self.perform(&ask.operation),
@@ -122,6 +156,12 @@ impl State {
                 None => Answer::Nothing,
             },
         }
+    }
+
+    fn remember(&mut self, session: ClientSession, used: Index) {
+        self.clients.insert(session.index, Remembered { nonce: session.nonce, used: used.0, last: None });
+        self.by_use.insert(used.0, session.index);
+        self.forget_some();
     }
 
     fn remembered(&self, session: ClientSession) -> Option<&Remembered> {
@@ -200,6 +240,16 @@ mod tests {
         assert_eq!(answer(state.apply(Index(5), &ask(bob, 1, put("bob")))), Some(Answer::Forgotten));
         assert_eq!(answer(state.apply(Index(6), &ask(ann, 1, put("ann")))), Some(Answer::Done));
         assert_eq!(answer(state.apply(Index(7), &ask(carol, 1, get()))), Some(Answer::Value("ann".into())));
+    }
+
+    #[test]
+    fn a_client_whose_first_record_was_lost_is_taken_for_known() {
+        let mut state = State::new(2);
+        let ann = ClientSession { index: 1, nonce: 9 };
+        assert_eq!(answer(state.apply(Index(4), &ask(ann, 1, put("v")))), Some(Answer::Done));
+        assert_eq!((state.keys(), state.missing(), state.applied()), (1, 3, Index(4)));
+        assert_eq!(answer(state.apply(Index(5), &ask(ann, 1, put("w")))), Some(Answer::Done));
+        assert_eq!(answer(state.apply(Index(6), &ask(ann, 2, get()))), Some(Answer::Value("v".into())));
     }
 
     #[test]

@@ -45,10 +45,13 @@ impl Model for Register {
         let (next, truth) = match (input, state) {
             (RegisterInput::Put(value), _) => (Some(value.clone()), RegisterOutput::Done),
             (RegisterInput::Get, Some(value)) => (state.clone(), RegisterOutput::Value(value.clone())),
-            (RegisterInput::Get, None) => (None, RegisterOutput::Nothing),
             (RegisterInput::Delete, Some(_)) => (None, RegisterOutput::Done),
-            (RegisterInput::Delete, None) => (None, RegisterOutput::Nothing),
+            (RegisterInput::Get | RegisterInput::Delete, None) => (None, RegisterOutput::Nothing),
         };
         output.is_none_or(|output| *output == truth).then_some(next)
+    }
+
+    fn only_reads(input: &RegisterInput, output: &RegisterOutput) -> bool {
+        matches!((input, output), (RegisterInput::Get, _) | (RegisterInput::Delete, RegisterOutput::Nothing))
     }
 }

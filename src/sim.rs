@@ -3,6 +3,7 @@
 //! Two hosts live here: one runs bare agents by the thousand, the other runs whole servers over simulated byte streams. A
 //! [`Scenario`] is a service in such a world together with what must hold there.
 
+pub mod chatroom;
 mod course;
 mod delay;
 mod digest;
@@ -29,5 +30,10 @@ pub use self::world::{Answer, Happened, Heard, LinkState, PartitionId, Said, Set
 
 /// All scenarios, in the order in which they are shown.
 pub fn scenarios() -> Vec<Box<dyn Scenario>> {
-    vec![Box::new(flood::FloodScenario), Box::new(gossip::GossipScenario), Box::new(kvs::KvsScenario)]
+    vec![
+        Box::new(chatroom::Chatroom),
+        Box::new(flood::FloodScenario),
+        Box::new(gossip::GossipScenario),
+        Box::new(kvs::KvsScenario),
+    ]
 }

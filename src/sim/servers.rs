@@ -16,7 +16,7 @@ mod network;
 mod pipe;
 mod turn;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -99,6 +99,8 @@ pub struct ServerWorld {
     incarnations: u32,
     saboteur: Option<Box<dyn Saboteur>>,
     happenings: Option<Vec<Happening>>,
+    /// Visitors for whom something has come.
+    visited: BTreeSet<Visitor>,
     partitions: u64,
     digest: Digest,
     inputs: u64,
@@ -123,6 +125,7 @@ impl ServerWorld {
             incarnations: 0,
             saboteur: None,
             happenings: None,
+            visited: BTreeSet::new(),
             partitions: 0,
             digest: Digest::default(),
             inputs: 0,
@@ -195,7 +198,8 @@ impl ServerWorld {
         let server = (self.maker)(id, self.incarnations, self.now);
         let before = self.hosts.insert(id, Host::new(server, self.incarnations, self.now));
         assert!(before.is_none(), "server {id} runs already");
-        self.tell(id, || Seen::Started);
+        let incarnation = self.incarnations;
+        self.tell(id, || Seen::Started { incarnation });
         self.network.machine_starts(id, self.now);
         self.turn(id, |_, _| {});
     }
@@ -213,7 +217,7 @@ impl ServerWorld {
     pub fn vanish(&mut self, id: u16) {
         let holder = self.remove(id);
         let ends = self.network.held_by(holder);
-        self.network.vanish(id, &ends);
+        self.network.vanish(id, &ends, self.now);
     }
 
     /// The process stops running; its machine goes on.
@@ -286,7 +290,7 @@ impl ServerWorld {
         self.partitions += 1;
         let id = self.partitions;
         self.network.part(id, from, to);
-        if let Some(first) = from.first() {
+        if let Some(first) = from.iter().min() {
             self.tell(*first, || Seen::Parted { id, from: from.to_vec(), to: to.to_vec() });
         }
         id
@@ -294,8 +298,9 @@ impl ServerWorld {
 
     /// Ends a partition. Nothing happens if it has ended.
     pub fn heal(&mut self, id: u64) {
-        self.network.heal(id, self.now);
-        self.tell(0, || Seen::Healed { id });
+        if let Some(first) = self.network.heal(id, self.now) {
+            self.tell(first, || Seen::Healed { id });
+        }
     }
 
     /// All connections between two servers break. Each side learns of it in its own time; what would arrive later is lost.
@@ -346,6 +351,11 @@ impl ServerWorld {
             Reading::Bytes(bytes) => bytes.into(),
             Reading::End | Reading::Reset | Reading::Nothing => Vec::new(),
         }
+    }
+
+    /// The visitors for whom something has come since this was asked last.
+    pub fn take_visited(&mut self) -> BTreeSet<Visitor> {
+        std::mem::take(&mut self.visited)
     }
 
     /// Whether the server has closed the visitor's connection, or is gone.

@@ -21,7 +21,10 @@ pub struct Happening {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// It began, or began again.
-    Started,
+    Started {
+        /// Which incarnation it is.
+        incarnation: u32,
+    },
     /// It ended without a farewell.
     Crashed,
     /// It does not run for a while.
@@ -32,6 +35,8 @@ pub enum Seen {
     Up {
         /// The peer.
         peer: u16,
+        /// Of which of its incarnations.
+        peer_incarnation: u32,
         /// Names the connection at both of its ends.
         connection: u64,
     },
@@ -85,11 +90,11 @@ impl Happening {
         let text = |line: &Bytes| String::from_utf8_lossy(line).into_owned();
         let link = |connection: &u64| format!("c{connection}");
         let what = match &self.what {
-            Seen::Started => What::Start,
+            Seen::Started { .. } => What::Start,
             Seen::Crashed => What::Crash,
             Seen::Paused => What::Pause,
             Seen::Resumed => What::Resume,
-            Seen::Up { peer, connection } => What::Up { peer: peer.to_string(), link: link(connection) },
+            Seen::Up { peer, connection, .. } => What::Up { peer: peer.to_string(), link: link(connection) },
             Seen::Down { peer, connection, why } => {
                 What::Down { peer: peer.to_string(), link: link(connection), why: (*why).to_owned() }
             }

@@ -306,11 +306,17 @@ impl Network {
     }
 
     /// The machine of `server`, which held `ends`, is gone; nobody is told, and what it had under way is lost.
-    pub(super) fn vanish(&mut self, server: u16, ends: &[EndName]) {
+    pub(super) fn vanish(&mut self, server: u16, ends: &[EndName], now: Time) {
         self.vanished.insert(server);
         for name in ends {
             let Some(connection) = self.connections.get_mut(&name.connection) else { continue };
-            connection.ends[name.side].phase = Phase::Vanished;
+            let gone = &mut connection.ends[name.side];
+            gone.phase = Phase::Vanished;
+            // Whoever waited for room there goes on asking for it, as TCP's window probes do.
+            gone.incoming.lose_arrived();
+            if std::mem::take(&mut gone.incoming.writer_waits) {
+                self.schedule.push(now, Event::Flush(name.other()));
+            }
             let other = &mut connection.ends[1 - name.side];
             // A connection that is broken has resets under way, which come from somewhere else.
             if !connection.broken {
@@ -336,11 +342,11 @@ impl Network {
         self.partitions.insert(id, pairs.collect());
     }
 
-    /// The end of a partition: what was held is sent again, sooner or later.
-    pub(super) fn heal(&mut self, id: u64, now: Time) {
-        if self.partitions.remove(&id).is_some() {
-            self.release(now);
-        }
+    /// The end of a partition: what was held is sent again, sooner or later. The first of those that were not heard.
+    pub(super) fn heal(&mut self, id: u64, now: Time) -> Option<u16> {
+        let pairs = self.partitions.remove(&id)?;
+        self.release(now);
+        pairs.first().map(|(from, _)| *from)
     }
 
     /// All connections between two servers break: both sides hear of it in their own time, what would arrive later is lost.

@@ -148,6 +148,12 @@ impl Pipe {
         self.bytes = under_way.sum::<usize>() + self.arrived.len();
     }
 
+    /// Loses what has arrived, with the process that did not read it.
+    pub(super) fn lose_arrived(&mut self) {
+        self.bytes -= self.arrived.len();
+        self.arrived.clear();
+    }
+
     /// Loses everything; whether there was anything that a machine would answer with a reset.
     pub(super) fn lose_all(&mut self) -> bool {
         let lost = self

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::ServerWorld;
 use super::event::Event;
 use super::happening::{Seen, is_told};
 use super::host::Host;
 use super::network::{EndName, Holder, Listener, Phase};
 use super::pipe::{Reading, Segment};
+use super::{ServerWorld, Visitor};
 use crate::grid::ServerId;
 use crate::rng::Probability;
 use crate::server::{Action, ConnId, Door, Server};
@@ -174,6 +174,9 @@ impl ServerWorld {
         let Some(state) = self.network.end(end) else { return };
         let (holder, conn, phase) = (state.holder, state.conn, state.phase);
         let (greeted, over) = (state.incoming.greeted, state.incoming.ending().is_some());
+        if holder == Holder::Visitor {
+            self.visited.insert(Visitor(end.connection));
+        }
         let Some(id) = self.runs_as(holder) else { return };
         match phase {
             Phase::Backlog if self.host(id).backlog.contains_key(&end) => {}
@@ -219,6 +222,7 @@ impl ServerWorld {
             self.inputs += 1;
             input(&mut host.server, self.now);
             self.settle(id);
+            self.note_links(id);
         }
     }
 
@@ -227,6 +231,7 @@ impl ServerWorld {
         if let Some(host) = self.hosts.get_mut(&id) {
             host.server.timeout(self.now);
             self.settle(id);
+            self.note_links(id);
         }
         let now = self.now;
         let Some(host) = self.hosts.get_mut(&id) else { return };
@@ -244,9 +249,6 @@ impl ServerWorld {
             if let Some(end) = ends.get(&conn) {
                 self.network.read_later(*end, now + TURN);
             }
-        }
-        if self.happenings.is_some() {
-            self.note_links(id);
         }
     }
 
@@ -436,6 +438,9 @@ impl ServerWorld {
 
     /// Tells which links have come up and gone down since the last look.
     fn note_links(&mut self, id: u16) {
+        if self.happenings.is_none() {
+            return;
+        }
         let Some(host) = self.hosts.get_mut(&id) else { return };
         let up: Vec<(ServerId, EndName)> = host
             .server
@@ -453,7 +458,12 @@ impl ServerWorld {
             self.tell(id, || Seen::Down { peer: peer.0, connection: end.connection, why });
         }
         for (peer, end) in links.iter().filter(|(peer, end)| before.get(*peer) != Some(*end)) {
-            self.tell(id, || Seen::Up { peer: peer.0, connection: end.connection });
+            let Some(Holder::Server { incarnation, .. }) = self.network.end(end.other()).map(|it| it.holder)
+            else {
+                continue;
+            };
+            let (peer, connection) = (peer.0, end.connection);
+            self.tell(id, || Seen::Up { peer, peer_incarnation: incarnation, connection });
         }
     }
 }

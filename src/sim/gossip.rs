@@ -4,16 +4,14 @@
 //! Source: a grow-only counter of the state-based kind (Shapiro, Preguiça, Baquero and Zawirski, "Conflict-free Replicated Data Types",
 //! SSS 2011). Only the owner adds to its own count, and of two reports about one count the larger is the later one.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{Agent, Input, JsonMessage, Outbox, Peer, Port, Request, Session};
 use crate::rng::Rng;
-use crate::sim::{
-    Carrier, Checker, FailureModel, Fault, Outcome, Plan, Scenario, Service, Settings, World, run_service,
-};
+use crate::sim::{Carrier, Checker, Outcome, Plan, Scenario, Service, Settings, World, run_service};
 use crate::time::Time;
 use crate::trace::Event;
 
@@ -146,29 +144,8 @@ impl Scenario for GossipScenario {
         "counters with a log each that tell each other what they know, and agree in the end"
     }
 
-    fn default_plan(&self) -> Plan {
-        Plan {
-            servers: 5,
-            seed: 1,
-            faults: self.faults(Carrier::Datagram),
-            steps: 200,
-            carrier: Carrier::Datagram,
-            failure_model: FailureModel::Rst,
-            wire: false,
-        }
-    }
-
     fn carriers(&self) -> &'static [Carrier] {
         &[Carrier::Datagram, Carrier::Stream]
-    }
-
-    fn faults(&self, carrier: Carrier) -> BTreeSet<Fault> {
-        let of_the_carrier = match carrier {
-            Carrier::Stream => [Fault::Break, Fault::Stall].as_slice(),
-            Carrier::Datagram => &[Fault::Loss, Fault::Duplicate, Fault::Reorder],
-        };
-        let of_servers = [Fault::Partition, Fault::OneWay, Fault::Pause, Fault::Crash, Fault::Torn];
-        of_the_carrier.iter().copied().chain(of_servers).collect()
     }
 
     fn run(&self, plan: &Plan, trace: Option<&mut Vec<Event>>) -> Outcome {

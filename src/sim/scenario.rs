@@ -30,6 +30,16 @@ impl Carrier {
             Self::Datagram => "datagram",
         }
     }
+
+    /// All faults that make sense with it.
+    pub fn faults(self) -> BTreeSet<Fault> {
+        let of_the_carrier = match self {
+            Self::Stream => [Fault::Break, Fault::Stall].as_slice(),
+            Self::Datagram => &[Fault::Loss, Fault::Duplicate, Fault::Reorder],
+        };
+        let of_servers = [Fault::Partition, Fault::OneWay, Fault::Pause, Fault::Crash, Fault::Torn];
+        of_the_carrier.iter().copied().chain(of_servers).collect()
+    }
 }
 
 impl FailureModel {
@@ -130,16 +140,22 @@ pub trait Scenario: Sync {
     /// What it is, in one line.
     fn about(&self) -> &'static str;
 
-    /// The faults that it can stand, and the plan that is run where nothing else is said.
-    fn default_plan(&self) -> Plan;
+    /// The plan that is run where nothing else is said: five servers on its usual carrier, with all faults that it can stand.
+    fn default_plan(&self) -> Plan {
+        let carrier = self.carriers()[0];
+        let (faults, failure_model) = (self.faults(carrier), FailureModel::Rst);
+        Plan { servers: 5, seed: 1, faults, steps: 200, carrier, failure_model, wire: false }
+    }
 
     /// The carriers on which it runs, the usual one first.
     fn carriers(&self) -> &'static [Carrier] {
         &[Carrier::Stream, Carrier::Datagram]
     }
 
-    /// The faults that may be asked for with this carrier.
-    fn faults(&self, carrier: Carrier) -> BTreeSet<Fault>;
+    /// The faults that may be asked for with this carrier; all that it knows, where the service stands everything.
+    fn faults(&self, carrier: Carrier) -> BTreeSet<Fault> {
+        carrier.faults()
+    }
 
     /// Runs `plan`; what happened goes into `trace`, if somebody wants it.
     fn run(&self, plan: &Plan, trace: Option<&mut Vec<Event>>) -> Outcome;

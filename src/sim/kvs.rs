@@ -173,12 +173,11 @@ impl Service for Shop {
     }
 
     fn severity(&self, plan: &Plan) -> Severity {
-        let agents = usize::try_from(plan.servers).expect("a number of agents");
         Severity {
             // There is one store among all, and only what happens to it is interesting: often, then, and not for long.
             per_step: Probability::percent(40),
             longest: Duration::from_millis(400),
-            ..Severity::usual(agents)
+            ..Severity::of(plan)
         }
     }
 

@@ -37,6 +37,39 @@ use crate::time::Time;
 use crate::trace;
 
 /// A simulated world of agents of type `A`.
+///
+/// ```
+/// use ovid::agent::{Agent, Input, Outbox, Peer, Port, Session, Text};
+/// use ovid::sim::{Carrier, Settings, World};
+/// use ovid::time::Time;
+///
+/// /// Greets whoever it can reach when it is told to, and shows what it hears.
+/// struct Greeter;
+///
+/// impl Agent for Greeter {
+///     type Msg = Text;
+///
+///     fn handle(&mut self, _: Time, input: Input<'_, Text>, out: &mut Outbox<Text>) {
+///         match input {
+///             Input::Commands { mut commands } => {
+///                 commands.take();
+///                 out.send("friends", Text("hello".to_owned()));
+///             }
+///             Input::Message { message, .. } => out.say(message.0),
+///             _ => {}
+///         }
+///     }
+/// }
+///
+/// let mut world = World::new(Settings::new(1, Carrier::Stream));
+/// let (a, b) = (world.add(Greeter), world.add(Greeter));
+/// world.link(a, b);
+/// world.route(a, "friends", &[(b, Port(1))]);
+/// world.run_until(Time::from_nanos(1_000_000_000));
+/// world.command(a, Session(0), "greet");
+/// world.run_until(Time::from_nanos(2_000_000_000));
+/// assert_eq!(world.take_happened().said[0].line, "hello");
+/// ```
 #[derive(Debug)]
 pub struct World<A: Agent> {
     settings: Settings,

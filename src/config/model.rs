@@ -122,6 +122,15 @@ impl Configuration {
         self.agents.iter().filter(move |(_, entry)| entry.on == on)
     }
 
+    /// The agents of every box, those of boxes that have none included.
+    pub fn agents_by_box(&self) -> BTreeMap<BoxAddress, Vec<(&AgentId, &Entry)>> {
+        let mut boxes: BTreeMap<_, Vec<_>> = self.boxes().into_iter().map(|on| (on, Vec::new())).collect();
+        for (id, entry) in &self.agents {
+            boxes.entry(entry.on).or_default().push((id, entry));
+        }
+        boxes
+    }
+
     /// The settings of one box.
     pub fn settings_of(&self, on: BoxAddress) -> BoxSettings {
         self.settings.get(&on).cloned().unwrap_or_else(|| BoxSettings::default_of(on))

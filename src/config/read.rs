@@ -343,12 +343,15 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Among how many names a near one is looked for.
+const CANDIDATES_MAX: usize = 500;
+
 /// ` (do you mean "..."?)` with the name that is nearest to `name`, or nothing if none is near.
 fn near<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> String {
     let wanted = name.to_lowercase();
     let distance = |known: &str| strsim::damerau_levenshtein(&wanted, &known.to_lowercase());
-    // Longer words are costly to compare and are no slip of the finger.
-    let candidates = known.filter(|known| known.len().max(name.len()) <= 64);
+    // Each is compared with each: what is long, or one of very many, is left alone.
+    let candidates = known.take(CANDIDATES_MAX).filter(|known| known.len().max(name.len()) <= 64);
     let nearest = candidates.map(|known| (distance(known), known)).min();
     match nearest {
         Some((distance, known)) if distance <= known.chars().count() / 3 => {

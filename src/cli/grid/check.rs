@@ -49,19 +49,18 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
 
 /// The grid in words, a box after the other.
 fn describe(configuration: &Configuration) -> Vec<String> {
-    let boxes = configuration.boxes();
+    let boxes = configuration.agents_by_box();
     let mut lines = vec![format!(
         "{}, {}",
         count(boxes.len(), "box", "boxes"),
         count(configuration.agents.len(), "agent", "agents")
     )];
-    for on in boxes {
+    for (on, agents) in boxes {
         lines.push(String::new());
         lines.push(format!("box {on}: {}", settings(&configuration.settings_of(on), on)));
-        let rows: Vec<Vec<String>> =
-            configuration.agents_on(on).map(|(id, entry)| row(id.as_str(), entry)).collect();
+        let rows: Vec<Vec<String>> = agents.iter().map(|(id, entry)| row(id.as_str(), entry)).collect();
         lines.extend(table::lines(&rows).into_iter().map(|line| format!("  {line}")));
-        for (id, entry) in configuration.agents_on(on) {
+        for (id, entry) in agents {
             for (name, targets) in &entry.routes {
                 let targets: Vec<String> =
                     targets.0.iter().map(|(target, port)| format!("{target}:{port}")).collect();

@@ -28,9 +28,9 @@ fn arrows(configuration: &Configuration) -> Vec<Arrow<'_>> {
 pub(super) fn dot(configuration: &Configuration) -> String {
     // Rust's quotes and escapes are those of a quoted name there, but for what ids and addresses never hold.
     let mut text = String::from("digraph grid {\n  rankdir=LR;\n  node [shape=box, style=rounded];\n");
-    for (number, on) in configuration.boxes().into_iter().enumerate() {
+    for (number, (on, agents)) in configuration.agents_by_box().into_iter().enumerate() {
         let _ = writeln!(text, "  subgraph cluster_{number} {{\n    label=\"{on}\";");
-        for (id, entry) in configuration.agents_on(on) {
+        for (id, entry) in agents {
             let _ = writeln!(text, "    \"{id}\" [label=\"{id}\\n{}\"];", entry.kind.escape_default());
         }
         text.push_str("  }\n");
@@ -155,25 +155,23 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     fn of(configuration: &'a Configuration) -> Self {
-        let boxes = configuration.boxes();
+        let boxes = configuration.agents_by_box();
         let letters =
             configuration.agents.iter().map(|(id, entry)| length(id.as_str()) + length(&entry.kind));
         let agent_width = letters.fold(120.0, |widest: f64, letters| widest.max(letters * LETTER + 30.0));
         let agent_width =
-            boxes.iter().fold(agent_width, |widest, on| widest.max(length(&on.to_string()) * LETTER));
+            boxes.keys().fold(agent_width, |widest, on| widest.max(length(&on.to_string()) * LETTER));
         let width = agent_width + 2.0 * PAD;
         let steps = |agents: usize| (0..agents).map(|_| AGENT_STEP).sum::<f64>();
-        let height = |on| {
-            TITLE + (steps(configuration.agents_on(on).count()) - AGENT_STEP + AGENT_HEIGHT + PAD).max(0.0)
-        };
-        let tallest = boxes.iter().fold(0.0, |tallest: f64, on| tallest.max(height(*on)));
+        let height = |agents: usize| TITLE + (steps(agents) - AGENT_STEP + AGENT_HEIGHT + PAD).max(0.0);
+        let tallest = boxes.values().fold(0.0, |tallest: f64, agents| tallest.max(height(agents.len())));
         let middles = circle(boxes.len(), width.hypot(tallest) + GAP);
         let (left, top) =
             middles.iter().fold((0.0, 0.0), |(x, y): (f64, f64), middle| (x.min(middle.0), y.min(middle.1)));
         let mut plan = Self { size: (0.0, 0.0), boxes: Vec::new(), agents: BTreeMap::new() };
-        for (on, (x, y)) in boxes.into_iter().zip(middles) {
-            let frame = Frame { x: x - left + MARGIN, y: y - top + PAD, width, height: height(on) };
-            for ((id, _), number) in configuration.agents_on(on).zip(0_u32..) {
+        for ((on, agents), (x, y)) in boxes.into_iter().zip(middles) {
+            let frame = Frame { x: x - left + MARGIN, y: y - top + PAD, width, height: height(agents.len()) };
+            for ((id, _), number) in agents.into_iter().zip(0_u32..) {
                 let y = frame.y + TITLE + f64::from(number) * AGENT_STEP;
                 plan.agents
                     .insert(id, Frame { x: frame.x + PAD, y, width: agent_width, height: AGENT_HEIGHT });

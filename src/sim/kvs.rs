@@ -173,11 +173,12 @@ impl Service for Shop {
     }
 
     fn severity(&self, plan: &Plan) -> Severity {
+        let usual = Severity::of(plan);
         Severity {
             // There is one store among all, and only what happens to it is interesting: often, then, and not for long.
             per_step: Probability::percent(40),
-            longest: Duration::from_millis(400),
-            ..Severity::of(plan)
+            longest: usual.longest.min(Duration::from_millis(400)),
+            ..usual
         }
     }
 

@@ -428,6 +428,18 @@ mod tests {
     }
 
     #[test]
+    fn a_write_of_the_value_that_is_there_is_no_read() {
+        // Each of the two can only have found what the one write, or the other, had put there.
+        let twice = history(&[
+            done(put("a"), 1, Done, 2),
+            done(put("a"), 3, Done, 10),
+            done(Delete, 4, Done, 9),
+            done(Delete, 5, Done, 8),
+        ]);
+        assert_eq!(unexplained(&twice), None);
+    }
+
+    #[test]
     fn a_change_that_comes_twice_is_found() {
         let twice = history(&[
             done(put("a"), 1, Done, 8),

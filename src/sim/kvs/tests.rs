@@ -244,13 +244,16 @@ fn runs_contain_what_makes_them_hard() {
 
 #[test]
 fn the_same_plan_gives_the_same_run_on_every_machine() {
-    for (carrier, digest) in GOLDEN {
-        assert_eq!(KvsScenario.run(&plan(carrier, 42), None).figures.digest, digest);
-    }
+    let digests = GOLDEN.map(|(carrier, _)| {
+        let figures = KvsScenario.run(&plan(carrier, 42), None).figures;
+        (carrier, format!("{:016x}", figures.digest))
+    });
+    assert_eq!(digests, GOLDEN.map(|(carrier, digest)| (carrier, digest.to_owned())));
 }
 
 /// Written down once: a change of it says that runs are not what they were, and seeds that somebody noted are worth nothing any more.
-const GOLDEN: [(Carrier, u64); 2] = [(Carrier::Stream, 0), (Carrier::Datagram, 0)];
+const GOLDEN: [(Carrier, &str); 2] =
+    [(Carrier::Stream, "40d036ea6cf77017"), (Carrier::Datagram, "b0c5d46e9a6e9325")];
 
 #[test]
 fn a_plan_with_one_server_has_a_client_all_the_same() {

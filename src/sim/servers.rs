@@ -66,8 +66,9 @@ pub type Maker = Box<dyn FnMut(u16, u32, Time) -> Server>;
 
 /// Stands between servers and the wire and changes what they say: proof that a checker can fail.
 pub trait Saboteur {
-    /// `server` writes `line`, with its newline, through `door`; what is put into `out` travels instead.
-    fn line(&mut self, server: u16, door: Door, line: &[u8], out: &mut Vec<u8>);
+    /// `server` writes `line`, with its newline, to a connection at `door`; what is put into `out` travels instead. Connections have the
+    /// numbers by which [`Seen`] tells them; 0 is the one through which the world looks inside.
+    fn line(&mut self, server: u16, door: Door, connection: u64, line: &[u8], out: &mut Vec<u8>);
 }
 
 /// Names a connection of somebody who is no server: a master, or a stranger at the door for links.
@@ -266,7 +267,7 @@ impl ServerWorld {
         let parts = self.hosts.get_mut(&id).expect("runs").ask(command, self.now);
         let Some(saboteur) = &mut self.saboteur else { return parts };
         let (line, mut out) = (parts.concat(), Vec::new());
-        saboteur.line(id, Door::Masters, &line, &mut out);
+        saboteur.line(id, Door::Masters, 0, &line, &mut out);
         vec![out.into()]
     }
 

@@ -3,4 +3,5 @@
 mod boxes;
 mod links;
 mod masters;
+mod streams;
 mod world;

@@ -37,11 +37,16 @@ impl DerefMut for World {
 
 impl World {
     pub(crate) fn new(n: u16, seed: u64) -> Self {
+        Self::over(Streams::default(), n, seed)
+    }
+
+    /// The same, over streams of another sort.
+    pub(crate) fn over(streams: Streams, n: u16, seed: u64) -> Self {
         let tune: Rc<Cell<fn(&mut LabSettings)>> = Rc::new(Cell::new(|_| {}));
         let tuned = Rc::clone(&tune);
         let maker = lab(n, move |settings| tuned.get()(settings));
         let mut rng = Rng::new(seed);
-        let world = ServerWorld::new(lab_addresses(n), Streams::default(), rng.number(), maker);
+        let world = ServerWorld::new(lab_addresses(n), streams, rng.number(), maker);
         Self { world, rng, tune, next: Rc::default() }
     }
 

@@ -373,6 +373,12 @@ impl Network {
         }
     }
 
+    /// How many connections the machine of `holder` has taken that its process has not.
+    pub(super) fn backlog(&self, holder: Holder) -> usize {
+        let waits = |end: &&End| end.holder == holder && end.phase == Phase::Backlog;
+        self.connections.values().map(|connection| &connection.ends[1]).filter(waits).count()
+    }
+
     /// All connections that `server` holds in this incarnation, those its process does not know of yet included.
     pub(super) fn held_by(&self, holder: Holder) -> Vec<EndName> {
         let names = self.connections.iter().flat_map(|(connection, held)| {

@@ -128,7 +128,9 @@ impl ServerWorld {
         let backlog_max = self.network.streams.backlog_max;
         let listener = match self.hosts.get(&server) {
             None => Listener::None,
-            Some(host) if host.frozen && host.backlog.len() >= backlog_max => Listener::Full,
+            Some(host) if host.frozen && self.network.backlog(host.holder(server)) >= backlog_max => {
+                Listener::Full
+            }
             Some(host) => Listener::Ready { incarnation: host.incarnation },
         };
         self.network.knock(connection, listener, self.now);
@@ -391,7 +393,7 @@ impl ServerWorld {
             while let Some(cut) = state.taps[Way::Out as usize].cut(&mut rest) {
                 let Cut::Lines(lines) = cut else { continue };
                 for line in lines.split_inclusive(|byte| *byte == b'\n') {
-                    saboteur.line(id, door, line, &mut out);
+                    saboteur.line(id, door, end.connection, line, &mut out);
                 }
             }
         }

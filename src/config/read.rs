@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
         if self.registry.knows(name) {
             return Some(name);
         }
-        let near = near(name, self.registry.names().chain([BOX_TYPE]));
+        let near = self.near(name, self.registry.names().chain([BOX_TYPE]));
         self.complain(kind.node.at, &field, format!("unknown type {name:?}{near}; {}", self.types()));
         None
     }
@@ -267,7 +267,8 @@ impl<'a> Reader<'a> {
                     );
                 }
                 None => {
-                    let near = near(name, agents.iter().filter(|(_, agent)| **agent).map(|(name, _)| *name));
+                    let near =
+                        self.near(name, agents.iter().filter(|(_, agent)| **agent).map(|(name, _)| *name));
                     self.complain(target.at, &field, format!("there is no agent {name:?}{near}"));
                 }
             }
@@ -327,9 +328,27 @@ impl<'a> Reader<'a> {
     /// Complains about members whose names are not among `known`.
     pub(super) fn unknown_names(&mut self, members: &[Member], field: &[&str], known: &[&str]) {
         for member in members.iter().filter(|member| !known.contains(&member.name.as_str())) {
-            let near = near(&member.name, known.iter().copied());
+            let near = self.near(&member.name, known.iter().copied());
             let field: Vec<&str> = field.iter().copied().chain([member.name.as_str()]).collect();
             self.complain(member.at, &field, format!("unknown field{near}; known are {}", known.join(", ")));
+        }
+    }
+
+    /// ` (do you mean "..."?)` with the name that is nearest to `name`, or nothing if none is near.
+    fn near<'n>(&self, name: &str, known: impl Iterator<Item = &'n str>) -> String {
+        if self.findings.len() >= NEAR_NAMES_MAX {
+            return String::new();
+        }
+        let wanted = name.to_lowercase();
+        let distance = |known: &str| strsim::damerau_levenshtein(&wanted, &known.to_lowercase());
+        // Longer words are costly to compare and are no slip of the finger.
+        let candidates = known.filter(|known| known.len().max(name.len()) <= 64);
+        let nearest = candidates.map(|known| (distance(known), known)).min();
+        match nearest {
+            Some((distance, known)) if distance <= known.chars().count() / 3 => {
+                format!(" (do you mean {known:?}?)")
+            }
+            _ => String::new(),
         }
     }
 
@@ -343,20 +362,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Among how many names a near one is looked for.
-const CANDIDATES_MAX: usize = 500;
-
-/// ` (do you mean "..."?)` with the name that is nearest to `name`, or nothing if none is near.
-fn near<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> String {
-    let wanted = name.to_lowercase();
-    let distance = |known: &str| strsim::damerau_levenshtein(&wanted, &known.to_lowercase());
-    // Each is compared with each: what is long, or one of very many, is left alone.
-    let candidates = known.take(CANDIDATES_MAX).filter(|known| known.len().max(name.len()) <= 64);
-    let nearest = candidates.map(|known| (distance(known), known)).min();
-    match nearest {
-        Some((distance, known)) if distance <= known.chars().count() / 3 => {
-            format!(" (do you mean {known:?}?)")
-        }
-        _ => String::new(),
-    }
-}
+/// How many mistakes are looked at for a near name: each is compared with all names, and whoever has made more has others to mend
+/// first.
+const NEAR_NAMES_MAX: usize = 200;

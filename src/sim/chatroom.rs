@@ -18,9 +18,10 @@ use std::time::Duration;
 use self::checker::{Checker, Life, Wrong, alive_ids};
 use self::faults::Faults;
 use self::masters::Masters;
+use crate::grid::{LINK_BASE_DEFAULT, MASTER_PORT_MIN};
 use crate::rng::{Probability, Rng};
 use crate::sim::servers::{Happening, Saboteur, Seen, ServerWorld, Streams, lab, lab_addresses};
-use crate::sim::{Carrier, Delay, FailureModel, Fault, Figures, Outcome, Plan, Scenario, Violation};
+use crate::sim::{Carrier, Delay, Fault, Figures, Outcome, Plan, Scenario, Violation};
 use crate::time::Time;
 use crate::trace::Event;
 
@@ -50,26 +51,17 @@ impl Scenario for Chatroom {
         "whole chatroom servers over byte streams: order, no repeats, no loss while a link is up, who is alive"
     }
 
-    fn default_plan(&self) -> Plan {
-        Plan {
-            servers: 5,
-            seed: 1,
-            faults: self.faults(Carrier::Stream),
-            steps: 300,
-            carrier: Carrier::Stream,
-            failure_model: FailureModel::Rst,
-            wire: true,
-        }
+    fn carriers(&self) -> &'static [Carrier] {
+        &[Carrier::Stream]
     }
 
     fn faults(&self, carrier: Carrier) -> BTreeSet<Fault> {
-        match carrier {
-            Carrier::Datagram => BTreeSet::new(),
-            Carrier::Stream => {
-                [Fault::Break, Fault::Stall, Fault::Partition, Fault::OneWay, Fault::Pause, Fault::Crash]
-                    .into()
-            }
-        }
+        // A lab's servers have no disk on which a write could be torn.
+        carrier.faults().into_iter().filter(|fault| *fault != Fault::Torn).collect()
+    }
+
+    fn servers_max(&self) -> u32 {
+        u32::from(MASTER_PORT_MIN - LINK_BASE_DEFAULT)
     }
 
     fn run(&self, plan: &Plan, trace: Option<&mut Vec<Event>>) -> Outcome {
@@ -94,7 +86,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(plan: &'a Plan, trace: Option<&'a mut Vec<Event>>, saboteur: Option<Box<dyn Saboteur>>) -> Self {
-        let n = u16::try_from(plan.servers).expect("a lab has at most 7,000 servers");
+        let n = u16::try_from(plan.servers).expect("the plan was checked");
         let mut rng = Rng::new(plan.seed);
         let streams = streams(&mut rng.fork());
         // Guests who have gone count as masters until a server that stood still learns of it; nobody is to be pushed out for that.

@@ -55,6 +55,14 @@ pub enum PlanError {
     /// Nobody is there.
     #[error("{0} needs at least one server")]
     NoServers(&'static str),
+    /// The service cannot have that many.
+    #[error("{scenario} can have at most {max} servers")]
+    TooManyServers {
+        /// The scenario.
+        scenario: &'static str,
+        /// How many it can have.
+        max: u32,
+    },
 }
 
 /// The faults of a comma-separated list of names, where `all` means `possible`.
@@ -81,6 +89,10 @@ pub fn validate(scenario: &dyn Scenario, plan: &Plan) -> Result<(), PlanError> {
     let carriers = scenario.carriers();
     if plan.servers == 0 {
         return Err(PlanError::NoServers(scenario.name()));
+    }
+    if plan.servers > scenario.servers_max() {
+        let (scenario, max) = (scenario.name(), scenario.servers_max());
+        return Err(PlanError::TooManyServers { scenario, max });
     }
     if !carriers.contains(&plan.carrier) {
         let known: Vec<&str> = carriers.iter().map(|carrier| carrier.name()).collect();

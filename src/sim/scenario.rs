@@ -157,6 +157,11 @@ pub trait Scenario: Sync {
         carrier.faults()
     }
 
+    /// The most servers that it can have.
+    fn servers_max(&self) -> u32 {
+        u32::MAX
+    }
+
     /// Runs `plan`; what happened goes into `trace`, if somebody wants it.
     fn run(&self, plan: &Plan, trace: Option<&mut Vec<Event>>) -> Outcome;
 }

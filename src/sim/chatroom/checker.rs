@@ -122,17 +122,17 @@ impl Checker {
     }
 
     /// A server was handed a line of a master.
-    pub(super) fn command(&mut self, server: u16, connection: u64, line: &Bytes) {
+    pub(super) fn command(&mut self, server: u16, connection: u64, words: &Bytes) {
         let life = self.lives[&server];
         let Some(log) = self.logs.get_mut(&life) else { return };
         let mut owe = |owed| self.owed.entry(connection).or_default().push_back(owed);
-        if line.starts_with(b"broadcast ") {
-            let message = line.slice(b"broadcast ".len()..);
+        if words.starts_with(b"broadcast ") {
+            let message = words.slice(b"broadcast ".len()..);
             self.broadcasts.insert(message.clone(), Origin { life, number: log.handed.len() });
             log.handed.push(message);
-        } else if line == &b"get"[..] {
+        } else if words == &b"get"[..] {
             owe(Owed::Get { bytes: log.text.len() });
-        } else if line == &b"alive"[..] {
+        } else if words == &b"alive"[..] {
             owe(Owed::Alive);
         }
     }
@@ -151,15 +151,21 @@ impl Checker {
     }
 
     /// A master was answered.
-    pub(super) fn answered(&mut self, life: Life, connection: u64, n: u16, line: &[u8]) -> Result<(), Wrong> {
-        let shown = String::from_utf8_lossy(&line[..line.len().min(200)]);
+    pub(super) fn answered(
+        &mut self,
+        life: Life,
+        connection: u64,
+        n: u16,
+        words: &[u8],
+    ) -> Result<(), Wrong> {
+        let shown = String::from_utf8_lossy(&words[..words.len().min(200)]);
         let wrong = |why: &str| Err(("answer", format!("{life} answers {shown:?}: {why}")));
         let Some(owed) = self.owed.get_mut(&connection).and_then(VecDeque::pop_front) else {
             return wrong("nothing was asked");
         };
         match owed {
             Owed::Get { bytes } => {
-                let (known, Some(told)) = (&self.logs[&life].text, line.strip_prefix(b"messages ")) else {
+                let (known, Some(told)) = (&self.logs[&life].text, words.strip_prefix(b"messages ")) else {
                     return wrong("the log was asked for");
                 };
                 if !known.starts_with(told) || told.len() < bytes {
@@ -167,7 +173,7 @@ impl Checker {
                 }
             }
             Owed::Alive => {
-                let Some(ids) = alive_ids(line) else { return wrong("who is alive was asked for") };
+                let Some(ids) = alive_ids(words) else { return wrong("who is alive was asked for") };
                 if !ids.is_sorted_by(|one, next| one < next) || ids.iter().any(|id| *id >= n) {
                     return wrong("not ascending ids of servers");
                 }

@@ -1,11 +1,11 @@
 //! Letting things go wrong between and with servers, and mending them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::rng::{Probability, Rng};
 use crate::sim::servers::ServerWorld;
-use crate::sim::{FailureModel, Fault, Plan};
+use crate::sim::{Carrier, FailureModel, Fault, Plan};
 use crate::time::Time;
 
 /// How likely a step begins a fault: one of these for the whole run, in percent.
@@ -27,7 +27,9 @@ enum Mend {
 #[derive(Debug)]
 pub(super) struct Faults {
     rng: Rng,
+    /// Those that can happen, wanted or not.
     kinds: Vec<Fault>,
+    wanted: BTreeSet<Fault>,
     model: FailureModel,
     n: u16,
     per_step: Probability,
@@ -41,9 +43,10 @@ impl Faults {
     pub(super) fn new(plan: &Plan, n: u16, mut rng: Rng) -> Self {
         let longest = Duration::from_millis(*rng.pick(&LONGEST_MS).expect("there are some"));
         let per_step = Probability::percent(*rng.pick(&PER_STEP_PERCENT).expect("there are some"));
-        let kinds = plan.faults.iter().copied().collect();
+        let kinds = Carrier::Stream.faults().into_iter().filter(|fault| *fault != Fault::Torn).collect();
+        let wanted = plan.faults.clone();
         let (mends, told_to_crash) = (Vec::new(), BTreeMap::new());
-        Self { rng, kinds, model: plan.failure_model, n, per_step, longest, mends, told_to_crash }
+        Self { rng, kinds, wanted, model: plan.failure_model, n, per_step, longest, mends, told_to_crash }
     }
 
     /// When something is mended next.
@@ -77,7 +80,7 @@ impl Faults {
         for down_for in self.told_to_crash.values_mut() {
             *down_for = Duration::ZERO;
         }
-        if self.kinds.contains(&Fault::Crash) && self.n > 1 && rng.chance(Probability::percent(50)) {
+        if self.wanted.contains(&Fault::Crash) && self.n > 1 && rng.chance(Probability::percent(50)) {
             let gone = u16::try_from(rng.index(self.n.into())).expect("one of them");
             self.told_to_crash.remove(&gone);
             self.mends.retain(|(_, mend)| !matches!(mend, Mend::Start(id) if *id == gone));
@@ -102,7 +105,8 @@ impl Faults {
         if !rng.chance(self.per_step) {
             return None;
         }
-        let kind = *rng.pick(&self.kinds)?;
+        // One that is not wanted leaves the others as they are: a failure with fewer faults is still the same failure.
+        let kind = *rng.pick(&self.kinds).filter(|kind| self.wanted.contains(kind))?;
         let lasts = rng.duration(Duration::from_millis(5), self.longest);
         let until = world.now() + lasts;
         let mut ids: Vec<u16> = (0..self.n).collect();

@@ -16,10 +16,7 @@ use self::node::{Node, Store};
 use crate::agent::{Peer, Port, Session};
 use crate::agents::kvs::{Client, Kvs, Patience};
 use crate::rng::{Probability, Rng};
-use crate::sim::{
-    Carrier, Checker, Delay, FailureModel, Fault, Outcome, Plan, Scenario, Service, Settings, Severity,
-    World, run_service,
-};
+use crate::sim::{Checker, Delay, Outcome, Plan, Scenario, Service, Settings, Severity, World, run_service};
 use crate::trace::Event;
 
 /// The scenario `kvs`.
@@ -33,27 +30,6 @@ impl Scenario for KvsScenario {
 
     fn about(&self) -> &'static str {
         "a key-value store with a log (server 0) and its clients: linearizable, durable, and everybody gets an answer"
-    }
-
-    fn default_plan(&self) -> Plan {
-        Plan {
-            servers: 5,
-            seed: 1,
-            faults: self.faults(Carrier::Stream),
-            steps: 200,
-            carrier: Carrier::Stream,
-            failure_model: FailureModel::Rst,
-            wire: false,
-        }
-    }
-
-    fn faults(&self, carrier: Carrier) -> BTreeSet<Fault> {
-        let only_here = match carrier {
-            Carrier::Stream => [Fault::Break, Fault::Stall].iter(),
-            Carrier::Datagram => [Fault::Loss, Fault::Duplicate, Fault::Reorder].iter(),
-        };
-        let everywhere = [Fault::Partition, Fault::OneWay, Fault::Pause, Fault::Crash, Fault::Torn];
-        only_here.copied().chain(everywhere).collect()
     }
 
     fn run(&self, plan: &Plan, trace: Option<&mut Vec<Event>>) -> Outcome {

@@ -125,6 +125,14 @@ pub enum Refusal {
     /// The agent's configuration names no log; nothing was written.
     #[error("this agent has no log")]
     NoLog,
+    /// No log takes a record of this length; nothing was written.
+    #[error("a record has at most {bytes_max} bytes, this one {bytes}")]
+    TooLong {
+        /// How long it is.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
     /// The log cannot be written any more. Whether this record survives a restart is unknown.
     #[error("the log has failed: {0}")]
     Failed(String),

@@ -148,7 +148,7 @@ impl Kvs {
                 Answer::Refused(format!("{why}: its attributes have to name one, as in \"log\": \"local\""))
             }
             Refusal::Failed(_) if message.changes_keys() => Answer::Unknown(why.to_string()),
-            Refusal::Failed(_) => Answer::Refused(why.to_string()),
+            Refusal::Failed(_) | Refusal::TooLong { .. } => Answer::Refused(why.to_string()),
         };
         out.send(peer, id.answer(answer));
     }

@@ -169,7 +169,7 @@ impl Logs {
                 let (records, torn_bytes) = (scan.records.len(), scan.torn_bytes);
                 info!("disk: opened path={} records={records} torn_bytes={torn_bytes}", path.display());
                 for damage in &scan.damaged {
-                    warn!("disk: damaged path={} {damage:?}", path.display());
+                    warn!("disk: damaged path={} what=\"{damage}\"", path.display());
                 }
                 self.open.insert(log, file);
                 Answer::Opened { log, scan }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::hosting::Waiting;
 use super::outputs::{Action, LogId, Outputs};
 use crate::agent::{Index, Peer, Refusal};
+use crate::store::RECORD_BYTES_MAX;
 
 /// The most that may wait to become durable in one log, in bytes and in records.
 const PENDING_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -116,6 +117,9 @@ impl Logs {
     pub(super) fn propose(&mut self, peer: Peer, record: Bytes, out: &mut Outputs) -> Option<Waiting> {
         let why = match self.by_agent.get_mut(&peer) {
             None => Refusal::NoLog,
+            Some(_) if record.len() > RECORD_BYTES_MAX => {
+                Refusal::TooLong { bytes: record.len(), bytes_max: RECORD_BYTES_MAX }
+            }
             Some(Log::Failed { why, .. }) => Refusal::Failed(why.clone()),
             Some(Log::Opening { .. }) => Refusal::Busy,
             Some(Log::Memory { next }) => {
@@ -181,6 +185,8 @@ mod tests {
         let (mut logs, mut out) = (Logs::default(), Outputs::default());
         logs.open(AGENT, LogKind::Local, "a", &mut out);
         logs.opened(AGENT, 1);
+        let endless = logs.propose(AGENT, Bytes::from(vec![0; RECORD_BYTES_MAX + 1]), &mut out);
+        assert!(matches!(endless, Some(Waiting::NotCommitted { why: Refusal::TooLong { .. }, .. })));
         let record = Bytes::from(vec![0; PENDING_BYTES_MAX / 4]);
         for _ in 0..4 {
             assert!(logs.propose(AGENT, record.clone(), &mut out).is_none());

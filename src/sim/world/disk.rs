@@ -107,10 +107,7 @@ impl<A: Agent> World<A> {
         let refusal = if !disk.has_log {
             Refusal::NoLog
         } else if record.len() > RECORD_BYTES_MAX {
-            Refusal::Failed(format!(
-                "a record has at most {RECORD_BYTES_MAX} bytes, this one {}",
-                record.len()
-            ))
+            Refusal::TooLong { bytes: record.len(), bytes_max: RECORD_BYTES_MAX }
         } else {
             disk.write(record);
             return self.sync(peer);

@@ -33,7 +33,8 @@ impl Wire for Rumour {
 /// An agent that passes on what it hears for the first time, to its route `neighbours`; and all it knows to whoever comes back.
 #[derive(Debug, Default)]
 pub(super) struct Flood {
-    known: BTreeSet<u32>,
+    /// What it knows, ascending.
+    known: Vec<u32>,
     /// What it learned last.
     latest: Option<u32>,
     flaw: Option<Flaw>,
@@ -53,7 +54,8 @@ const RUMOURS: Port = Port(1);
 
 impl Flood {
     fn learn(&mut self, rumour: Rumour, out: &mut Outbox<Rumour>) {
-        if self.known.insert(rumour.0) {
+        if let Err(place) = self.known.binary_search(&rumour.0) {
+            self.known.insert(place, rumour.0);
             self.latest = Some(rumour.0);
             out.note(|| format!("knows {} rumours, the latest is {}", self.known.len(), rumour.0));
             let garbled = self.flaw == Some(Flaw::Garbles) && rumour.0 % 10 == 9;
@@ -229,8 +231,11 @@ impl Checker<Flood> for Agreement {
         let agents = || world.peers().filter_map(|peer| Some((peer, world.agent(peer)?)));
         let Some((first, best)) = agents().max_by_key(|(_, agent)| agent.known.len()) else { return Ok(()) };
         for (peer, agent) in agents() {
-            if let Some(missing) = best.known.symmetric_difference(&agent.known).next() {
-                return Err(format!("of agents {first} and {peer} only one knows rumour {missing}"));
+            if best.known != agent.known {
+                let (most, fewer) = (best.known.len(), agent.known.len());
+                return Err(format!(
+                    "agent {first} knows {most} rumours, agent {peer} others or only {fewer}"
+                ));
             }
         }
         Ok(())

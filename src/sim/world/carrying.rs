@@ -57,9 +57,7 @@ impl<A: Agent> World<A> {
             // The agent has not yet come to the end of its outputs, so it cannot be told here.
             return self.push(self.now, Event::Full { link: id, generation });
         }
-        let arrives = self.now + self.settings.delay.draw(&mut self.network);
-        lane.last_arrives = arrives.max(lane.last_arrives);
-        flight.arrives = lane.last_arrives;
+        flight.arrives = self.now + self.settings.delay.draw(&mut self.network);
         self.flights.push(&mut lane.chain, flight);
         self.schedule(LaneId { link: id, from_end });
     }

@@ -1,11 +1,19 @@
 //! Messages on their way. They lie in one table and are chained into queues, so that a message costs no allocation.
 
+use std::num::NonZero;
+
 use crate::agent::{Peer, Port};
 use crate::time::Time;
 
-/// Where a message lies in the table.
+/// Where a message lies in the table, counted from 1: so that none takes no more room than one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot(u32);
+pub(super) struct Slot(NonZero<u32>);
+
+impl Slot {
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// A message on its way.
 #[derive(Clone, Debug)]
@@ -57,37 +65,40 @@ impl<M> Flights<M> {
     /// Puts a message in.
     pub(super) fn insert(&mut self, flight: Flight<M>) -> Slot {
         if let Some(slot) = self.free {
-            let entry = &mut self.slots[slot.0 as usize];
+            let entry = &mut self.slots[slot.index()];
             self.free = entry.next.take();
             entry.flight = Some(flight);
             return slot;
         }
-        let slot = Slot(u32::try_from(self.slots.len()).expect("fewer than 2^32 messages fit into memory"));
         self.slots.push(Entry { flight: Some(flight), next: None });
-        slot
+        let number = u32::try_from(self.slots.len()).ok().and_then(NonZero::new);
+        Slot(number.expect("fewer than 2^32 messages fit into memory"))
     }
 
     /// A message that is on its way.
     pub(super) fn get(&self, slot: Slot) -> &Flight<M> {
-        self.slots[slot.0 as usize].flight.as_ref().expect("the message is on its way")
+        self.slots[slot.index()].flight.as_ref().expect("the message is on its way")
     }
 
     /// Takes a message out.
     pub(super) fn remove(&mut self, slot: Slot) -> Flight<M> {
-        let entry = &mut self.slots[slot.0 as usize];
+        let entry = &mut self.slots[slot.index()];
         entry.next = self.free;
         self.free = Some(slot);
         entry.flight.take().expect("a slot is taken out once")
     }
 
-    /// Puts a message behind the others of `chain`.
-    pub(super) fn push(&mut self, chain: &mut Chain, flight: Flight<M>) {
+    /// Puts a message behind the others of `chain`; it arrives no earlier than they do.
+    pub(super) fn push(&mut self, chain: &mut Chain, mut flight: Flight<M>) {
+        if let Some((_, last)) = chain.ends {
+            flight.arrives = flight.arrives.max(self.get(last).arrives);
+        }
         let slot = self.insert(flight);
         chain.len += 1;
         chain.ends = match chain.ends {
             None => Some((slot, slot)),
             Some((first, last)) => {
-                self.slots[last.0 as usize].next = Some(slot);
+                self.slots[last.index()].next = Some(slot);
                 Some((first, slot))
             }
         };
@@ -97,14 +108,14 @@ impl<M> Flights<M> {
     pub(super) fn pop(&mut self, chain: &mut Chain) -> Option<Flight<M>> {
         let (first, last) = chain.ends?;
         chain.len -= 1;
-        chain.ends = self.slots[first.0 as usize].next.map(|next| (next, last));
+        chain.ends = self.slots[first.index()].next.map(|next| (next, last));
         Some(self.remove(first))
     }
 
     /// When the first message of `chain` arrives.
     pub(super) fn first_arrives(&self, chain: &Chain) -> Option<Time> {
         let (first, _) = chain.ends?;
-        self.slots[first.0 as usize].flight.as_ref().map(|flight| flight.arrives)
+        self.slots[first.index()].flight.as_ref().map(|flight| flight.arrives)
     }
 }
 

@@ -189,10 +189,7 @@ impl<A: Agent> World<A> {
 
     /// Drops what is on its way in one direction.
     pub(super) fn drop_lane(&mut self, lane: LaneId, why: &'static str) {
-        let now = self.now;
-        let state = &mut self.links.get_mut(lane.link).lanes[lane.from_end];
-        state.last_arrives = now;
-        let mut chain = std::mem::take(&mut state.chain);
+        let mut chain = std::mem::take(&mut self.links.get_mut(lane.link).lanes[lane.from_end].chain);
         while let Some(flight) = self.flights.pop(&mut chain) {
             self.tell_drop(flight.from, flight.to, flight.id, why);
         }

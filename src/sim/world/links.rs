@@ -17,8 +17,10 @@ pub(super) struct LaneId {
     pub(super) from_end: usize,
 }
 
-/// A link that is wanted, whether it is up or not.
+/// A link that is wanted, whether it is up or not. With many links nearly each message is the first in a while to look at its own, so a
+/// link lies in one line of the processor's cache.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Link {
     /// The two agents, the smaller one first.
     pub(super) ends: [Peer; 2],
@@ -40,8 +42,6 @@ pub(super) struct Link {
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     pub(super) chain: Chain,
-    /// When the last message that was sent arrives; the next may not overtake it.
-    pub(super) last_arrives: Time,
     /// Whether the arrival of the first message stands in the queue of events. It does not where something holds it up whose end
     /// is not known: a partition, a pause.
     pub(super) scheduled: bool,
@@ -168,6 +168,11 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_fits_into_a_line_of_the_cache() {
+        assert_eq!(size_of::<Option<Link>>(), 64);
+    }
 
     #[test]
     fn links_are_found_from_both_ends_and_their_places_are_used_again() {

@@ -170,7 +170,11 @@ impl Reactor {
                 match event.token() {
                     LINKS_DOOR => self.note_waiting(Door::Links),
                     MASTERS_DOOR => self.note_waiting(Door::Masters),
-                    SIGNALS => return Ok(End::Signal),
+                    SIGNALS => {
+                        server.stopped(self.now());
+                        self.note_events(server);
+                        return Ok(End::Signal);
+                    }
                     WAKER => {
                         self.attend_console(server);
                         self.attend_disk(server);

@@ -35,7 +35,7 @@ use crate::agent::{Index, Why};
 use crate::config::AgentId;
 use crate::grid::ServerId;
 use crate::time::Time;
-use crate::trace::Event;
+use crate::trace::{Event, What};
 
 /// What a server is told once.
 #[derive(Debug, Clone)]
@@ -115,6 +115,11 @@ impl Server {
             core.received(conn, bytes, now);
         }
         self.settle(now);
+    }
+
+    /// The host is about to end the process in order, for a reason of its own: this is the trace's last word.
+    pub fn stopped(&mut self, now: Time) {
+        self.core.tracing.note(now, || What::Stop);
     }
 
     /// The other side will send no more; all it sent has been handed to [`Server::received`].

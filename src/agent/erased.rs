@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Agent, Input, Outbox, Output, Port, Wire, WireError};
+use super::{Agent, Input, Outbox, Output, Wire, WireError};
 use crate::time::Time;
 
 /// A message as bytes, with the entrance it came in by.
@@ -29,9 +29,6 @@ pub trait ErasedAgent: Send {
 
     /// As [`Agent::counters`].
     fn counters(&self) -> Vec<(&'static str, u64)>;
-
-    /// What a message says, for people: the contents of a trace.
-    fn describe(&self, port: Port, bytes: &[u8]) -> (&'static str, String);
 }
 
 /// The adapter over a typed agent.
@@ -76,13 +73,6 @@ where
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         self.agent.counters()
-    }
-
-    fn describe(&self, port: Port, bytes: &[u8]) -> (&'static str, String) {
-        match A::Msg::decode(port, bytes) {
-            Ok(message) => (message.kind(), format!("{message:?}")),
-            Err(error) => ("unknown", error.to_string()),
-        }
     }
 }
 

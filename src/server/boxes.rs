@@ -363,21 +363,30 @@ impl Core {
 
     /// A frame came in from a box.
     pub(super) fn frame_arrived(&mut self, conn: ConnId, from: ServerId, frame: Frame<'_>, now: Time) {
-        let Role::Box(host) = &mut self.role else { return };
-        let sender = host.directory.find(frame.sender);
-        let Some(sender) = sender.filter(|peer| host.directory.home(*peer) == Home::Box(from)) else {
-            return host.drop_frame("its sender does not live there", frame.sender, frame.destination);
-        };
-        let destination = host.directory.find(frame.destination);
-        let Some(agent) = destination.filter(|peer| host.directory.home(*peer) == Home::Here) else {
-            return host.drop_frame("nobody of that name lives here", frame.sender, frame.destination);
-        };
-        if !self.agents.get(agent).is_some_and(|hosted| hosted.started) {
-            return host.drop_frame("the agent has not started yet", frame.sender, frame.destination);
+        let ends = self.ends_of(from, &frame);
+        // A trace takes the n-th frame that was sent for the n-th that was received, so one that is of no use has to be in it, too.
+        self.trace_frame_received(conn, from, &frame, now);
+        match ends {
+            Ok((sender, agent)) => {
+                let message = AgentBytes { kind: "", bytes: Bytes::copy_from_slice(frame.body) };
+                self.hand(agent, Input::Message { from: sender, port: frame.port, message }, now);
+            }
+            Err(why) => {
+                self.tracing.note(now, || What::Note { text: format!("message dropped: {why}") });
+                let Role::Box(host) = &mut self.role else { return };
+                host.drop_frame(why, frame.sender, frame.destination);
+            }
         }
-        self.trace_frame_received(conn, from, agent, frame, now);
-        let message = AgentBytes { kind: "", bytes: Bytes::copy_from_slice(frame.body) };
-        self.hand(agent, Input::Message { from: sender, port: frame.port, message }, now);
+    }
+
+    /// The agents at both ends of a frame from the box `from`; an error says why it is of no use.
+    fn ends_of(&self, from: ServerId, frame: &Frame<'_>) -> Result<(Peer, Peer), &'static str> {
+        let Role::Box(host) = &self.role else { return Err("this server is no box") };
+        let lives = |name, home| host.directory.find(name).filter(|peer| host.directory.home(*peer) == home);
+        let sender = lives(frame.sender, Home::Box(from)).ok_or("its sender does not live there")?;
+        let agent = lives(frame.destination, Home::Here).ok_or("nobody of that name lives here")?;
+        let started = self.agents.get(agent).is_some_and(|hosted| hosted.started);
+        if started { Ok((sender, agent)) } else { Err("the agent has not started yet") }
     }
 
     fn trace_frame_sent(&mut self, to: ServerId, bytes: &Bytes, now: Time) {
@@ -385,29 +394,18 @@ impl Core {
             return;
         }
         let Some((_, link)) = self.links.up().find(|(peer, _)| *peer == to) else { return };
-        let (link, header) = (link.to_owned(), header_text(bytes));
+        let (link, text) = (link.to_owned(), text_of(bytes));
         let to = self.links.roster().name(to);
-        self.tracing.note(now, || What::Send { to, link, kind: "frame".into(), text: header, id: None });
+        self.tracing.note(now, || What::Send { to, link, kind: FRAME.into(), text, id: None });
     }
 
-    fn trace_frame_received(
-        &mut self,
-        conn: ConnId,
-        from: ServerId,
-        agent: Peer,
-        frame: Frame<'_>,
-        now: Time,
-    ) {
+    fn trace_frame_received(&mut self, conn: ConnId, from: ServerId, frame: &Frame<'_>, now: Time) {
         if !self.tracing.is_on() {
             return;
         }
-        let (kind, text) = self
-            .agents
-            .get(agent)
-            .map_or(("unknown", String::new()), |hosted| hosted.agent.describe(frame.port, frame.body));
         let (from, link) = (self.links.roster().name(from), self.links.label(conn).to_owned());
-        let text = format!("{} -> {}:{} {kind} {text}", frame.sender, frame.destination, frame.port);
-        self.tracing.note(now, || What::Receive { from, link, kind: "frame".into(), text, id: None });
+        let text = shown(frame.sender, frame.destination, &frame.port.to_string(), frame.body);
+        self.tracing.note(now, || What::Receive { from, link, kind: FRAME.into(), text, id: None });
     }
 }
 
@@ -417,10 +415,24 @@ impl BoxHost {
     }
 }
 
-/// What a frame's header says, and as much of its body as can be shown.
-fn header_text(bytes: &[u8]) -> String {
+/// What traces call a message between boxes. Not what sort of message it is: only an agent can tell, the sender's and the receiver's
+/// may tell it differently, and a trace finds the two ends by this word.
+const FRAME: &str = "frame";
+
+/// What a frame that was encoded here says, for people.
+fn text_of(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    let header = String::from_utf8_lossy(&bytes[..end]);
+    let mut words = header.split(' ').skip(1);
+    let mut word = || words.next().unwrap_or_default();
+    shown(word(), word(), word(), bytes.get(end + 1..).unwrap_or_default())
+}
+
+/// What a frame says, for people, in the same words at both ends.
+fn shown(sender: &str, destination: &str, port: &str, body: &[u8]) -> String {
     const SHOWN_BYTES_MAX: usize = 400;
-    String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)]).replace('\n', " ")
+    let body = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES_MAX)]).replace('\n', " ");
+    format!("{sender} -> {destination}:{port} {body}")
 }
 
 /// Sessions.

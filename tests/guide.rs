@@ -6,8 +6,9 @@
 #[path = "server/grid.rs"]
 mod grid;
 
+use std::fmt::Write as _;
 use std::fs;
-use std::io::Write;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -105,8 +106,9 @@ impl CounterGrid {
             assert!(configuration.contains(&before), "the box of {id}");
             configuration = configuration.replace(&before, &on);
             let control = format!("127.0.0.1:{}", control + number);
-            let attrs = format!(r#"{{"control": "{control}"}}"#);
-            settings += &format!(r#", "{id}-box": {{"type": "box", "box": "{on}", "attrs": {attrs}}}"#);
+            let attrs = serde_json::json!({"control": control});
+            let entry = serde_json::json!({"type": "box", "box": on, "attrs": attrs});
+            write!(settings, r#", "{id}-box": {entry}"#).expect("a string");
         }
         let end = configuration.rfind('}').expect("an object");
         configuration.insert_str(end, &settings);
@@ -123,9 +125,13 @@ impl CounterGrid {
 
     fn start(&mut self) {
         let mut command = self.command("up");
-        command.arg("--data").arg(self.folder.path().join("data"));
+        command.arg("--data").arg(self.folder.path().join("data")).arg("--trace").arg(self.traces());
         let up = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         self.up = Some(up.expect("the example runs"));
+    }
+
+    fn traces(&self) -> PathBuf {
+        self.folder.path().join("traces")
     }
 
     /// Ctrl-C; and all boxes are gone when it has ended.
@@ -180,6 +186,16 @@ fn counters_of_a_real_grid_agree_and_remember() {
     assert_eq!(ben.ask("add four"), "error expected add <number> or value, not \"add four\"");
     grid.wait_until_all_say("7");
     grid.stop();
+    // Messages of all boxes find their ends, and who was stopped has not crashed.
+    let stats = Command::new(&grid.program).args(["trace", "stats"]).arg(grid.traces()).output();
+    let stats = stats.expect("it runs");
+    let told = String::from_utf8_lossy(&stats.stdout);
+    assert!(told.contains("at 3 servers") && told.contains("crashes: 0"), "{told}");
+    // Clocks of processes may be apart by as long as a busy machine lets one of them wait.
+    let odd: Vec<&str> =
+        told.lines().filter(|line| line.contains("odd:") && !line.contains("clocks")).collect();
+    assert!(odd.is_empty(), "{odd:#?}");
+    assert!(!String::from_utf8_lossy(&stats.stderr).contains("last word"), "{stats:?}");
     // What was added is in the logs.
     grid.start();
     grid.wait_until_all_say("7");

@@ -101,7 +101,7 @@ impl Host {
         let id = self.ids[index].clone();
         match output {
             Output::Send { to: Dest::Peer(to, port), message } => {
-                self.messages.push_back((from, to, port, message))
+                self.messages.push_back((from, to, port, message));
             }
             Output::Send { to: Dest::Route(route), message } => {
                 let targets = self.configuration.agents[&id].routes[route.as_ref()].0.clone();

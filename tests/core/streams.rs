@@ -10,8 +10,8 @@ use crate::world::World;
 /// Server `id` broadcasts `count` messages.
 fn broadcast(world: &mut World, id: u16, count: usize) {
     let master = world.connect(id, Door::Masters);
-    let lines: String = (0..count).map(|number| format!("broadcast {id}:{number}\n")).collect();
-    world.send(master, lines.as_bytes());
+    let lines: Vec<String> = (0..count).map(|number| format!("broadcast {id}:{number}\n")).collect();
+    world.send(master, lines.concat().as_bytes());
 }
 
 fn sorted_log(world: &mut World, id: u16) -> Vec<String> {

@@ -14,7 +14,7 @@ const ANSWER_LIMIT_MS: u64 = 1000;
 
 /// All servers of a lab and everything between them.
 pub(crate) struct World {
-    world: ServerWorld,
+    servers: ServerWorld,
     rng: Rng,
     tune: Rc<Cell<fn(&mut LabSettings)>>,
     /// The server that is started next, in a world of machines.
@@ -25,13 +25,13 @@ impl Deref for World {
     type Target = ServerWorld;
 
     fn deref(&self) -> &ServerWorld {
-        &self.world
+        &self.servers
     }
 }
 
 impl DerefMut for World {
     fn deref_mut(&mut self) -> &mut ServerWorld {
-        &mut self.world
+        &mut self.servers
     }
 }
 
@@ -46,8 +46,8 @@ impl World {
         let tuned = Rc::clone(&tune);
         let maker = lab(n, move |settings| tuned.get()(settings));
         let mut rng = Rng::new(seed);
-        let world = ServerWorld::new(lab_addresses(n), streams, rng.number(), maker);
-        Self { world, rng, tune, next: Rc::default() }
+        let servers = ServerWorld::new(lab_addresses(n), streams, rng.number(), maker);
+        Self { servers, rng, tune, next: Rc::default() }
     }
 
     /// A grid in which everybody has found everybody.
@@ -72,8 +72,8 @@ impl World {
         let taken = Rc::clone(&next);
         let maker = move |_, _, _| taken.borrow_mut().take().expect("`host` has made it");
         let mut rng = Rng::new(seed);
-        let world = ServerWorld::new(lab_addresses(n), Streams::default(), rng.number(), Box::new(maker));
-        Self { world, rng, tune: Rc::new(Cell::new(|_| {})), next }
+        let servers = ServerWorld::new(lab_addresses(n), Streams::default(), rng.number(), Box::new(maker));
+        Self { servers, rng, tune: Rc::new(Cell::new(|_| {})), next }
     }
 
     /// Starts `server` on machine `id` of a world of machines.

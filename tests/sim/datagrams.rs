@@ -43,7 +43,7 @@ fn a_kind_world_delivers_all_of_them_in_order_and_knows_no_links() {
 
 #[test]
 fn each_fault_does_what_it_says_and_nothing_else() {
-    let all = COUNT as usize;
+    let all = usize::try_from(COUNT).expect("small");
     let quarter = all / 4 - all / 50..all / 4 + all / 50;
 
     let lost = arrived(|settings| settings.loss = Probability::percent(25));

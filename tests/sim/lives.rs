@@ -55,7 +55,9 @@ fn a_reset_does_not_cross_a_partition() {
     world.crash(B);
     wait(&mut world, 100);
     assert_eq!(heard(&world, 0), [Told::Start, Told::Up(1, 1)]);
-    partition.into_iter().for_each(|id| world.heal(id));
+    for id in partition {
+        world.heal(id);
+    }
     assert_eq!(heard(&world, 0).last(), Some(&Told::Down(1, 1, Why::Broken)));
 }
 

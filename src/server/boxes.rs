@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use log::{info, warn};
 
-use super::core::{Core, Role};
+use super::core::{Core, Role, Told};
 use super::directory::{Directory, Home};
 use super::experiment::Experiment;
 use super::hosting::Waiting;
@@ -459,6 +459,6 @@ impl Core {
     pub(super) fn say(&mut self, agent: Peer, line: &Bytes) {
         let Role::Box(host) = &self.role else { return };
         let theirs = host.attached.iter().filter(|(_, attached)| **attached == agent);
-        self.says.extend(theirs.map(|(conn, _)| (*conn, line.clone())));
+        self.told.extend(theirs.map(|(conn, _)| Told::News(*conn, line.clone())));
     }
 }

@@ -10,7 +10,7 @@ use super::hosting::{Hosting, Waiting};
 use super::link::Piece;
 use super::link_manager::{LinkManager, News};
 use super::logs::Logs;
-use super::master::Batch;
+use super::master::{Batch, session};
 use super::outputs::{Action, ConnId, LogId, Outputs};
 use super::tracing::Tracing;
 use super::{BoxSetup, Settings, lab};
@@ -36,8 +36,17 @@ pub(super) struct Core {
     /// An end was asked for: from there on nothing is done any more.
     pub(super) ending: bool,
     pub(super) misunderstood: u64,
-    replies: VecDeque<(Request, Vec<Bytes>)>,
-    pub(super) says: VecDeque<(ConnId, Bytes)>,
+    /// In the order in which agents have put it out.
+    pub(super) told: VecDeque<Told>,
+}
+
+/// What agents have for sessions.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// The answer to a command.
+    Answer(Request, Vec<Bytes>),
+    /// A line that answers nothing.
+    News(ConnId, Bytes),
 }
 
 /// What a server is for.
@@ -47,6 +56,15 @@ pub(super) enum Role {
     Lab,
     /// A box of a configuration.
     Box(Box<BoxHost>),
+}
+
+impl Told {
+    fn is_for(&self, conn: ConnId) -> bool {
+        match self {
+            Self::Answer(request, _) => request.session == session(conn),
+            Self::News(to, _) => *to == conn,
+        }
+    }
 }
 
 impl Core {
@@ -85,8 +103,7 @@ impl Core {
             started: now,
             ending: false,
             misunderstood: 0,
-            replies: VecDeque::new(),
-            says: VecDeque::new(),
+            told: VecDeque::new(),
         }
     }
 
@@ -133,7 +150,7 @@ impl Core {
                 self.trace_command(agent, commands.peek(), now);
                 self.hand(agent, Input::Commands { commands }, now);
                 batch.took(offered_bytes, &taken);
-                self.answer_in(batch);
+                self.tell_in(batch);
                 if taken.asked() || taken.bytes_left() == 0 {
                     continue;
                 }
@@ -167,14 +184,16 @@ impl Core {
         }
     }
 
-    /// Gives the answers that are for the master whose lines are being handled to it at once, so that their size can hold back what
-    /// follows.
-    fn answer_in(&mut self, batch: &mut Batch<'_>) {
-        let session = super::master::session(batch.conn());
-        while self.replies.front().is_some_and(|(request, _)| request.session == session)
-            && let Some((request, parts)) = self.replies.pop_front()
+    /// Tells the master whose lines are being handled at once what is for it, so that the size of answers can hold back what follows.
+    fn tell_in(&mut self, batch: &mut Batch<'_>) {
+        let conn = batch.conn();
+        while self.told.front().is_some_and(|told| told.is_for(conn))
+            && let Some(told) = self.told.pop_front()
         {
-            batch.answer_request(request.number, parts);
+            match told {
+                Told::Answer(request, parts) => batch.answer_request(request.number, parts),
+                Told::News(_, line) => batch.say(line),
+            }
         }
     }
 
@@ -207,7 +226,7 @@ impl Core {
             Output::Send { to, message } => self.send_message(agent, &to, &message, now),
             Output::Reply { to, parts } => {
                 self.tracing.answer(now, &parts);
-                self.replies.push_back((to, parts));
+                self.told.push_back(Told::Answer(to, parts));
             }
             Output::Say { line } => self.say(agent, &line),
             Output::Propose { record } => {
@@ -343,19 +362,6 @@ impl Core {
         if self.agents.get(agent).is_some_and(|hosted| !hosted.started) {
             self.agents.post(agent, Waiting::Start);
         }
-    }
-
-    /// Whether an agent has answered or said something that has not been handed on.
-    pub(super) fn has_answers(&self) -> bool {
-        !self.replies.is_empty() || !self.says.is_empty()
-    }
-
-    pub(super) fn take_replies(&mut self) -> VecDeque<(Request, Vec<Bytes>)> {
-        std::mem::take(&mut self.replies)
-    }
-
-    pub(super) fn take_says(&mut self) -> VecDeque<(ConnId, Bytes)> {
-        std::mem::take(&mut self.says)
     }
 
     pub(super) fn next_event(&mut self) -> Option<Event> {

@@ -166,11 +166,7 @@ impl Masters {
     /// Sends a line that answers nothing; `false` if it had to be dropped, since the master does not read.
     pub(super) fn say(&mut self, conn: ConnId, line: Bytes) -> bool {
         let Some(master) = self.by_conn.get_mut(&conn) else { return false };
-        let fits = master.answers.queue.footprint_bytes() + line.len() <= UNREAD_NEWS_BYTES_MAX;
-        if fits {
-            master.answers.send(vec![line]);
-        }
-        fits
+        master.answers.say(line)
     }
 
     /// The master will send no more, but may still read.
@@ -274,6 +270,15 @@ impl Answers {
         }
     }
 
+    /// Sends a line that answers nothing; `false` if it had to be dropped.
+    fn say(&mut self, line: Bytes) -> bool {
+        let fits = self.queue.footprint_bytes() + line.len() <= UNREAD_NEWS_BYTES_MAX;
+        if fits {
+            self.send(vec![line]);
+        }
+        fits
+    }
+
     /// Sends a line made of `parts`.
     fn send(&mut self, parts: Vec<Bytes>) {
         match self.framing {
@@ -341,6 +346,11 @@ impl<'a> Batch<'a> {
     /// Answers a command of this master that an agent has taken.
     pub(super) fn answer_request(&mut self, number: u64, parts: Vec<Bytes>) {
         self.answers.answer(number, parts);
+    }
+
+    /// Sends this master a line that answers nothing, unless it does not read.
+    pub(super) fn say(&mut self, line: Bytes) {
+        self.answers.say(line);
     }
 
     /// Answers the line just taken, which nobody understood, with what is known here; blank lines are passed over.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ovid::agent::{Agent, Configure, Input, Mistake, Outbox, Registry, Setup, Text};
+use ovid::agent::{Agent, Audience, Configure, Input, Mistake, Outbox, Registry, Request, Setup, Text};
 use ovid::config::{self, Configuration, Format};
 use ovid::grid::{BoxAddress, LINK_BASE_DEFAULT};
 use ovid::server::{
@@ -18,13 +18,24 @@ struct Relay {
     lines: u64,
     /// Messages go on to `to`, for ever.
     echoes: bool,
+    /// It wants to be woken, whatever the time is.
+    restless: bool,
+    started: bool,
+    /// What it will answer when it is told to.
+    owed: Vec<Request>,
 }
 
 impl Configure for Relay {
     fn configure(setup: &mut Setup<'_>) -> Result<Self, Mistake> {
         setup.all_routes();
         setup.attr::<u64>("version")?;
-        Ok(Self { lines: 0, echoes: setup.attr_or("echoes", false)? })
+        Ok(Self {
+            lines: 0,
+            echoes: setup.attr_or("echoes", false)?,
+            restless: setup.attr_or("restless", false)?,
+            started: false,
+            owed: Vec::new(),
+        })
     }
 }
 
@@ -35,8 +46,15 @@ impl Agent for Relay {
         vec![("lines", self.lines)]
     }
 
+    fn deadline(&self) -> Option<Time> {
+        self.restless.then_some(Time::ZERO)
+    }
+
     fn handle(&mut self, _: Time, input: Input<'_, Text>, out: &mut Outbox<Text>) {
+        let early = matches!(input, Input::Start | Input::Committed { .. });
+        assert!(self.started || early, "before its start: {input:?}");
         match input {
+            Input::Start => self.started = true,
             Input::Commands { mut commands } => {
                 while let Some(line) = commands.peek() {
                     let text = String::from_utf8_lossy(line).into_owned();
@@ -48,6 +66,21 @@ impl Agent for Relay {
                         return;
                     }
                     commands.take();
+                    if text == "later" {
+                        self.owed.push(commands.will_answer());
+                        return;
+                    }
+                    if text == "now" {
+                        return self.owed.drain(..).for_each(|request| out.reply(request, "at last"));
+                    }
+                    if text == "both" {
+                        out.say("first");
+                        out.reply(commands.will_answer(), "second");
+                        return out.say("third");
+                    }
+                    if text == "raw" {
+                        return out.send_lines(Audience::Everyone, "frame r9 r1 7 1\nx".into());
+                    }
                     if let Some(record) = text.strip_prefix("propose ") {
                         out.propose(record.into());
                     } else {
@@ -106,6 +139,11 @@ fn start(world: &mut World, id: u16, configuration: &str) {
 }
 
 fn start_with(world: &mut World, id: u16, configuration: &str, experiment: ExperimentSetup) {
+    let server = make(id, configuration, experiment, world.now());
+    world.host(id, server);
+}
+
+fn make(id: u16, configuration: &str, experiment: ExperimentSetup, now: Time) -> Server {
     let settings = Settings {
         links: LinkSettings {
             roster: Roster::of_box(address(id)),
@@ -121,8 +159,7 @@ fn start_with(world: &mut World, id: u16, configuration: &str, experiment: Exper
     };
     let (address, configuration, seed) = (address(id), read(configuration), u64::from(id));
     let setup = BoxSetup { address, configuration, registry: registry(), seed, experiment };
-    let server = Server::of_box(settings, setup, world.now());
-    world.host(id, server);
+    Server::of_box(settings, setup, now)
 }
 
 /// Somebody drives the agent of box `id`.
@@ -163,6 +200,18 @@ fn agents_on_different_boxes_talk_by_their_routes() {
     assert_eq!(lines(&mut world, third), expected);
     world.send(first, b"count\nwhat?\ncount\n");
     assert_eq!(lines(&mut world, first), ["2 lines", "error agent r0 does not understand that", "2 lines"]);
+}
+
+#[test]
+fn a_session_sees_what_an_agent_says_and_answers_in_that_order() {
+    let mut world = World::of_machines(1, 11);
+    start(&mut world, 0, r#"{"r0": {"type": "relay", "box": "127.0.0.1:3000"}}"#);
+    let (session, other) = (attach(&mut world, 0, "r0"), attach(&mut world, 0, "r0"));
+    world.send(session, b"later\nboth\nnow\n");
+    assert_eq!(lines(&mut world, session), ["first", "third", "at last", "second"]);
+    assert_eq!(lines(&mut world, other), ["first", "third"]);
+    world.send(session, b"both\n");
+    assert_eq!(lines(&mut world, session), ["first", "second", "third"]);
 }
 
 #[test]

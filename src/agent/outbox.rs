@@ -59,7 +59,7 @@ pub enum Output<M> {
         /// What.
         message: M,
     },
-    /// Send whole lines, newlines included, as they are.
+    /// Send whole lines, newlines included, as they are. Only a lab's server does that; a box drops them.
     Lines {
         /// To whom.
         to: Audience,

@@ -123,6 +123,12 @@ impl BoxHost {
         }
     }
 
+    /// Between boxes there are frames only: raw lines could be anybody's.
+    pub(super) fn refuse_lines(&mut self, from: Peer) {
+        let from = self.directory.name(from).to_owned();
+        self.drop_frame("lines are for a lab's servers", &from, "");
+    }
+
     fn drop_frame(&mut self, why: &str, from: &str, to: &str) {
         if seldom::count(&mut self.frames_dropped) {
             let so_far = self.frames_dropped;

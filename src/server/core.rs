@@ -222,7 +222,7 @@ impl Core {
 
     fn carry_out(&mut self, agent: Peer, output: Output<AgentBytes>, now: Time) {
         match output {
-            Output::Lines { to, lines } => self.send_lines(to, &lines, now),
+            Output::Lines { to, lines } => self.send_lines(agent, to, &lines, now),
             Output::Send { to, message } => self.send_message(agent, &to, &message, now),
             Output::Reply { to, parts } => {
                 self.tracing.answer(now, &parts);
@@ -242,7 +242,10 @@ impl Core {
         }
     }
 
-    fn send_lines(&mut self, to: Audience, lines: &Bytes, now: Time) {
+    fn send_lines(&mut self, agent: Peer, to: Audience, lines: &Bytes, now: Time) {
+        if let Role::Box(host) = &mut self.role {
+            return host.refuse_lines(agent);
+        }
         match to {
             Audience::Everyone => {
                 self.tracing.sent_lines(now, &self.links, None, lines);

@@ -71,7 +71,8 @@ impl Agent for Relay {
                         return;
                     }
                     if text == "now" {
-                        return self.owed.drain(..).for_each(|request| out.reply(request, "at last"));
+                        self.owed.drain(..).for_each(|request| out.reply(request, "at last"));
+                        continue;
                     }
                     if text == "both" {
                         out.say("first");
@@ -79,7 +80,8 @@ impl Agent for Relay {
                         return out.say("third");
                     }
                     if text == "raw" {
-                        return out.send_lines(Audience::Everyone, "frame r9 r1 7 1\nx".into());
+                        out.send_lines(Audience::Everyone, "frame r9 r1 7 1\nx".into());
+                        continue;
                     }
                     if let Some(record) = text.strip_prefix("propose ") {
                         out.propose(record.into());
@@ -212,6 +214,19 @@ fn a_session_sees_what_an_agent_says_and_answers_in_that_order() {
     assert_eq!(lines(&mut world, other), ["first", "third"]);
     world.send(session, b"both\n");
     assert_eq!(lines(&mut world, session), ["first", "second", "third"]);
+}
+
+#[test]
+fn the_lines_of_a_lab_have_no_place_between_boxes() {
+    let mut world = World::of_machines(2, 12);
+    let configuration = relays(&[0, 1]);
+    start(&mut world, 0, &configuration);
+    start(&mut world, 1, &configuration);
+    world.run_ms(300);
+    let (first, second) = (attach(&mut world, 0, "r0"), attach(&mut world, 1, "r1"));
+    world.send(first, b"raw\nhello\n");
+    assert_eq!(lines(&mut world, second), ["port 7: hello"], "the link is as it was");
+    assert_eq!((status(&mut world, 0).frames_dropped, status(&mut world, 1).frames_dropped), (1, 0));
 }
 
 #[test]

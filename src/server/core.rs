@@ -324,7 +324,7 @@ impl Core {
     pub(super) fn timeout(&mut self, now: Time) {
         self.links.timeout(now, &mut self.outputs);
         self.take_news(now);
-        while let Some(agent) = self.agents.next_due(now) {
+        for agent in self.agents.due(now) {
             self.hand(agent, Input::Timeout, now);
         }
         self.send_held(now);

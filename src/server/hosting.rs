@@ -107,17 +107,18 @@ impl Hosting {
         hosted.deadline = wanted;
     }
 
-    /// An agent whose deadline has come; it is not given again before it has been asked for its next one.
-    pub(super) fn next_due(&mut self, now: Time) -> Option<Peer> {
-        let (at, peer) = *self.deadlines.first()?;
-        if at > now {
-            return None;
+    /// The agents whose deadline has come, each once: one that at once wants to be woken again has to wait for the next turn.
+    pub(super) fn due(&mut self, now: Time) -> Vec<Peer> {
+        let mut due = Vec::new();
+        while self.deadlines.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, peer)) = self.deadlines.pop_first()
+        {
+            if let Some(hosted) = self.agents.get_mut(&peer) {
+                hosted.deadline = None;
+            }
+            due.push(peer);
         }
-        self.deadlines.pop_first();
-        if let Some(hosted) = self.agents.get_mut(&peer) {
-            hosted.deadline = None;
-        }
-        Some(peer)
+        due
     }
 
     /// When the first agent wants to be woken; at once if something waits for one.

@@ -263,6 +263,14 @@ fn agents_that_never_stop_talking_do_not_stop_their_box() {
 }
 
 #[test]
+fn an_agent_that_always_wants_to_be_woken_does_not_stop_its_box() {
+    let configuration = r#"{"a": {"type": "relay", "box": "127.0.0.1:3000", "attrs": {"restless": true}}}"#;
+    let mut world = World::of_machines(1, 13);
+    start(&mut world, 0, configuration);
+    assert_eq!(status(&mut world, 0).agents.len(), 1);
+}
+
+#[test]
 fn agents_learn_when_a_box_dies_and_when_it_is_back() {
     let mut world = World::of_machines(2, 3);
     let configuration = relays(&[0, 1]);

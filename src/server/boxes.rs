@@ -13,6 +13,7 @@ use super::directory::{Directory, Home};
 use super::experiment::Experiment;
 use super::hosting::Waiting;
 use super::logs::LogKind;
+use super::master::session;
 use super::outputs::ConnId;
 use crate::agent::{AgentBytes, Attrs, Dest, Epoch, Input, Peer, Port, Registry, Setup, Why};
 use crate::config::{AgentId, Configuration, Entry, LOG_ATTR};
@@ -222,9 +223,13 @@ impl Core {
         for (id, _) in old.agents_on(own).filter(|(id, entry)| !stays(id, entry)) {
             let Some(peer) = host.directory.find(id.as_str()) else { continue };
             host.directory.unroute(peer);
-            self.agents.remove(peer);
-            self.logs.close(peer, &mut self.outputs);
             let again = new.agents.get(id).is_some_and(|entry| entry.on == own);
+            let why =
+                if again { "was restarted before it answered" } else { "is gone, and has not answered" };
+            let answer = Bytes::from(format!("error agent {id} {why}"));
+            let owed = self.agents.remove(peer).into_iter();
+            self.told.extend(owed.map(|request| Told::Answer(request, vec![answer.clone()])));
+            self.logs.close(peer, &mut self.outputs);
             if again { changes.restarted.push(id.clone()) } else { changes.removed.push(id.clone()) }
         }
         for (id, entry) in new.agents_on(own) {
@@ -456,8 +461,10 @@ impl Core {
 
     /// The session is gone.
     pub(super) fn detach(&mut self, conn: ConnId) {
-        if let Role::Box(host) = &mut self.role {
-            host.attached.remove(&conn);
+        if let Role::Box(host) = &mut self.role
+            && let Some(agent) = host.attached.remove(&conn)
+        {
+            self.agents.forgive_all(agent, session(conn));
         }
     }
 

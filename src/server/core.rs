@@ -148,7 +148,12 @@ impl Core {
                 let commands = batch.offer(&taken, self.tracing.is_on());
                 let offered_bytes = commands.rest_bytes();
                 self.trace_command(agent, commands.peek(), now);
+                let request = batch.next_request();
+                self.agents.owe(agent, request);
                 self.hand(agent, Input::Commands { commands }, now);
+                if !taken.asked() {
+                    self.agents.forgive(agent, request);
+                }
                 batch.took(offered_bytes, &taken);
                 self.tell_in(batch);
                 if taken.asked() || taken.bytes_left() == 0 {
@@ -226,6 +231,7 @@ impl Core {
             Output::Send { to, message } => self.send_message(agent, &to, &message, now),
             Output::Reply { to, parts } => {
                 self.tracing.answer(now, &parts);
+                self.agents.forgive(agent, to);
                 self.told.push_back(Told::Answer(to, parts));
             }
             Output::Say { line } => self.say(agent, &line),

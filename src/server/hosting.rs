@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use crate::agent::{AgentBytes, Epoch, ErasedAgent, Index, Outbox, Peer, Port, Refusal};
+use crate::agent::{AgentBytes, Epoch, ErasedAgent, Index, Outbox, Peer, Port, Refusal, Request, Session};
 use crate::time::Time;
 
 /// The most that may wait between agents of one server, in bytes.
@@ -20,6 +20,8 @@ pub(super) struct Hosted {
     /// The peers it was told it can reach, and by which link.
     pub(super) up: BTreeMap<Peer, Epoch>,
     deadline: Option<Time>,
+    /// The commands that it has taken and not answered.
+    owed: BTreeSet<Request>,
 }
 
 /// Something that waits for an agent of this server.
@@ -58,13 +60,15 @@ impl Hosting {
     /// Takes in an agent.
     pub(super) fn insert(&mut self, peer: Peer, agent: Box<dyn ErasedAgent>) {
         self.remove(peer);
-        let hosted = Hosted { agent, started: false, up: BTreeMap::new(), deadline: None };
+        let hosted =
+            Hosted { agent, started: false, up: BTreeMap::new(), deadline: None, owed: BTreeSet::new() };
         self.agents.insert(peer, hosted);
     }
 
-    /// Forgets an agent and what waits for it.
-    pub(super) fn remove(&mut self, peer: Peer) {
-        if let Some(Hosted { deadline: Some(at), .. }) = self.agents.remove(&peer) {
+    /// Forgets an agent and what waits for it; the commands that it owed an answer.
+    pub(super) fn remove(&mut self, peer: Peer) -> BTreeSet<Request> {
+        let gone = self.agents.remove(&peer);
+        if let Some(at) = gone.as_ref().and_then(|hosted| hosted.deadline) {
             self.deadlines.remove(&(at, peer));
         }
         self.inbox.retain(|(to, waiting)| {
@@ -74,6 +78,28 @@ impl Hosting {
             }
             stays
         });
+        gone.map(|hosted| hosted.owed).unwrap_or_default()
+    }
+
+    /// An agent owes an answer, or may do so.
+    pub(super) fn owe(&mut self, peer: Peer, request: Request) {
+        if let Some(hosted) = self.agents.get_mut(&peer) {
+            hosted.owed.insert(request);
+        }
+    }
+
+    /// An agent does not owe that answer any more.
+    pub(super) fn forgive(&mut self, peer: Peer, request: Request) {
+        if let Some(hosted) = self.agents.get_mut(&peer) {
+            hosted.owed.remove(&request);
+        }
+    }
+
+    /// A session that drove an agent is gone, and waits for no answers.
+    pub(super) fn forgive_all(&mut self, peer: Peer, session: Session) {
+        if let Some(hosted) = self.agents.get_mut(&peer) {
+            hosted.owed.retain(|request| request.session != session);
+        }
     }
 
     /// One of the agents.

@@ -314,10 +314,14 @@ impl<'a> Batch<'a> {
 
     /// The lines, or only the first of them, to be offered to an agent; follow it with [`Batch::took`].
     pub(super) fn offer<'t>(&'t self, taken: &'t Taken, only_one: bool) -> Commands<'t> {
-        let request = Request { session: session(self.conn), number: self.answers.next_number() };
         let first = memchr::memchr(b'\n', self.rest).filter(|_| only_one);
         let region = first.map_or(self.rest, |end| &self.rest[..=end]);
-        Commands::new(region, self.utf8, request, taken)
+        Commands::new(region, self.utf8, self.next_request(), taken)
+    }
+
+    /// What the next command that is answered will be called.
+    pub(super) fn next_request(&self) -> Request {
+        Request { session: session(self.conn), number: self.answers.next_number() }
     }
 
     /// Notes what an agent took of the bytes it was offered.

@@ -109,20 +109,20 @@ impl Agent for Relay {
     }
 }
 
-fn registry() -> Registry {
+pub(crate) fn registry() -> Registry {
     Registry::builtin().with::<Relay>("relay")
 }
 
-fn read(text: &str) -> Configuration {
+pub(crate) fn read(text: &str) -> Configuration {
     config::read(text, Format::Json, &registry()).unwrap_or_else(|findings| panic!("{findings:?}"))
 }
 
-fn address(id: u16) -> BoxAddress {
+pub(crate) fn address(id: u16) -> BoxAddress {
     format!("127.0.0.1:{}", LINK_BASE_DEFAULT + id).parse().expect("valid")
 }
 
 /// A relay on each of the boxes `on`; each sends to all others.
-fn relays(on: &[u16]) -> String {
+pub(crate) fn relays(on: &[u16]) -> String {
     let relay = |id: &u16| {
         let others = on.iter().filter(|other| *other != id);
         let targets: Vec<String> = others.map(|other| format!(r#""r{other}": 7"#)).collect();
@@ -136,13 +136,18 @@ fn relays(on: &[u16]) -> String {
     format!("{{{}}}", entries.join(", "))
 }
 
-fn start(world: &mut World, id: u16, configuration: &str) {
+pub(crate) fn start(world: &mut World, id: u16, configuration: &str) {
     start_with(world, id, configuration, ExperimentSetup::default());
 }
 
 fn start_with(world: &mut World, id: u16, configuration: &str, experiment: ExperimentSetup) {
     let server = make(id, configuration, experiment, world.now());
     world.host(id, server);
+}
+
+/// The box `id`, without a world.
+pub(crate) fn box_of(id: u16, configuration: &str, now: Time) -> Server {
+    make(id, configuration, ExperimentSetup::default(), now)
 }
 
 fn make(id: u16, configuration: &str, experiment: ExperimentSetup, now: Time) -> Server {
@@ -165,7 +170,7 @@ fn make(id: u16, configuration: &str, experiment: ExperimentSetup, now: Time) ->
 }
 
 /// Somebody drives the agent of box `id`.
-fn attach(world: &mut World, id: u16, agent: &str) -> Visitor {
+pub(crate) fn attach(world: &mut World, id: u16, agent: &str) -> Visitor {
     let conn = world.connect(id, Door::Masters);
     world.send(conn, format!("attach {agent}\n").as_bytes());
     assert_eq!(lines(world, conn), [format!("attached {agent}")]);
@@ -173,7 +178,7 @@ fn attach(world: &mut World, id: u16, agent: &str) -> Visitor {
 }
 
 /// Everything that comes within a while.
-fn lines(world: &mut World, conn: Visitor) -> Vec<String> {
+pub(crate) fn lines(world: &mut World, conn: Visitor) -> Vec<String> {
     let mut bytes = Vec::new();
     for _ in 0..100 {
         world.run_ms(5);
@@ -182,7 +187,7 @@ fn lines(world: &mut World, conn: Visitor) -> Vec<String> {
     String::from_utf8(bytes).expect("UTF-8").lines().map(str::to_owned).collect()
 }
 
-fn status(world: &mut World, id: u16) -> BoxStatus {
+pub(crate) fn status(world: &mut World, id: u16) -> BoxStatus {
     serde_json::from_str(&world.ask(id, "status")).expect("a status")
 }
 

@@ -3,5 +3,6 @@
 mod boxes;
 mod links;
 mod masters;
+mod reloads;
 mod streams;
 mod world;

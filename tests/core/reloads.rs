@@ -1,0 +1,102 @@
+//! What a change of a box's configuration, or the end of a session, leaves behind: nothing.
+
+use std::time::Duration;
+
+use ovid::server::{Action, ConnId, Door, LogId, Server};
+use ovid::time::Time;
+
+use crate::boxes::{address, attach, box_of, lines, read, relays, start, status};
+use crate::world::World;
+
+/// One box without a world: its host is the test.
+struct Bare {
+    server: Server,
+    now: Time,
+}
+
+impl Bare {
+    fn new(configuration: &str) -> Self {
+        Self { server: box_of(0, configuration, Time::ZERO), now: Time::ZERO }
+    }
+
+    fn session(&mut self, agent: &str) -> ConnId {
+        let conn = self.server.accepted(Door::Masters, self.now);
+        assert_eq!(self.ask(conn, &format!("attach {agent}")), [format!("attached {agent}")]);
+        conn
+    }
+
+    /// Says something on `conn`; the lines that wait for it then.
+    fn ask(&mut self, conn: ConnId, text: &str) -> Vec<String> {
+        self.server.received(conn, format!("{text}\n").as_bytes(), self.now);
+        self.lines(conn)
+    }
+
+    fn lines(&mut self, conn: ConnId) -> Vec<String> {
+        let mut bytes = Vec::new();
+        while let Some(part) = self.server.outgoing(conn).and_then(|queue| queue.front()) {
+            bytes.extend_from_slice(&part);
+            self.server.wrote(conn, part.len(), self.now);
+        }
+        String::from_utf8(bytes).expect("UTF-8").lines().map(str::to_owned).collect()
+    }
+
+    fn turn(&mut self) {
+        self.now = self.now + Duration::from_millis(1);
+        self.server.timeout(self.now);
+    }
+
+    fn reload(&mut self, configuration: &str) -> String {
+        let control = self.server.accepted(Door::Masters, self.now);
+        self.ask(control, &format!("reload {}", read(configuration).to_line())).concat()
+    }
+
+    /// The log that the box has asked for last.
+    fn log(&mut self) -> LogId {
+        let actions = std::iter::from_fn(|| self.server.next_action());
+        let opened = actions.filter_map(|action| match action {
+            Action::OpenLog { log, .. } => Some(log),
+            _ => None,
+        });
+        opened.last().expect("a log is wanted")
+    }
+}
+
+/// Agent `a` of that version sends to `b`, on the same box.
+fn pair(version: u32, b_attrs: &str) -> String {
+    format!(
+        r#"{{
+            "a": {{"type": "relay", "box": "127.0.0.1:3000", "attrs": {{"version": {version}}}, "routes": {{"to": {{"b": 1}}}}}},
+            "b": {{"type": "relay", "box": "127.0.0.1:3000", "attrs": {{{b_attrs}}}, "routes": {{"to": {{"a": 1}}}}}}
+        }}"#
+    )
+}
+
+#[test]
+fn what_an_agent_owed_is_answered_when_it_is_gone() {
+    let mut bare = Bare::new(&pair(1, ""));
+    let session = bare.session("a");
+    assert!(bare.ask(session, "later\ncount").is_empty(), "answers keep the order of the commands");
+    bare.reload(&pair(2, ""));
+    assert_eq!(bare.lines(session), ["error agent a was restarted before it answered", "0 lines", "up"]);
+    assert!(bare.ask(session, "later").is_empty());
+    bare.reload("{}");
+    assert_eq!(bare.lines(session), ["error agent a is gone, and has not answered"]);
+    assert_eq!(bare.ask(session, "count"), ["error agent a is gone"]);
+}
+
+#[test]
+fn a_box_that_comes_back_into_the_configuration_is_found_again() {
+    let mut world = World::of_machines(2, 15);
+    let both = relays(&[0, 1]);
+    start(&mut world, 0, &both);
+    start(&mut world, 1, &both);
+    world.run_ms(300);
+    let session = attach(&mut world, 0, "r0");
+    let alone = format!(r#"{{"r0": {{"type": "relay", "box": "{}"}}}}"#, address(0));
+    world.ask(0, &format!("reload {}", read(&alone).to_line()));
+    assert_eq!(lines(&mut world, session), ["down: removed", "routes: "]);
+    world.ask(0, &format!("reload {}", read(&both).to_line()));
+    // The other one dials, and waits up to a second after it was turned away.
+    world.run_ms(1500);
+    assert_eq!(lines(&mut world, session), ["routes: to", "up"]);
+}

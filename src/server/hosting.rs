@@ -65,14 +65,16 @@ impl Hosting {
         self.agents.insert(peer, hosted);
     }
 
-    /// Forgets an agent and what waits for it; the commands that it owed an answer.
+    /// Forgets an agent, what waits for it, and what it has sent: that would come after the end of its link. The commands that it
+    /// owed an answer.
     pub(super) fn remove(&mut self, peer: Peer) -> BTreeSet<Request> {
         let gone = self.agents.remove(&peer);
         if let Some(at) = gone.as_ref().and_then(|hosted| hosted.deadline) {
             self.deadlines.remove(&(at, peer));
         }
         self.inbox.retain(|(to, waiting)| {
-            let stays = *to != peer;
+            let theirs = matches!(waiting, Waiting::Message { from, .. } if *from == peer);
+            let stays = *to != peer && !theirs;
             if !stays {
                 self.inbox_bytes -= waiting.footprint_bytes();
             }

@@ -85,6 +85,21 @@ fn what_an_agent_owed_is_answered_when_it_is_gone() {
 }
 
 #[test]
+fn what_a_restarted_agent_had_sent_does_not_come_after_it() {
+    let mut bare = Bare::new(&pair(1, ""));
+    let (a, b) = (bare.session("a"), bare.session("b"));
+    // More than is handed over in one turn.
+    bare.ask(a, &"x\n".repeat(6000));
+    bare.reload(&pair(2, ""));
+    for _ in 0..4 {
+        bare.turn();
+    }
+    let seen = bare.lines(b);
+    let down = seen.iter().position(|line| line == "down: removed").expect("it went down");
+    assert_eq!(seen[down..], ["down: removed", "up"]);
+}
+
+#[test]
 fn a_box_that_comes_back_into_the_configuration_is_found_again() {
     let mut world = World::of_machines(2, 15);
     let both = relays(&[0, 1]);

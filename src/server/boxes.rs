@@ -334,6 +334,13 @@ impl Core {
         }
     }
 
+    /// A message of this box has come to an agent that has not begun.
+    pub(super) fn drop_early(&mut self, from: Peer, to: Peer) {
+        let Role::Box(host) = &mut self.role else { return };
+        let (from, to) = host.names(from, to);
+        host.drop_frame("the agent has not started yet", &from, &to);
+    }
+
     fn send_frame(
         &mut self,
         from: Peer,

@@ -305,17 +305,23 @@ impl Core {
     fn hand_waiting(&mut self, agent: Peer, waiting: Waiting, now: Time) {
         let Some(hosted) = self.agents.get_mut(agent) else { return };
         match waiting {
+            // A log that fails right after it was opened starts its agent a second time.
+            Waiting::Start if hosted.started => {}
             Waiting::Start => {
                 hosted.started = true;
+                let rerouted = hosted.rerouted.take();
                 self.hand(agent, Input::Start, now);
+                if let Some(routes) = rerouted {
+                    self.hand(agent, Input::Rerouted { routes: &routes }, now);
+                }
                 self.refresh_links(None, now);
             }
+            Waiting::Rerouted(routes) if !hosted.started => hosted.rerouted = Some(routes),
             Waiting::Rerouted(routes) => self.hand(agent, Input::Rerouted { routes: &routes }, now),
+            Waiting::Message { from, .. } if !hosted.started => self.drop_early(from, agent),
             Waiting::Message { from, port, bytes } => {
-                if hosted.started {
-                    let message = AgentBytes { kind: "", bytes };
-                    self.hand(agent, Input::Message { from, port, message }, now);
-                }
+                let message = AgentBytes { kind: "", bytes };
+                self.hand(agent, Input::Message { from, port, message }, now);
             }
             Waiting::Committed { index, record } => {
                 self.hand(agent, Input::Committed { index, record: &record }, now);
@@ -331,7 +337,10 @@ impl Core {
         self.links.timeout(now, &mut self.outputs);
         self.take_news(now);
         for agent in self.agents.due(now) {
-            self.hand(agent, Input::Timeout, now);
+            // What its log brings back may have armed it before it begins; then it is armed again when it has.
+            if self.agents.get(agent).is_some_and(|hosted| hosted.started) {
+                self.hand(agent, Input::Timeout, now);
+            }
         }
         self.send_held(now);
     }

@@ -20,6 +20,8 @@ pub(super) struct Hosted {
     /// The peers it was told it can reach, and by which link.
     pub(super) up: BTreeMap<Peer, Epoch>,
     deadline: Option<Time>,
+    /// Its routes have changed before it began: it is told once it has.
+    pub(super) rerouted: Option<Vec<String>>,
     /// The commands that it has taken and not answered.
     owed: BTreeSet<Request>,
 }
@@ -60,8 +62,14 @@ impl Hosting {
     /// Takes in an agent.
     pub(super) fn insert(&mut self, peer: Peer, agent: Box<dyn ErasedAgent>) {
         self.remove(peer);
-        let hosted =
-            Hosted { agent, started: false, up: BTreeMap::new(), deadline: None, owed: BTreeSet::new() };
+        let hosted = Hosted {
+            agent,
+            started: false,
+            up: BTreeMap::new(),
+            deadline: None,
+            rerouted: None,
+            owed: BTreeSet::new(),
+        };
         self.agents.insert(peer, hosted);
     }
 

@@ -100,6 +100,22 @@ fn what_a_restarted_agent_had_sent_does_not_come_after_it() {
 }
 
 #[test]
+fn an_agent_begins_before_anything_else_happens_to_it() {
+    let waiting = r#""log": "local", "restless": true"#;
+    let mut bare = Bare::new(&pair(1, waiting));
+    let (a, b) = (bare.session("a"), bare.session("b"));
+    let log = bare.log();
+    let rerouted = pair(1, waiting).replace(r#"{"a": 1}"#, r#"{"a": 2}"#);
+    assert_eq!(bare.reload(&rerouted), "reloaded added= removed= rerouted=b restarted=");
+    bare.ask(a, "too early");
+    bare.turn();
+    let control = bare.server.accepted(Door::Masters, bare.now);
+    assert!(bare.ask(control, "status").concat().contains(r#""frames_dropped":1"#));
+    bare.server.log_opened(log, &[], ovid::agent::Index(1), bare.now);
+    assert_eq!(bare.lines(b), ["routes: to", "up"]);
+}
+
+#[test]
 fn a_box_that_comes_back_into_the_configuration_is_found_again() {
     let mut world = World::of_machines(2, 15);
     let both = relays(&[0, 1]);

@@ -207,9 +207,9 @@ impl Server {
     }
 
     /// Whether the host may read from `conn` now. Links may always be read; masters wait while links are congested or their own
-    /// answers are not taken. To be asked again after each turn.
+    /// answers are not taken, and those that drive agents while too much waits for agents. To be asked again after each turn.
     pub fn may_read(&self, conn: ConnId, now: Time) -> bool {
-        !self.masters.holds(conn) || (self.masters.may_read(conn) && !self.core.links.congested(now))
+        !self.masters.holds(conn) || (self.masters.may_read(conn) && !self.core.holds_back(conn, now))
     }
 
     /// The links that are up, ascending by peer, each with its connection; a peer that is suspected still has one.

@@ -181,6 +181,12 @@ impl Core {
         self.tracing.note(now, || What::Command { text });
     }
 
+    /// Whether a master has to wait until what others were sent has gone. Who controls a box has not: it may be there to stop it.
+    pub(super) fn holds_back(&self, conn: ConnId, now: Time) -> bool {
+        let drives = matches!(&self.role, Role::Box(host) if host.attached_to(conn).is_some());
+        self.links.congested(now) || (drives && self.agents.is_crowded())
+    }
+
     /// Carries out a command that no agent took.
     fn own_command(&mut self, batch: &mut Batch<'_>, line: &[u8], attached: Option<Peer>, now: Time) {
         match &self.role {

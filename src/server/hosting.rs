@@ -9,6 +9,8 @@ use crate::time::Time;
 
 /// The most that may wait between agents of one server, in bytes.
 const INBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Above this the sessions that drive agents wait.
+const INBOX_BYTES_CROWDED: usize = 1024 * 1024;
 /// What an entry of the inbox costs beside its bytes.
 const ENTRY_BYTES: usize = 96;
 
@@ -160,6 +162,11 @@ impl Hosting {
     /// When the first agent wants to be woken; at once if something waits for one.
     pub(super) fn deadline(&self) -> Option<Time> {
         if self.inbox.is_empty() { self.deadlines.first().map(|(at, _)| *at) } else { Some(Time::ZERO) }
+    }
+
+    /// Whether more waits than is handed over in a turn or two.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.inbox_bytes > INBOX_BYTES_CROWDED
     }
 
     /// Lets something wait for an agent; `false` if there is no room.

@@ -116,6 +116,21 @@ fn an_agent_begins_before_anything_else_happens_to_it() {
 }
 
 #[test]
+fn sessions_wait_while_their_box_has_more_to_do_than_it_can() {
+    let mut bare = Bare::new(&pair(1, ""));
+    let a = bare.session("a");
+    let control = bare.server.accepted(Door::Masters, bare.now);
+    assert!(bare.server.may_read(a, bare.now));
+    bare.ask(a, &"x\n".repeat(32_000));
+    assert!(!bare.server.may_read(a, bare.now));
+    assert!(bare.server.may_read(control, bare.now), "who controls the box can always stop it");
+    for _ in 0..8 {
+        bare.turn();
+    }
+    assert!(bare.server.may_read(a, bare.now));
+}
+
+#[test]
 fn a_box_that_comes_back_into_the_configuration_is_found_again() {
     let mut world = World::of_machines(2, 15);
     let both = relays(&[0, 1]);

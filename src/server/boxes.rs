@@ -260,10 +260,10 @@ impl Core {
     /// Tells every agent which of its neighbours it can reach now, where that has changed. `why` is for those that it cannot reach
     /// any more.
     pub(super) fn refresh_links(&mut self, why: Option<Why>, now: Time) {
-        for agent in self.agents.peers() {
-            let Role::Box(host) = &self.role else { return };
-            let Some(hosted) = self.agents.get(agent).filter(|hosted| hosted.started) else { continue };
-            let reach = |peer: Peer| match host.directory.home(peer) {
+        let Role::Box(host) = &mut self.role else { return };
+        for peer in host.directory.peers() {
+            let home = host.directory.home(peer);
+            let epoch = match home {
                 Home::Here => {
                     let begun = self.agents.get(peer).is_some_and(|hosted| hosted.started);
                     begun.then(|| host.directory.begun(peer))
@@ -271,9 +271,14 @@ impl Core {
                 Home::Box(number) => self.links.epoch(number),
                 Home::Nowhere => None,
             };
+            host.directory.set_way(peer, epoch.map(|epoch| (home, epoch)));
+        }
+        for agent in self.agents.peers() {
+            let Role::Box(host) = &self.role else { return };
+            let Some(hosted) = self.agents.get(agent).filter(|hosted| hosted.started) else { continue };
             let neighbours = host.directory.neighbours(agent);
             let wanted: BTreeMap<Peer, Epoch> =
-                neighbours.into_iter().filter_map(|peer| Some((peer, reach(peer)?))).collect();
+                neighbours.into_iter().filter_map(|peer| Some((peer, host.directory.link(peer)?))).collect();
             if wanted == hosted.up {
                 continue;
             }

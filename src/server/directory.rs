@@ -24,6 +24,10 @@ struct Known {
     home: Home,
     /// How often an agent of this name has begun on this box: which link its neighbours on the same box have to it.
     begun: Epoch,
+    /// By what messages reach it now: where it lives, and which link that is to there.
+    way: Option<(Home, Epoch)>,
+    /// How many ways there have been, whichever they were: which link agents are told that they have to it.
+    ways: Epoch,
 }
 
 /// The names of all agents and the routes of the own ones.
@@ -40,7 +44,8 @@ impl Directory {
         let next = Peer(u32::try_from(self.known.len()).expect("fewer agents than numbers"));
         let peer = *self.by_name.entry(id.clone()).or_insert(next);
         if peer == next {
-            self.known.push(Known { id: id.clone(), home, begun: Epoch(0) });
+            let (begun, way, ways) = (Epoch(0), None, Epoch(0));
+            self.known.push(Known { id: id.clone(), home, begun, way, ways });
         } else {
             self.known[peer.index()].home = home;
         }
@@ -86,6 +91,21 @@ impl Directory {
     /// How often an agent has begun on this box.
     pub(super) fn begun(&self, peer: Peer) -> Epoch {
         self.known.get(peer.index()).map_or(Epoch(0), |known| known.begun)
+    }
+
+    /// By what messages reach an agent from now on.
+    pub(super) fn set_way(&mut self, peer: Peer, way: Option<(Home, Epoch)>) {
+        let Some(known) = self.known.get_mut(peer.index()) else { return };
+        if way.is_some() && way != known.way {
+            known.ways.0 += 1;
+        }
+        known.way = way;
+    }
+
+    /// Which link there is to an agent, if messages reach it. One that has moved has another, even if the old one is still up.
+    pub(super) fn link(&self, peer: Peer) -> Option<Epoch> {
+        let known = self.known.get(peer.index())?;
+        known.way.map(|_| known.ways)
     }
 
     /// All agents, ascending by number.

@@ -131,6 +131,34 @@ fn sessions_wait_while_their_box_has_more_to_do_than_it_can() {
 }
 
 #[test]
+fn agents_learn_that_one_of_them_has_moved() {
+    let relay = |id: &str, on: u16, routes: &str| {
+        format!(r#""{id}": {{"type": "relay", "box": "{}", "routes": {{{routes}}}}}"#, address(on))
+    };
+    let moved_to = |on: u16| {
+        let fixed = [relay("r0", 0, r#""to": {"m": 7}"#), relay("k1", 1, ""), relay("k2", 2, "")];
+        format!("{{{}, {}}}", fixed.join(", "), relay("m", on, ""))
+    };
+    let mut world = World::of_machines(3, 14);
+    for id in 0..3 {
+        start(&mut world, id, &moved_to(1));
+    }
+    world.run_ms(300);
+    let session = attach(&mut world, 0, "r0");
+    for (on, agent) in [(2, "m"), (0, "m"), (1, "m")] {
+        let line = format!("reload {}", read(&moved_to(on)).to_line());
+        for id in [on, (on + 1) % 3, (on + 2) % 3] {
+            assert!(world.ask(id, &line).starts_with("reloaded "));
+        }
+        assert_eq!(lines(&mut world, session), ["down: removed", "up"], "now on box {on}");
+        let there = attach(&mut world, on, agent);
+        world.send(session, b"hello\n");
+        assert_eq!(lines(&mut world, there), ["port 7: hello"]);
+    }
+    assert_eq!(status(&mut world, 0).frames_dropped, 0);
+}
+
+#[test]
 fn a_box_that_comes_back_into_the_configuration_is_found_again() {
     let mut world = World::of_machines(2, 15);
     let both = relays(&[0, 1]);

@@ -81,12 +81,13 @@ impl Server {
 
     /// Somebody came in; the name of that connection from now on.
     pub fn accepted(&mut self, door: Door, now: Time) -> ConnId {
-        let outputs = &mut self.core.outputs;
-        match door {
-            Door::Links => self.core.links.accepted(now, outputs),
-            Door::Masters => self.masters.accepted(false, now, outputs),
-            Door::Console => self.masters.accepted(true, now, outputs),
+        if door == Door::Links {
+            return self.core.links.accepted(now, &mut self.core.outputs);
         }
+        if let Some(gone) = self.masters.make_room(now, &mut self.core.outputs) {
+            self.core.detach(gone);
+        }
+        self.masters.accepted(door == Door::Console, now, &mut self.core.outputs)
     }
 
     /// A dial has succeeded.
@@ -254,5 +255,41 @@ impl Server {
             self.core.detach(conn);
             self.core.outputs.act(Action::Close(conn));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::core::Role;
+    use super::*;
+    use crate::agent::Registry;
+    use crate::config::{self, Format};
+
+    #[test]
+    fn a_session_that_has_to_make_room_drives_nobody_any_more() {
+        let address = "127.0.0.1:4000".parse().expect("valid");
+        let registry = Registry::builtin();
+        let text = r#"{"a": {"type": "dummy", "box": "127.0.0.1:4000"}}"#;
+        let configuration = config::read(text, Format::Json, &registry).expect("valid");
+        let links = LinkSettings {
+            roster: Roster::of_box(address),
+            heartbeat: Duration::from_millis(240),
+            silence_max: Duration::from_millis(800),
+            line_bytes_max: 1 << 20,
+            queue_bytes_max: 1 << 26,
+            strangers_max: 1,
+        };
+        let settings =
+            Settings { links, reply_framing: ReplyFraming::Newline, masters_max: 1, tracing: false };
+        let experiment = ExperimentSetup::default();
+        let setup = BoxSetup { address, configuration, registry, seed: 1, experiment };
+        let mut server = Server::of_box(settings, setup, Time::ZERO);
+        let first = server.accepted(Door::Masters, Time::ZERO);
+        assert!(server.attach(first, &"a".parse().expect("valid")));
+        let second = server.accepted(Door::Masters, Time::ZERO);
+        let Role::Box(host) = &server.core.role else { panic!("a box") };
+        assert_eq!((host.attached_to(first), server.masters.holds(second)), (None, true));
     }
 }

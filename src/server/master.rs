@@ -93,24 +93,26 @@ impl Masters {
         }
     }
 
-    /// Somebody connected. When there are too many, the one that has been quiet for longest has to go.
-    pub(super) fn accepted(&mut self, console: bool, now: Time, out: &mut Outputs) -> ConnId {
-        if self.by_conn.len() >= self.count_max {
-            let quietest = self
-                .by_conn
-                .iter()
-                .filter(|(_, master)| !master.console)
-                .min_by_key(|(conn, master)| (master.last_heard, **conn))
-                .map(|(conn, master)| (*conn, now.since(master.last_heard)));
-            if let Some((conn, quiet)) = quietest {
-                if seldom::count(&mut self.pushed_out) {
-                    let (quiet_ms, so_far) = (quiet.as_millis(), self.pushed_out);
-                    warn!("master: too many, the quietest has to go quiet_ms={quiet_ms} so_far={so_far}");
-                }
-                self.by_conn.remove(&conn);
-                out.act(Action::Close(conn));
-            }
+    /// When there are too many for one more, the one that has been quiet for longest has to go; who that was.
+    #[must_use]
+    pub(super) fn make_room(&mut self, now: Time, out: &mut Outputs) -> Option<ConnId> {
+        if self.by_conn.len() < self.count_max {
+            return None;
         }
+        let masters = self.by_conn.iter().filter(|(_, master)| !master.console);
+        let (conn, quietest) = masters.min_by_key(|(conn, master)| (master.last_heard, **conn))?;
+        let (conn, quiet) = (*conn, now.since(quietest.last_heard));
+        if seldom::count(&mut self.pushed_out) {
+            let (quiet_ms, so_far) = (quiet.as_millis(), self.pushed_out);
+            warn!("master: too many, the quietest has to go quiet_ms={quiet_ms} so_far={so_far}");
+        }
+        self.by_conn.remove(&conn);
+        out.act(Action::Close(conn));
+        Some(conn)
+    }
+
+    /// Somebody connected; there has to be room.
+    pub(super) fn accepted(&mut self, console: bool, now: Time, out: &mut Outputs) -> ConnId {
         let conn = out.new_conn();
         let master = Master {
             cutter: LineCutter::new(self.line_bytes_max),

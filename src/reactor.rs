@@ -385,6 +385,7 @@ impl Reactor {
         if let Err(error) = trace.end_turn() {
             warn!("reactor: the trace ends here why=\"{error}\"");
             self.trace = None;
+            server.end_trace();
         }
     }
 

@@ -202,6 +202,11 @@ impl Server {
         self.core.next_event()
     }
 
+    /// The trace cannot be written any more: nothing is kept for [`Server::next_event`].
+    pub fn end_trace(&mut self) {
+        self.core.end_trace();
+    }
+
     /// What waits to be sent on `conn`; `None` if the server has forgotten it.
     pub fn outgoing(&self, conn: ConnId) -> Option<&OutQueue> {
         self.masters.outgoing(conn).or_else(|| self.core.links.outgoing(conn))

@@ -14,7 +14,7 @@ use super::master::{Batch, session};
 use super::outputs::{Action, ConnId, LogId, Outputs};
 use super::tracing::Tracing;
 use super::{BoxSetup, Settings, lab};
-use crate::agent::{AgentBytes, Audience, Index, Input, Output, Peer, Request, Taken};
+use crate::agent::{AgentBytes, Audience, Index, Input, Outbox, Output, Peer, Request, Taken};
 use crate::grid::ServerId;
 use crate::seldom;
 use crate::time::Time;
@@ -92,7 +92,7 @@ impl Core {
         let mut tracing = Tracing::new(settings.tracing.then_some(name));
         tracing.note(now, || What::Start);
         let mut agents = Hosting::default();
-        agents.outbox = crate::agent::Outbox::new(settings.tracing);
+        agents.outbox = Outbox::new(settings.tracing);
         Self {
             links: LinkManager::new(settings.links, now),
             agents,
@@ -386,6 +386,12 @@ impl Core {
         if self.agents.get(agent).is_some_and(|hosted| !hosted.started) {
             self.agents.post(agent, Waiting::Start);
         }
+    }
+
+    /// Nothing is kept for a trace any more.
+    pub(super) fn end_trace(&mut self) {
+        self.tracing.end();
+        self.agents.outbox = Outbox::default();
     }
 
     pub(super) fn next_event(&mut self) -> Option<Event> {

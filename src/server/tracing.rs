@@ -36,6 +36,11 @@ impl Tracing {
         }
     }
 
+    /// Nobody wants to know any more.
+    pub(super) fn end(&mut self) {
+        *self = Self::new(None);
+    }
+
     pub(super) fn is_on(&self) -> bool {
         self.name.is_some()
     }
@@ -115,5 +120,21 @@ impl Tracing {
             News::HeardAgain { peer } => What::Note { text: format!("hears {} again", name(peer)) },
             News::Heard { .. } => What::Note { text: "a superfluous connection".into() },
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_once_nobody_wants_to_know() {
+        let mut tracing = Tracing::new(Some("0".to_owned()));
+        tracing.note(Time::ZERO, || What::Start);
+        tracing.note(Time::ZERO, || What::Stop);
+        assert_eq!(tracing.next_event().map(|event| event.what), Some(What::Start));
+        tracing.end();
+        tracing.note(Time::ZERO, || What::Crash);
+        assert_eq!(tracing.next_event(), None);
     }
 }

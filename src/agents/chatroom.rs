@@ -114,6 +114,10 @@ impl Chatroom {
             commands.take();
         };
         if !lines.is_empty() {
+            // A few lines among many other commands must not keep room for all of them while they wait for a slow server.
+            if lines.len() < lines.capacity() / 2 {
+                lines.shrink_to_fit();
+            }
             out.send_lines(Audience::Everyone, Bytes::from(lines));
         }
         if let Some(request) = request {
@@ -162,6 +166,7 @@ fn note_full(count: &mut u64, what: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::{Output, Request, Session, Taken};
 
     fn answer(chatroom: &Chatroom) -> String {
         let bytes: Vec<u8> = chatroom.get().flatten().collect();
@@ -185,6 +190,20 @@ mod tests {
         assert_eq!(lines, "msg 7 a b\nmsg 7 ü\n".as_bytes());
         chatroom.deliver(messages(&["msg 1 x"]));
         assert_eq!(answer(&chatroom), "messages a b,ü,msg 1 x");
+    }
+
+    #[test]
+    fn what_waits_for_a_slow_server_takes_little_more_room_than_its_bytes() {
+        let mut chatroom = Chatroom::new(b"msg 0 ".to_vec(), 100);
+        let region = ["broadcast x\n", &"get\n".repeat(10_000)].concat();
+        let (taken, mut out) = (Taken::default(), Outbox::default());
+        let request = Request { session: Session(1), number: 0 };
+        let commands = Commands::new(region.as_bytes(), true, request, &taken);
+        chatroom.handle(Time::ZERO, Input::Commands { commands }, &mut out);
+        let Some(Output::Lines { lines, .. }) = out.drain().next() else { panic!("nothing was sent") };
+        assert_eq!(lines, "msg 0 x\n");
+        let room_bytes = Vec::from(lines).capacity();
+        assert!(room_bytes < 64, "{room_bytes}");
     }
 
     #[test]

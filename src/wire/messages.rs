@@ -27,10 +27,13 @@ impl<'a> Messages<'a> {
         Self { rest: region, peer, msg_prefix, utf8: is_utf8(region), bad_lines }
     }
 
-    /// The contents of all messages that are left, without taking them.
+    /// The contents of all messages that are left, without taking them or noting what is none.
     pub fn peek_all(&self) -> impl Iterator<Item = &'a [u8]> {
-        let prefix = self.msg_prefix;
-        self.rest.split(|byte| *byte == b'\n').filter_map(move |line| line.strip_prefix(prefix))
+        let peer = self.peer;
+        self.rest.split(|byte| *byte == b'\n').filter_map(move |line| match PeerLine::parse(line) {
+            Ok(PeerLine::Msg { sender, contents }) if sender == peer => Some(contents.as_bytes()),
+            _ => None,
+        })
     }
 
     /// A line that is no message of the peer in its usual spelling: the contents if it is a message after all.
@@ -83,5 +86,21 @@ impl fmt::Debug for Messages<'_> {
 pub fn note_bad_line(bad_lines: &mut u64, peer: ServerId, what: &str) {
     if seldom::count(bad_lines) {
         warn!("link: bad line dropped peer={peer} what=\"{what}\" so_far={bad_lines}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_ahead_sees_what_is_handed_out() {
+        let region = b"ping 1\nmsg 1 a\nmsg 01 b\nmsg 1\nmsg 1 \xff\nmsg 2 c\nrubbish\nmsg 1 d\n";
+        let mut bad_lines = 0;
+        let messages = Messages::new(region, ServerId(1), b"msg 1 ", &mut bad_lines);
+        let seen: Vec<&[u8]> = messages.peek_all().collect();
+        assert_eq!(seen, [&b"a"[..], b"b", b"", b"d"]);
+        assert_eq!(messages.collect::<Vec<_>>(), seen);
+        assert_eq!(bad_lines, 3);
     }
 }

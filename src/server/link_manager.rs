@@ -36,6 +36,7 @@ use super::outputs::{Action, ConnId, Outputs};
 use super::queue::OutQueue;
 use crate::agent::{Epoch, Why};
 use crate::grid::{BoxAddress, ServerId};
+use crate::seldom;
 use crate::time::Time;
 
 /// Above this many queued bytes a link is congested, and masters wait.
@@ -304,7 +305,10 @@ impl LinkManager {
 
     /// A stream that cannot be read any further is closed without reading on.
     pub(super) fn give_up(&mut self, conn: ConnId, text: &str, now: Time, out: &mut Outputs) {
-        warn!("link: cannot be read any further conn={} why=\"{text}\"", conn.0);
+        if seldom::count(&mut self.refusals) {
+            let so_far = self.refusals;
+            warn!("link: cannot be read any further conn={} why=\"{text}\" so_far={so_far}", conn.0);
+        }
         out.act(Action::Close(conn));
         self.closed(conn, Why::Broken, text, now);
     }

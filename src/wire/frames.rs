@@ -214,7 +214,7 @@ pub fn box_ping_line(sender: BoxAddress) -> Bytes {
 /// Which box a first line, given without its newline, says it is from. An error is no box of any configuration.
 pub fn box_of_first_line(line: &[u8]) -> Result<BoxAddress, BoxAddressError> {
     let text = String::from_utf8_lossy(&line[..line.len().min(HEADER_BYTES_MAX)]);
-    let name = text.strip_prefix("ping ").unwrap_or(&text);
+    let name = text.strip_prefix("ping ").ok_or_else(|| BoxAddressError::NotAnAddress(text.to_string()))?;
     name.parse()
 }
 
@@ -306,5 +306,9 @@ mod tests {
         assert_eq!(&line[..], b"ping [::1]:4000\n");
         assert_eq!(box_of_first_line(line.strip_suffix(b"\n").expect("a newline")), Ok(address));
         assert!(box_of_first_line(b"ping 3").is_err());
+        assert!(
+            box_of_first_line(b"[::1]:4000").is_err(),
+            "no link comes up that cannot be read any further"
+        );
     }
 }

@@ -33,7 +33,7 @@ impl Bare {
 
     fn lines(&mut self, conn: ConnId) -> Vec<String> {
         let mut bytes = Vec::new();
-        while let Some(part) = self.server.outgoing(conn).and_then(|queue| queue.front()) {
+        while let Some(part) = self.server.outgoing(conn).and_then(ovid::server::OutQueue::front) {
             bytes.extend_from_slice(&part);
             self.server.wrote(conn, part.len(), self.now);
         }

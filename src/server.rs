@@ -265,12 +265,27 @@ impl Server {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use super::core::Role;
     use super::*;
     use crate::agent::Registry;
     use crate::config::{self, Format};
+    use crate::grid::Grid;
+    use crate::trace::What;
+
+    fn settings(roster: Roster) -> Settings {
+        let links = LinkSettings {
+            roster,
+            heartbeat: Duration::from_millis(240),
+            silence_max: Duration::from_millis(800),
+            line_bytes_max: 1 << 20,
+            queue_bytes_max: 1 << 26,
+            strangers_max: 1,
+        };
+        Settings { links, reply_framing: ReplyFraming::Newline, masters_max: 1, tracing: true }
+    }
 
     #[test]
     fn a_session_that_has_to_make_room_drives_nobody_any_more() {
@@ -278,23 +293,29 @@ mod tests {
         let registry = Registry::builtin();
         let text = r#"{"a": {"type": "dummy", "box": "127.0.0.1:4000"}}"#;
         let configuration = config::read(text, Format::Json, &registry).expect("valid");
-        let links = LinkSettings {
-            roster: Roster::of_box(address),
-            heartbeat: Duration::from_millis(240),
-            silence_max: Duration::from_millis(800),
-            line_bytes_max: 1 << 20,
-            queue_bytes_max: 1 << 26,
-            strangers_max: 1,
-        };
-        let settings =
-            Settings { links, reply_framing: ReplyFraming::Newline, masters_max: 1, tracing: false };
         let experiment = ExperimentSetup::default();
         let setup = BoxSetup { address, configuration, registry, seed: 1, experiment };
-        let mut server = Server::of_box(settings, setup, Time::ZERO);
+        let mut server = Server::of_box(settings(Roster::of_box(address)), setup, Time::ZERO);
         let first = server.accepted(Door::Masters, Time::ZERO);
         assert!(server.attach(first, &"a".parse().expect("valid")));
         let second = server.accepted(Door::Masters, Time::ZERO);
         let Role::Box(host) = &server.core.role else { panic!("a box") };
         assert_eq!((host.attached_to(first), server.masters.holds(second)), (None, true));
+    }
+
+    #[test]
+    fn nothing_happens_after_the_end() {
+        let roster = Roster::lab(Grid::new(0, 2, 3000).expect("valid"), BTreeMap::new());
+        let mut server = Server::lab(settings(roster), 1000, Time::ZERO);
+        let peer = server.accepted(Door::Links, Time::ZERO);
+        server.received(peer, b"ping 1\nmsg 1 before\n", Time::ZERO);
+        let master = server.accepted(Door::Masters, Time::ZERO);
+        server.received(master, b"crash\nbroadcast after\n", Time::ZERO);
+        server.received(peer, b"msg 1 after\n", Time::ZERO);
+        server.ended(peer, Time::ZERO);
+        server.timeout(Time::ZERO + Duration::from_secs(9));
+        let events: Vec<What> = std::iter::from_fn(|| server.next_event()).map(|event| event.what).collect();
+        assert!(matches!(&events[2], What::Receive { text, .. } if text == "before"), "{events:?}");
+        assert_eq!(events.last(), Some(&What::Crash));
     }
 }

@@ -109,7 +109,7 @@ impl Core {
 
     /// Bytes came in on a link.
     pub(super) fn received(&mut self, conn: ConnId, bytes: &[u8], now: Time) {
-        if self.links.received(conn, bytes, now, &mut self.outputs) {
+        if !self.ending && self.links.received(conn, bytes, now, &mut self.outputs) {
             self.read(conn, bytes, now);
         }
     }
@@ -273,6 +273,9 @@ impl Core {
 
     /// Does what the last input has led to: what the link manager found out, what waits for agents.
     pub(super) fn work(&mut self, now: Time) {
+        if self.ending {
+            return;
+        }
         self.take_news(now);
         for _ in 0..LOCAL_INPUTS_PER_TURN {
             let Some((agent, waiting)) = self.agents.next_waiting() else { return };
@@ -340,6 +343,9 @@ impl Core {
 
     /// Does what is due at `now`.
     pub(super) fn timeout(&mut self, now: Time) {
+        if self.ending {
+            return;
+        }
         self.links.timeout(now, &mut self.outputs);
         self.take_news(now);
         for agent in self.agents.due(now) {
@@ -361,7 +367,7 @@ impl Core {
     }
 
     pub(super) fn log_opened(&mut self, log: LogId, records: &[(Index, Vec<u8>)], next: Index, now: Time) {
-        let Some(agent) = self.logs.agent_of(log) else { return };
+        let Some(agent) = self.logs.agent_of(log).filter(|_| !self.ending) else { return };
         self.logs.opened(agent, next.0);
         for (index, record) in records {
             self.hand(agent, Input::Committed { index: *index, record }, now);

@@ -314,16 +314,19 @@ impl Core {
     fn hand_waiting(&mut self, agent: Peer, waiting: Waiting, now: Time) {
         let Some(hosted) = self.agents.get_mut(agent) else { return };
         match waiting {
-            // A log that fails right after it was opened starts its agent a second time.
-            Waiting::Start if hosted.started => {}
             Waiting::Start => {
-                hosted.started = true;
-                let rerouted = hosted.rerouted.take();
-                self.hand(agent, Input::Start, now);
-                if let Some(routes) = rerouted {
-                    self.hand(agent, Input::Rerouted { routes: &routes }, now);
+                // A log that fails right after it was opened starts its agent a second time.
+                if !std::mem::replace(&mut hosted.started, true) {
+                    let rerouted = hosted.rerouted.take();
+                    self.hand(agent, Input::Start, now);
+                    if let Some(routes) = rerouted {
+                        self.hand(agent, Input::Rerouted { routes: &routes }, now);
+                    }
                 }
-                self.refresh_links(None, now);
+                // Once for all that begin one after the other: each look goes over all agents.
+                if !self.agents.begins_next() {
+                    self.refresh_links(None, now);
+                }
             }
             Waiting::Rerouted(routes) if !hosted.started => hosted.rerouted = Some(routes),
             Waiting::Rerouted(routes) => self.hand(agent, Input::Rerouted { routes: &routes }, now),

@@ -181,6 +181,11 @@ impl Hosting {
         true
     }
 
+    /// Whether what has waited for longest is that an agent begins.
+    pub(super) fn begins_next(&self) -> bool {
+        matches!(self.inbox.front(), Some((_, Waiting::Start)))
+    }
+
     /// What has waited for longest.
     pub(super) fn next_waiting(&mut self) -> Option<(Peer, Waiting)> {
         let (to, waiting) = self.inbox.pop_front()?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Select, Sender, TrySendError, bounded};
 use log::{info, warn};
 use mio::Waker;
 
@@ -84,17 +84,26 @@ impl Disk {
 impl Drop for Disk {
     /// What was asked for is written before the process ends in order.
     fn drop(&mut self) {
-        if let Some(requests) = self.requests.take() {
-            for request in self.backlog.drain(..) {
-                while self.answers.try_recv().is_ok() {}
-                if requests.send(request).is_err() {
+        // While it is to take a request, the thread may wait for room for an answer that nobody wants any more.
+        while let (Some(requests), Some(request)) = (&self.requests, self.backlog.pop_front()) {
+            let mut choice = Select::new();
+            let sending = choice.send(requests);
+            choice.recv(&self.answers);
+            let chosen = choice.select();
+            if chosen.index() == sending {
+                if chosen.send(requests, request).is_err() {
+                    break;
+                }
+            } else {
+                self.backlog.push_front(request);
+                if chosen.recv(&self.answers).is_err() {
                     break;
                 }
             }
         }
+        self.requests = None;
+        while self.answers.recv().is_ok() {}
         if let Some(thread) = self.thread.take() {
-            // The thread may wait for room for an answer that nobody wants any more.
-            while !thread.is_finished() && self.answers.recv().is_ok() {}
             let _ = thread.join();
         }
     }
@@ -200,5 +209,20 @@ mod tests {
         assert_eq!(scan.records.len(), 2);
         let answers = logs.carry_out(vec![append(3)]);
         assert!(matches!(answers[..], [Answer::Failed { .. }]), "a log that is closed takes nothing");
+    }
+
+    #[test]
+    fn the_end_comes_however_many_answers_nobody_has_taken() {
+        let poll = mio::Poll::new().expect("a poll");
+        let waker = Arc::new(Waker::new(poll.registry(), mio::Token(0)).expect("a waker"));
+        let mut disk = Disk::start(waker).expect("a thread");
+        for number in 0..20 * CHANNEL_ENTRIES as u64 {
+            // A file is no folder, so each of them is answered.
+            disk.ask(Request::Open { log: LogId(number), path: "/dev/null/box/a.log".into() });
+        }
+        for number in 0..2 * CHANNEL_ENTRIES as u64 {
+            disk.ask(Request::Close(LogId(number)));
+        }
+        drop(disk);
     }
 }

@@ -409,6 +409,9 @@ impl Core {
 
     /// The process is to end, one way or the other.
     pub(super) fn end(&mut self, action: Action, now: Time) {
+        if self.ending {
+            return;
+        }
         let crash = action == Action::Crash;
         self.tracing.note(now, || if crash { What::Crash } else { What::Stop });
         self.outputs.act(action);

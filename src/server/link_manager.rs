@@ -19,6 +19,7 @@
 mod dialler;
 mod heartbeat;
 mod introduction;
+mod members;
 mod roster;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -35,7 +36,7 @@ use super::link::{Direction, Link, Reader, Stage};
 use super::outputs::{Action, ConnId, Outputs};
 use super::queue::OutQueue;
 use crate::agent::{Epoch, Why};
-use crate::grid::{BoxAddress, ServerId};
+use crate::grid::ServerId;
 use crate::seldom;
 use crate::time::Time;
 
@@ -373,47 +374,6 @@ impl LinkManager {
         }
     }
 
-    /// All servers that are alive, this one included, ascending.
-    pub fn alive(&self) -> impl Iterator<Item = ServerId> {
-        let count = u16::try_from(self.peers.len()).unwrap_or(u16::MAX);
-        (0..count).map(ServerId).filter(|id| {
-            let peer = &self.peers[id.index()];
-            *id == self.settings.roster.own() || (peer.link.is_some() && !peer.suspected)
-        })
-    }
-
-    /// The peers whose links are up, with the label of each link, ascending.
-    pub(super) fn up(&self) -> impl Iterator<Item = (ServerId, &str)> {
-        let count = u16::try_from(self.peers.len()).unwrap_or(u16::MAX);
-        (0..count).map(ServerId).filter_map(|id| {
-            let conn = self.peers[id.index()].link?;
-            self.links.get(&conn).map(|link| (id, link.label.as_str()))
-        })
-    }
-
-    /// The links that are up, ascending by peer, each with its connection.
-    pub(super) fn connections_up(&self) -> impl Iterator<Item = (ServerId, ConnId)> {
-        (0..).map(ServerId).zip(&self.peers).filter_map(|(id, peer)| peer.link.map(|conn| (id, conn)))
-    }
-
-    /// The label of a connection.
-    pub(super) fn label(&self, conn: ConnId) -> &str {
-        self.links.get(&conn).map_or("", |link| &link.label)
-    }
-
-    /// Which link of `peer` is up.
-    pub(super) fn epoch(&self, peer: ServerId) -> Option<Epoch> {
-        let slot = self.peers.get(peer.index())?;
-        slot.link.map(|_| slot.epoch)
-    }
-
-    /// Names a connection for traces.
-    pub(super) fn set_label(&mut self, conn: ConnId, label: String) {
-        if let Some(link) = self.links.get_mut(&conn) {
-            link.label = label;
-        }
-    }
-
     /// How many bytes wait for other servers, all queues together.
     pub fn queued_bytes(&self) -> usize {
         self.links.values().map(|link| link.queue.bytes()).sum()
@@ -432,38 +392,6 @@ impl LinkManager {
     /// Who belongs to the grid.
     pub fn roster(&self) -> &Roster {
         &self.settings.roster
-    }
-}
-
-/// Boxes that come and go.
-impl LinkManager {
-    /// Makes a box a member and begins to look for it; its number. `None` if there are too many.
-    pub(super) fn admit(&mut self, address: BoxAddress, now: Time) -> Option<ServerId> {
-        let peer = self.settings.roster.admit(address)?;
-        if peer.index() == self.peers.len() {
-            self.peers.push(Peer::default());
-            self.dialler.grow();
-        }
-        let slot = &self.peers[peer.index()];
-        if slot.link.is_none() && slot.dialling.is_none() && self.settings.roster.dials(peer) {
-            self.dialler.stop(peer);
-            self.dialler.dial_at(peer, now);
-        }
-        Some(peer)
-    }
-
-    /// The box is no member any more: its connections are closed.
-    pub(super) fn expel(&mut self, peer: ServerId, now: Time, out: &mut Outputs) {
-        self.settings.roster.remove(peer);
-        self.dialler.stop(peer);
-        let theirs = |link: &Link| link.peer() == Some(peer) || link.direction == Direction::Dialled(peer);
-        let conns: Vec<ConnId> =
-            self.links.iter().filter(|(_, link)| theirs(link)).map(|(conn, _)| *conn).collect();
-        self.peers[peer.index()].waiting = None;
-        for conn in conns {
-            out.act(Action::Close(conn));
-            self.closed(conn, Why::Removed, "not in the configuration any more", now);
-        }
     }
 }
 

@@ -69,6 +69,8 @@ struct Answers {
     slots: VecDeque<Option<Vec<Bytes>>>,
     /// The number of the first of them.
     first: u64,
+    /// How long the answers are that wait for an earlier one.
+    parked_bytes: usize,
 }
 
 /// The lines of one master that may be handled now, and the way to answer them.
@@ -246,7 +248,7 @@ impl Master {
 
 impl Answers {
     fn new(framing: ReplyFraming) -> Self {
-        Self { queue: OutQueue::default(), framing, slots: VecDeque::new(), first: 0 }
+        Self { queue: OutQueue::default(), framing, slots: VecDeque::new(), first: 0, parked_bytes: 0 }
     }
 
     /// The number of the next command that will be answered.
@@ -263,11 +265,13 @@ impl Answers {
     fn answer(&mut self, number: u64, parts: Vec<Bytes>) {
         let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         if let Some(slot @ None) = index.and_then(|index| self.slots.get_mut(index)) {
+            self.parked_bytes += length_of(&parts);
             *slot = Some(parts);
         }
         while let Some(Some(parts)) = self.slots.front_mut().map(Option::take) {
             self.slots.pop_front();
             self.first += 1;
+            self.parked_bytes -= length_of(&parts);
             self.send(parts);
         }
     }
@@ -289,8 +293,7 @@ impl Answers {
                 self.queue.push(Bytes::from_static(b"\n"));
             }
             ReplyFraming::Length => {
-                let length: usize = parts.iter().map(Bytes::len).sum();
-                self.queue.push(Bytes::from(format!("{length}-")));
+                self.queue.push(Bytes::from(format!("{}-", length_of(&parts))));
                 self.push_all(parts);
             }
         }
@@ -304,7 +307,8 @@ impl Answers {
 
     /// Whether the next command may be looked at: the master has read most of its answers, and not too many are owed to it.
     fn may_go_on(&self) -> bool {
-        self.queue.footprint_bytes() <= UNREAD_ANSWER_BYTES_MAX && self.slots.len() < OWED_ANSWERS_MAX
+        self.queue.footprint_bytes() + self.parked_bytes <= UNREAD_ANSWER_BYTES_MAX
+            && self.slots.len() < OWED_ANSWERS_MAX
     }
 }
 
@@ -378,6 +382,11 @@ impl<'a> Batch<'a> {
     pub(super) fn conn(&self) -> ConnId {
         self.conn
     }
+}
+
+/// How long an answer is, in bytes.
+fn length_of(parts: &[Bytes]) -> usize {
+    parts.iter().map(Bytes::len).sum()
 }
 
 /// A master as agents know it.

@@ -405,3 +405,27 @@ fn note_bad_line(bad_lines: &mut u64, conn: ConnId, what: &str) {
         warn!("master: bad line conn={} what=\"{what}\" so_far={bad_lines}", conn.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_that_wait_for_an_earlier_one_hold_back_what_follows() {
+        let mut answers = Answers::new(ReplyFraming::Newline);
+        answers.expect();
+        answers.expect();
+        assert!(answers.may_go_on());
+        answers.answer(1, vec![Bytes::from(vec![b'x'; UNREAD_ANSWER_BYTES_MAX])]);
+        assert!(answers.may_go_on(), "as much as may wait");
+        answers.expect();
+        answers.answer(2, vec![Bytes::from_static(b"y")]);
+        assert!(!answers.may_go_on());
+        assert!(answers.queue.is_empty(), "the first has not been answered");
+        answers.answer(0, vec![Bytes::from_static(b"first")]);
+        assert_eq!(answers.queue.front(), Some(Bytes::from_static(b"first")));
+        let waiting = answers.queue.bytes();
+        answers.queue.advance(waiting);
+        assert!(answers.may_go_on(), "nothing is owed and all has been read");
+    }
+}

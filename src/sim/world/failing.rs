@@ -37,8 +37,10 @@ impl<A: Agent> World<A> {
         let node = self.node_mut(peer);
         assert!(node.agent.is_none(), "agent {peer} has not crashed, so nobody can take its place");
         node.agent = Some(agent);
+        // What its log brings back is already part of its new life.
+        self.tell(peer, |_| What::Start);
         self.replay_disk(peer);
-        self.start(peer);
+        self.begin(peer);
         self.connect_all_of(peer);
     }
 

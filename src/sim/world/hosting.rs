@@ -78,9 +78,14 @@ impl<A: Agent> World<A> {
         if node.started || node.agent.is_none() || self.hold(peer, Event::Start { peer }) {
             return;
         }
+        self.tell(peer, |_| What::Start);
+        self.begin(peer);
+    }
+
+    /// The first input of an agent that has been told to have started.
+    pub(super) fn begin(&mut self, peer: Peer) {
         self.nodes[peer.index()].started = true;
         self.happened.started.push(peer);
-        self.tell(peer, |_| What::Start);
         self.digest(mark::START, peer, 0);
         self.hand(peer, Input::Start);
     }

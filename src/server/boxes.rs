@@ -168,8 +168,9 @@ impl Core {
         );
         let old = std::mem::take(&mut host.configuration);
         for peer in host.directory.peers().collect::<Vec<_>>() {
-            let known: Option<AgentId> = host.directory.name(peer).parse().ok();
-            if let Some(id) = known.filter(|id| !configuration.agents.contains_key(id)) {
+            if let Some(id) =
+                host.directory.id(peer).filter(|id| !configuration.agents.contains_key(*id)).cloned()
+            {
                 host.directory.place(&id, Home::Nowhere);
             }
         }

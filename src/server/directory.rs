@@ -78,9 +78,14 @@ impl Directory {
         self.by_name.get(&id).copied()
     }
 
+    /// The id of an agent.
+    pub(super) fn id(&self, peer: Peer) -> Option<&AgentId> {
+        self.known.get(peer.index()).map(|known| &known.id)
+    }
+
     /// What an agent is called.
     pub(super) fn name(&self, peer: Peer) -> &str {
-        self.known.get(peer.index()).map_or("?", |known| known.id.as_str())
+        self.id(peer).map_or("?", AgentId::as_str)
     }
 
     /// Where an agent lives.

@@ -95,8 +95,8 @@ impl BoxHost {
         let here = self.directory.peers().filter(|peer| self.directory.home(*peer) == Home::Here);
         let status = |peer: Peer| {
             let hosted = core.agents.get(peer)?;
-            let id: AgentId = self.directory.name(peer).parse().ok()?;
-            let kind = self.configuration.agents.get(&id).map(|entry| entry.kind.clone());
+            let id = self.directory.id(peer)?;
+            let kind = self.configuration.agents.get(id).map(|entry| entry.kind.clone());
             let counters = hosted.agent.counters();
             let counters = counters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
             let (id, kind) = (id.to_string(), kind.unwrap_or_default());

@@ -118,13 +118,6 @@ impl<A: Agent> World<A> {
         }
     }
 
-    /// Ends all partitions.
-    pub fn heal_all(&mut self) {
-        for id in self.partitions.ids() {
-            self.heal(id);
-        }
-    }
-
     /// Begins to connect, unless the link is up, somebody is at it, or an end cannot.
     pub(super) fn connect(&mut self, id: LinkId) {
         if self.links.get(id).is_up() || self.links.get(id).connecting || !self.can_connect(id) {

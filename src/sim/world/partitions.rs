@@ -44,11 +44,6 @@ impl Partitions {
         self.current.len() < before
     }
 
-    /// The partitions that hold now.
-    pub(super) fn ids(&self) -> Vec<PartitionId> {
-        self.current.iter().map(|partition| partition.id).collect()
-    }
-
     /// Whether what `from` sends does not reach `to`.
     #[inline]
     pub(super) fn between(&self, from: Peer, to: Peer) -> bool {

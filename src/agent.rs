@@ -24,6 +24,8 @@ mod registry;
 mod setup;
 
 use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 pub use self::commands::{Commands, Request, Session, Taken};
 pub use self::erased::{AgentBytes, ErasedAgent};
@@ -44,6 +46,14 @@ impl Peer {
     /// The number as an index into a table.
     pub fn index(self) -> usize {
         self.0 as usize
+    }
+}
+
+impl FromStr for Peer {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        text.parse().map(Self)
     }
 }
 

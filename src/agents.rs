@@ -5,6 +5,7 @@ pub mod chat;
 pub mod chatroom;
 pub mod dummy;
 pub mod kvs;
+pub mod overlay;
 pub mod tty;
 
 use crate::agent::Registry;

@@ -122,7 +122,11 @@ impl Host {
                 self.proposed += 1;
                 self.handle(index, Input::Committed { index: Index(self.proposed), record: &record });
             }
-            Output::Lines { .. } | Output::Note { .. } => {}
+            Output::Lines { .. }
+            | Output::Note { .. }
+            | Output::Link { .. }
+            | Output::Unlink { .. }
+            | Output::Post { .. } => {}
         }
     }
 }

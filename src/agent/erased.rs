@@ -97,15 +97,20 @@ fn typed<M: Wire>(input: Input<'_, AgentBytes>) -> Result<Input<'_, M>, WireErro
 /// The same output, its message encoded.
 fn encoded<M: Wire>(output: Output<M>) -> Output<AgentBytes> {
     match output {
-        Output::Send { to, message } => {
-            let mut bytes = Vec::new();
-            message.encode(&mut bytes);
-            Output::Send { to, message: AgentBytes { kind: message.kind(), bytes: Bytes::from(bytes) } }
-        }
+        Output::Send { to, message } => Output::Send { to, message: bytes_of(&message) },
+        Output::Post { to, message } => Output::Post { to, message: bytes_of(&message) },
+        Output::Link { peer } => Output::Link { peer },
+        Output::Unlink { peer } => Output::Unlink { peer },
         Output::Lines { to, lines } => Output::Lines { to, lines },
         Output::Reply { to, parts } => Output::Reply { to, parts },
         Output::Say { line } => Output::Say { line },
         Output::Propose { record } => Output::Propose { record },
         Output::Note { text } => Output::Note { text },
     }
+}
+
+fn bytes_of<M: Wire>(message: &M) -> AgentBytes {
+    let mut bytes = Vec::new();
+    message.encode(&mut bytes);
+    AgentBytes { kind: message.kind(), bytes: Bytes::from(bytes) }
 }

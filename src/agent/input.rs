@@ -103,6 +103,8 @@ pub enum Why {
     QueueFull,
     /// The configuration does not know the peer any more.
     Removed,
+    /// It never came up: nobody answers there, or nothing reaches it.
+    Unreachable,
 }
 
 impl fmt::Display for Why {
@@ -112,6 +114,7 @@ impl fmt::Display for Why {
             Self::Broken => "broken",
             Self::QueueFull => "queue full",
             Self::Removed => "removed",
+            Self::Unreachable => "unreachable",
         })
     }
 }

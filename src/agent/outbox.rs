@@ -83,6 +83,27 @@ pub enum Output<M> {
         /// The record.
         record: Vec<u8>,
     },
+    /// Open a link. It comes up ([`super::Input::LinkUp`], at both ends) or it does not ([`super::Input::LinkDown`] with
+    /// [`super::Why::Unreachable`], here only); a link that goes down later is not opened again by itself. Without effect while there is one.
+    /// Only hosts with sparse links do that; elsewhere links are the configuration's.
+    Link {
+        /// To whom.
+        peer: Peer,
+    },
+    /// Close a link that was opened by [`Output::Link`], from either end, or give up opening it. What was sent before still arrives; then the
+    /// other end learns that the link is [`super::Why::Closed`]. This end learns it at once, and nothing arrives here after that.
+    Unlink {
+        /// To whom.
+        peer: Peer,
+    },
+    /// Send one message to an agent to which there need be no link: over a connection of its own, which is closed behind it. Nobody learns
+    /// whether it has arrived. Only hosts with sparse links do that.
+    Post {
+        /// To whom, and by which entrance.
+        to: (Peer, Port),
+        /// What.
+        message: M,
+    },
     /// Something about the agent's state that is worth seeing in a trace.
     Note {
         /// What.
@@ -118,6 +139,21 @@ impl<M> Outbox<M> {
     /// Sends ready-made lines.
     pub fn send_lines(&mut self, to: Audience, lines: Bytes) {
         self.outputs.push(Output::Lines { to, lines });
+    }
+
+    /// Opens a link, where links are sparse.
+    pub fn link(&mut self, peer: Peer) {
+        self.outputs.push(Output::Link { peer });
+    }
+
+    /// Closes a link that was opened by [`Outbox::link`] at one of its ends.
+    pub fn unlink(&mut self, peer: Peer) {
+        self.outputs.push(Output::Unlink { peer });
+    }
+
+    /// Sends one message without a link.
+    pub fn post(&mut self, to: (Peer, Port), message: M) {
+        self.outputs.push(Output::Post { to, message });
     }
 
     /// Answers a command with one line, given without its newline.

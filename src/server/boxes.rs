@@ -124,10 +124,10 @@ impl BoxHost {
         }
     }
 
-    /// Between boxes there are frames only: raw lines could be anybody's.
-    pub(super) fn refuse_lines(&mut self, from: Peer) {
+    /// An agent asks for something that boxes do not do.
+    pub(super) fn refuse(&mut self, from: Peer, why: &str) {
         let from = self.directory.name(from).to_owned();
-        self.drop_frame("lines are for a lab's servers", &from, "");
+        self.drop_frame(why, &from, "");
     }
 
     fn drop_frame(&mut self, why: &str, from: &str, to: &str) {

@@ -247,6 +247,11 @@ impl Core {
                     self.agents.post(agent, waiting);
                 }
             }
+            Output::Link { .. } | Output::Unlink { .. } | Output::Post { .. } => {
+                if let Role::Box(host) = &mut self.role {
+                    host.refuse(agent, "links between boxes are the configuration's");
+                }
+            }
             Output::Note { text } => {
                 let text = format!("{}: {text}", self.agent_name(agent));
                 self.tracing.note(now, || What::Note { text });
@@ -256,7 +261,7 @@ impl Core {
 
     fn send_lines(&mut self, agent: Peer, to: Audience, lines: &Bytes, now: Time) {
         if let Role::Box(host) = &mut self.role {
-            return host.refuse_lines(agent);
+            return host.refuse(agent, "lines are for a lab's servers");
         }
         match to {
             Audience::Everyone => {

@@ -132,6 +132,7 @@ impl<A: Agent> World<A> {
                     self.happened.said.push(Said { from: peer, line });
                 }
                 Output::Propose { record } => self.propose(peer, record),
+                Output::Link { .. } | Output::Unlink { .. } | Output::Post { .. } => {}
                 Output::Note { text } => self.tell(peer, |_| What::Note { text }),
             }
         }

@@ -8,16 +8,25 @@
 //! A [`Node`] is one membership with one layer on it. It is generic over what servers are called: a number in the simulated world, an address on
 //! real sockets. So both run the same code, and the world carries no addresses.
 
+mod broadcast;
+mod flood;
 mod hyparview;
 mod id;
 mod layer;
 mod message;
 mod node;
 mod options;
+mod payload;
+mod seen;
 
+pub use self::broadcast::{
+    BroadcastOptions, Delivered, News, Refused, Service, ServiceMessage, ServiceOptions,
+};
+pub use self::flood::{Flood, FloodCounts, FloodMessage};
 pub use self::hyparview::{Effect, HyParView, Reason};
 pub use self::id::Id;
 pub use self::layer::{Happening, Layer, NoLayer, Sends};
 pub use self::message::{Control, Island, Message};
 pub use self::node::{BY_POST, Net, Node};
 pub use self::options::{Dialect, Options, OptionsError};
+pub use self::payload::{Blob, MessageId, Nothing, Payload};

@@ -4,6 +4,7 @@
 mod bench;
 mod files;
 mod grid;
+mod overlay;
 mod server;
 mod sim;
 mod trace;
@@ -12,7 +13,7 @@ use std::fs::File;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
@@ -109,22 +110,23 @@ fn run_server(reactor: &mut Reactor, server: &mut Server) -> anyhow::Result<Exit
 }
 
 /// Lets `reactor` write the trace of `server` into the file `path`, which begins with when the server began to count its time.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the traces of several processes are laid beside each other by the calendar"
-)]
 fn write_trace(reactor: &mut Reactor, path: &Path, server: &str) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("trace folder {}", folder.display()))?;
     }
     let file = File::create(path).with_context(|| format!("trace {}", path.display()))?;
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let unix_ns = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX);
+    let unix_ns = u64::try_from(since_1970().as_nanos()).unwrap_or(u64::MAX);
     let unix_ns = unix_ns.saturating_sub(reactor.now().as_nanos());
     let mut writer = Writer::new(file, TRACE_BYTES_MAX);
     writer.write(&Event { at_ns: 0, server: server.to_owned(), what: What::Origin { unix_ns } });
     reactor.write_trace(writer);
     Ok(())
+}
+
+/// The calendar, by which traces of several processes are laid beside each other and the lives of a server are told apart.
+#[expect(clippy::disallowed_methods, reason = "nothing is timed by it")]
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// The most that one server writes into its trace, in bytes.

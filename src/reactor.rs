@@ -330,6 +330,11 @@ impl Reactor {
             Action::Close(conn) => {
                 self.sockets.remove(&conn);
             }
+            Action::Finish(conn) => {
+                if let Some(socket) = self.sockets.get_mut(&conn) {
+                    socket.finish();
+                }
+            }
             Action::Crash => self.end_asked = Some(End::Crash),
             Action::Stop => self.end_asked = Some(End::Stop),
             Action::OpenLog { log, name } => {

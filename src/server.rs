@@ -19,6 +19,7 @@ mod link_manager;
 mod logs;
 mod master;
 mod outputs;
+mod overlay;
 mod queue;
 mod status;
 mod tracing;
@@ -29,6 +30,7 @@ pub use self::link_manager::{LinkManager, LinkSettings, PeerState, Roster};
 use self::master::Masters;
 pub use self::master::ReplyFraming;
 pub use self::outputs::{Action, ConnId, LogId, Outputs};
+pub use self::overlay::{OverlaySetup, OverlayStatus};
 pub use self::queue::OutQueue;
 pub use self::status::{AgentStatus, BoxStatus, NeighbourStatus, PeerStatus, Status};
 use crate::agent::{Index, Why};
@@ -77,6 +79,12 @@ impl Server {
     /// A box of a configuration that starts at `now`. The roster in `settings` is the box by itself; the others are in the setup.
     pub fn of_box(settings: Settings, setup: BoxSetup, now: Time) -> Self {
         Self { masters: Masters::of(&settings), core: Core::of_box(settings, setup, now) }
+    }
+
+    /// A server of an overlay that starts at `now`. The roster in `settings` is the server by itself; the log of its chatroom takes at
+    /// most `log_bytes_max` bytes.
+    pub fn of_overlay(settings: Settings, setup: OverlaySetup, log_bytes_max: usize, now: Time) -> Self {
+        Self { masters: Masters::of(&settings), core: Core::of_overlay(settings, setup, log_bytes_max, now) }
     }
 
     /// Somebody came in; the name of that connection from now on.
@@ -154,7 +162,7 @@ impl Server {
             self.settle(now);
             self.close_if_served(conn);
         } else {
-            core.links.wrote(conn, written, now);
+            core.links.wrote(conn, written, now, &mut core.outputs);
         }
     }
 

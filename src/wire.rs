@@ -10,7 +10,9 @@ mod messages;
 use bytes::Bytes;
 use thiserror::Error;
 
-pub use self::frames::{Frame, FrameCutter, FrameError, box_of_first_line, box_ping_line, frame};
+pub use self::frames::{
+    Frame, FrameCutter, FrameError, box_of_first_line, box_ping_line, frame, letter_line, overlay_first_line,
+};
 pub use self::lines::{Cut, LineCutter};
 pub use self::messages::{Messages, note_bad_line};
 use crate::grid::ServerId;

@@ -10,9 +10,10 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use log::info;
 
-use crate::grid::{Grid, LINK_BASE_DEFAULT, ServerId, check_master_port};
+use super::overlay::OverlayOptions;
+use crate::grid::{BoxAddress, Grid, LINK_BASE_DEFAULT, ServerId, check_master_port};
 use crate::reactor::{Doors, Reactor};
-use crate::server::{LinkSettings, ReplyFraming, Roster, Server, Settings};
+use crate::server::{LinkSettings, OverlaySetup, ReplyFraming, Roster, Server, Settings};
 
 /// The shortest line limit: a whole read has to fit.
 const LINE_BYTES_MIN: u64 = 64 * 1024;
@@ -64,6 +65,14 @@ pub(super) struct ServerArgs {
     /// How many masters may be connected at a time
     #[arg(long, default_value_t = 256, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=65_536))]
     masters_max: u64,
+    /// Send messages along a sparse overlay instead of over links to all servers: for grids of hundreds
+    #[arg(long)]
+    overlay: bool,
+    /// With --overlay: whom to ask to be let in; may be given several times. Without it: the other servers of the grid, from 0 on
+    #[arg(long = "join", value_name = "HOST:PORT", requires = "overlay", value_parser = parse_address)]
+    contacts: Vec<SocketAddr>,
+    #[command(flatten)]
+    options: OverlayOptions,
     /// Write what happens into DIR/server-ID-PID.jsonl, for `ovid trace`
     #[arg(long, value_name = "DIR", env = "OVID_TRACE_DIR")]
     trace_dir: Option<PathBuf>,
@@ -95,7 +104,12 @@ pub(super) fn run(args: &ServerArgs) -> anyhow::Result<ExitCode> {
         let name = format!("server-{}-{}.jsonl", args.id, std::process::id());
         super::write_trace(&mut reactor, &folder.join(name), &args.id.to_string())?;
     }
-    let mut server = Server::lab(settings, log_bytes_max, reactor.now());
+    let mut server = if args.overlay {
+        let (settings, setup) = overlay(args, settings, grid)?;
+        Server::of_overlay(settings, setup, log_bytes_max, reactor.now())
+    } else {
+        Server::lab(settings, log_bytes_max, reactor.now())
+    };
     info!(
         "server: started id={} n={} links={} masters={}:{}",
         args.id, args.n, doors.links, args.master_bind, args.port
@@ -117,21 +131,7 @@ fn settings(args: &ServerArgs, grid: Grid) -> anyhow::Result<Settings> {
             args.queue_bytes_max
         );
     }
-    // A server that listens on every address is reached on loopback by those of the same machine.
-    let host = match args.bind {
-        address if !address.is_unspecified() => address,
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
-    };
-    let mut addresses: BTreeMap<ServerId, SocketAddr> =
-        grid.others().map(|peer| (peer, SocketAddr::new(host, grid.link_port(peer)))).collect();
-    for (id, address) in &args.peers {
-        if !grid.holds(ServerId(*id)) {
-            bail!("--peer {id}={address}: server id {id} is not below the number of servers, {}", args.n);
-        }
-        // The own entry is allowed, so that one list of peers can serve the whole grid.
-        addresses.insert(ServerId(*id), *address);
-    }
+    let addresses = addresses(args, grid)?;
     Ok(Settings {
         links: LinkSettings {
             roster: Roster::lab(grid, addresses),
@@ -150,11 +150,69 @@ fn settings(args: &ServerArgs, grid: Grid) -> anyhow::Result<Settings> {
     })
 }
 
+/// What makes a lab's server one of an overlay.
+fn overlay(
+    args: &ServerArgs,
+    mut settings: Settings,
+    grid: Grid,
+) -> anyhow::Result<(Settings, OverlaySetup)> {
+    let addresses = addresses(args, grid)?;
+    let own = addresses.get(&grid.id()).copied();
+    let own = own.unwrap_or_else(|| SocketAddr::new(reached_at(args.bind), grid.link_port(grid.id())));
+    let address = BoxAddress::new(own);
+    let contacts: Vec<BoxAddress> = if args.contacts.is_empty() {
+        grid.others().filter_map(|peer| addresses.get(&peer)).map(|at| BoxAddress::new(*at)).collect()
+    } else {
+        args.contacts.iter().map(|at| BoxAddress::new(*at)).collect()
+    };
+    let options = args.options.options()?;
+    settings.links.roster = Roster::of_overlay(address);
+    // Whether a neighbour lives is the membership's to say.
+    settings.links.heartbeat = OVERLAY_PERIOD;
+    settings.links.silence_max = OVERLAY_PERIOD * 2;
+    let since_1970 = super::since_1970();
+    let incarnation = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+    let seed =
+        u64::try_from(since_1970.as_nanos() & u128::from(u64::MAX)).unwrap_or_default() ^ u64::from(args.id);
+    Ok((settings, OverlaySetup { grid, address, contacts, options, incarnation, seed }))
+}
+
+/// How often links of an overlay carry a ping of the link manager's: not needed, but for firewalls that forget quiet connections.
+const OVERLAY_PERIOD: Duration = Duration::from_secs(60);
+
+/// Where each server listens for the others; the own entry only where it was given.
+fn addresses(args: &ServerArgs, grid: Grid) -> anyhow::Result<BTreeMap<ServerId, SocketAddr>> {
+    let host = reached_at(args.bind);
+    let mut addresses: BTreeMap<ServerId, SocketAddr> =
+        grid.others().map(|peer| (peer, SocketAddr::new(host, grid.link_port(peer)))).collect();
+    for (id, address) in &args.peers {
+        if !grid.holds(ServerId(*id)) {
+            bail!("--peer {id}={address}: server id {id} is not below the number of servers, {}", args.n);
+        }
+        // The own entry is allowed, so that one list of peers can serve the whole grid.
+        addresses.insert(ServerId(*id), *address);
+    }
+    Ok(addresses)
+}
+
+/// Where others of the same machine reach who listens on `address`: one that listens on every address, on loopback.
+fn reached_at(address: IpAddr) -> IpAddr {
+    match address {
+        address if !address.is_unspecified() => address,
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+    }
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text.to_socket_addrs().map_err(|error| format!("{text:?}: {error}"))?;
+    found.next().ok_or_else(|| format!("{text:?} has no address"))
+}
+
 fn parse_peer(text: &str) -> Result<(u16, SocketAddr), String> {
     let (id, address) = text.split_once('=').ok_or("expected ID=HOST:PORT")?;
     let id = id.parse().map_err(|_| format!("{id:?} is not a server's number"))?;
-    let mut found = address.to_socket_addrs().map_err(|error| format!("{address:?}: {error}"))?;
-    found.next().map(|address| (id, address)).ok_or_else(|| format!("{address:?} has no address"))
+    parse_address(address).map(|address| (id, address))
 }
 /// How many who have not said who they are may be connected at a time, in a grid of fewer servers than that.
 const STRANGERS_MAX: usize = 256;

@@ -4,7 +4,7 @@
 //! other side has ended, whether there is room to write.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -165,6 +165,12 @@ impl Socket {
             }
         }
         0
+    }
+
+    /// Lets the other side read the end of what is sent. Where it is gone already, that is soon learned by reading.
+    pub(super) fn finish(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+        self.writable = false;
     }
 
     /// Whether the other side's end was read.

@@ -301,7 +301,7 @@ impl Core {
     /// What an agent is called.
     pub(super) fn agent_name(&self, agent: Peer) -> &str {
         match &self.role {
-            Role::Lab => "chatroom",
+            Role::Lab | Role::Overlay(_) => "chatroom",
             Role::Box(host) => host.directory.name(agent),
         }
     }
@@ -474,10 +474,14 @@ impl Core {
 
     /// The session is gone.
     pub(super) fn detach(&mut self, conn: ConnId) {
-        if let Role::Box(host) = &mut self.role
-            && let Some(agent) = host.attached.remove(&conn)
-        {
-            self.agents.forgive_all(agent, session(conn));
+        match &mut self.role {
+            Role::Lab => {}
+            Role::Overlay(host) => host.detach(conn),
+            Role::Box(host) => {
+                if let Some(agent) = host.attached.remove(&conn) {
+                    self.agents.forgive_all(agent, session(conn));
+                }
+            }
         }
     }
 

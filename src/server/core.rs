@@ -12,9 +12,10 @@ use super::link_manager::{LinkManager, News};
 use super::logs::Logs;
 use super::master::{Batch, session};
 use super::outputs::{Action, ConnId, LogId, Outputs};
+use super::overlay::OverlayHost;
 use super::tracing::Tracing;
 use super::{BoxSetup, Settings, lab};
-use crate::agent::{AgentBytes, Audience, Index, Input, Outbox, Output, Peer, Request, Taken};
+use crate::agent::{AgentBytes, Audience, Index, Input, Outbox, Output, Peer, Request, Taken, Why};
 use crate::grid::ServerId;
 use crate::seldom;
 use crate::time::Time;
@@ -56,6 +57,8 @@ pub(super) enum Role {
     Lab,
     /// A box of a configuration.
     Box(Box<BoxHost>),
+    /// A server of an overlay, hosting the node and the one agent [`lab::CHATROOM`].
+    Overlay(Box<OverlayHost>),
 }
 
 impl Told {
@@ -70,12 +73,17 @@ impl Told {
 impl Core {
     /// The core of a lab's server.
     pub(super) fn lab(settings: Settings, log_bytes_max: usize, now: Time) -> Self {
-        let chatroom = lab::chatroom(settings.links.roster.own(), log_bytes_max);
+        let own = settings.links.roster.own();
         let mut core = Self::empty(settings, Role::Lab, now);
-        core.agents.insert(lab::CHATROOM, chatroom);
-        core.agents.post(lab::CHATROOM, Waiting::Start);
+        core.host_chatroom(own, log_bytes_max);
         core.work(now);
         core
+    }
+
+    /// Hosts the chatroom of server `own`.
+    pub(super) fn host_chatroom(&mut self, own: ServerId, log_bytes_max: usize) {
+        self.agents.insert(lab::CHATROOM, lab::chatroom(own, log_bytes_max));
+        self.agents.post(lab::CHATROOM, Waiting::Start);
     }
 
     /// The core of a box.
@@ -87,7 +95,7 @@ impl Core {
         core
     }
 
-    fn empty(settings: Settings, role: Role, now: Time) -> Self {
+    pub(super) fn empty(settings: Settings, role: Role, now: Time) -> Self {
         let name = settings.links.roster.name(settings.links.roster.own());
         let mut tracing = Tracing::new(settings.tracing.then_some(name));
         tracing.note(now, || What::Start);
@@ -125,7 +133,10 @@ impl Core {
                     let from = Peer(u32::from(peer.0));
                     self.hand(lab::CHATROOM, Input::Lines { from, lines }, now);
                 }
-                Ok(Some(Piece::Frame(frame))) => self.frame_arrived(conn, peer, frame, now),
+                Ok(Some(Piece::Frame(frame))) => match self.role {
+                    Role::Overlay(_) => self.overlay_frame(conn, peer, frame, now),
+                    _ => self.frame_arrived(conn, peer, frame, now),
+                },
                 Ok(Some(Piece::Skipped)) => {}
                 Err(error) => {
                     self.links.give_up(conn, &error.to_string(), now, &mut self.outputs);
@@ -139,7 +150,7 @@ impl Core {
     pub(super) fn command(&mut self, batch: &mut Batch<'_>, now: Time) {
         while !self.ending && batch.may_go_on() {
             let agent = match &self.role {
-                Role::Lab => Some(lab::CHATROOM),
+                Role::Lab | Role::Overlay(_) => Some(lab::CHATROOM),
                 Role::Box(host) => host.attached_to(batch.conn()),
             };
             if let Some(agent) = agent.filter(|agent| self.agents.get(*agent).is_some_and(|a| a.started)) {
@@ -175,7 +186,7 @@ impl Core {
         }
         let line = String::from_utf8_lossy(line.unwrap_or_default());
         let text = match &self.role {
-            Role::Lab => line.into_owned(),
+            Role::Lab | Role::Overlay(_) => line.into_owned(),
             Role::Box(_) => format!("{}: {line}", self.agent_name(agent)),
         };
         self.tracing.note(now, || What::Command { text });
@@ -191,6 +202,7 @@ impl Core {
     fn own_command(&mut self, batch: &mut Batch<'_>, line: &[u8], attached: Option<Peer>, now: Time) {
         match &self.role {
             Role::Lab => self.lab_command(batch, line, now),
+            Role::Overlay(_) => self.overlay_command(batch, line, now),
             Role::Box(_) => self.control_command(batch, line, attached, now),
         }
     }
@@ -264,6 +276,7 @@ impl Core {
             return host.refuse(agent, "lines are for a lab's servers");
         }
         match to {
+            Audience::Everyone if matches!(self.role, Role::Overlay(_)) => self.broadcast_lines(lines, now),
             Audience::Everyone => {
                 self.tracing.sent_lines(now, &self.links, None, lines);
                 self.links.send_to_all(lines, now, &mut self.outputs);
@@ -300,6 +313,7 @@ impl Core {
                             self.hand(lab::CHATROOM, Input::LinkUp { peer, epoch }, now);
                         }
                         Role::Box(_) => self.refresh_links(None, now),
+                        Role::Overlay(_) => self.overlay_up(peer, epoch, now),
                     }
                     self.read(conn, &heard, now);
                 }
@@ -310,7 +324,12 @@ impl Core {
                         self.hand(lab::CHATROOM, Input::LinkDown { peer, epoch, why }, now);
                     }
                     Role::Box(_) => self.refresh_links(Some(why), now),
+                    Role::Overlay(_) => self.overlay_down(peer, epoch, why, now),
                 },
+                News::Unreachable { peer, epoch } => {
+                    self.overlay_down(peer, epoch, Why::Unreachable, now);
+                }
+                News::Letter { body } => self.overlay_letter(&body, now),
                 News::Suspected { .. } | News::HeardAgain { .. } => {}
             }
         }
@@ -363,6 +382,7 @@ impl Core {
             }
         }
         self.send_held(now);
+        self.overlay_timeout(now);
     }
 
     /// When something is due, at the latest.
@@ -370,6 +390,7 @@ impl Core {
         let held = match &self.role {
             Role::Lab => None,
             Role::Box(host) => host.experiment.deadline(),
+            Role::Overlay(host) => host.deadline(),
         };
         [self.agents.deadline(), held].into_iter().flatten().fold(self.links.deadline(), Time::min)
     }

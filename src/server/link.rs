@@ -23,6 +23,8 @@ pub(super) enum Direction {
     Dialled(ServerId),
     /// The other side did.
     Accepted,
+    /// We did, to leave a letter.
+    Letter,
 }
 
 /// How far a link has come.
@@ -47,6 +49,10 @@ pub(super) enum Stage {
         /// Who it is.
         peer: ServerId,
     },
+    /// Somebody leaves a letter here.
+    Letter,
+    /// What waits is still sent; then the other side may end it. Nothing is read any more.
+    Ending,
 }
 
 /// One connection to another server, or to somebody who may turn out to be one.
@@ -149,7 +155,7 @@ impl Reader {
 impl Link {
     pub(super) fn new(direction: Direction, reader: Reader, now: Time) -> Self {
         let stage = match direction {
-            Direction::Dialled(_) => Stage::Connecting,
+            Direction::Dialled(_) | Direction::Letter => Stage::Connecting,
             Direction::Accepted => Stage::Nameless { heard: Vec::new() },
         };
         Self {
@@ -172,7 +178,24 @@ impl Link {
     pub(super) fn peer(&self) -> Option<ServerId> {
         match self.stage {
             Stage::Waiting { peer, .. } | Stage::Up { peer } => Some(peer),
-            Stage::Connecting | Stage::Nameless { .. } => None,
+            Stage::Connecting | Stage::Nameless { .. } | Stage::Letter | Stage::Ending => None,
+        }
+    }
+
+    /// Moves to [`Stage::Letter`]; what was heard behind the first line.
+    pub(super) fn expect_letter(&mut self) -> Vec<u8> {
+        let Stage::Nameless { mut heard } = std::mem::replace(&mut self.stage, Stage::Letter) else {
+            return Vec::new();
+        };
+        let first_line_bytes = memchr(b'\n', &heard).map_or(heard.len(), |end| end + 1);
+        heard.split_off(first_line_bytes)
+    }
+
+    /// The letter, once it is whole.
+    pub(super) fn read_letter(&mut self, mut bytes: &[u8]) -> Result<Option<Vec<u8>>, FrameError> {
+        match self.reader.as_mut().map(|reader| reader.cut(&mut bytes)).transpose()?.flatten() {
+            Some(Piece::Frame(letter)) => Ok(Some(letter.body.to_vec())),
+            _ => Ok(None),
         }
     }
 
@@ -212,7 +235,7 @@ impl Link {
         self.limit = None;
         match std::mem::replace(&mut self.stage, Stage::Up { peer }) {
             Stage::Nameless { heard } | Stage::Waiting { heard, .. } => heard,
-            Stage::Connecting | Stage::Up { .. } => Vec::new(),
+            Stage::Connecting | Stage::Up { .. } | Stage::Letter | Stage::Ending => Vec::new(),
         }
     }
 

@@ -21,6 +21,7 @@ mod heartbeat;
 mod introduction;
 mod members;
 mod roster;
+mod sparse;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use self::dialler::Dialler;
 use self::heartbeat::Heartbeat;
+use self::roster::Introduction;
 pub use self::roster::Roster;
 use super::link::{Direction, Link, Reader, Stage};
 use super::outputs::{Action, ConnId, Outputs};
@@ -105,6 +107,10 @@ pub(super) enum News {
     Suspected { peer: ServerId },
     /// It was heard again.
     HeardAgain { peer: ServerId },
+    /// A link that an overlay wanted did not come up.
+    Unreachable { peer: ServerId, epoch: Epoch },
+    /// Somebody has left this letter.
+    Letter { body: Vec<u8> },
 }
 
 /// The links of one server.
@@ -120,6 +126,11 @@ pub struct LinkManager {
     heartbeat: Heartbeat,
     /// By when somebody must have moved on, soonest first; entries of links that have are void.
     limits: BTreeSet<(Time, ConnId)>,
+    /// Servers of an overlay of which perhaps nothing is left, so that their numbers may be free.
+    perhaps_gone: Vec<ServerId>,
+    /// How many letters are under way.
+    letters: usize,
+    letters_dropped: u64,
     links_dropped: u64,
     /// How many connections were turned away.
     refusals: u64,
@@ -130,7 +141,7 @@ impl LinkManager {
     pub fn new(settings: LinkSettings, now: Time) -> Self {
         let roster = &settings.roster;
         let mut dialler = Dialler::new(roster.len());
-        for peer in roster.others().filter(|peer| roster.dials(*peer)) {
+        for peer in roster.others().filter(|peer| roster.is_complete() && roster.dials(*peer)) {
             dialler.dial_at(peer, now);
         }
         Self {
@@ -141,6 +152,9 @@ impl LinkManager {
             dialler,
             heartbeat: Heartbeat::new(settings.heartbeat, settings.silence_max, now),
             limits: BTreeSet::new(),
+            perhaps_gone: Vec::new(),
+            letters: 0,
+            letters_dropped: 0,
             links_dropped: 0,
             refusals: 0,
             settings,
@@ -160,8 +174,13 @@ impl LinkManager {
     /// A dial of ours has succeeded.
     pub fn connected(&mut self, conn: ConnId, now: Time, out: &mut Outputs) {
         let Some(link) = self.links.get_mut(&conn) else { return };
-        link.stage = Stage::Nameless { heard: Vec::new() };
         link.last_heard = now;
+        if link.direction == Direction::Letter {
+            link.stage = Stage::Ending;
+            self.set_limit(conn, now + ENDING_LIMIT);
+            return out.touch(conn);
+        }
+        link.stage = Stage::Nameless { heard: Vec::new() };
         self.set_limit(conn, now + SILENT_PEER_LIMIT);
         self.greet(conn, out);
     }
@@ -177,11 +196,19 @@ impl LinkManager {
                 return true;
             }
             Stage::Waiting { .. } => link.hold(bytes),
-            Stage::Connecting => {}
+            Stage::Connecting | Stage::Ending => {}
+            Stage::Letter => self.read_letter(conn, bytes, out),
             Stage::Nameless { .. } => match link.hear_first(bytes) {
                 Ok(None) => {}
                 Ok(Some(first)) => match self.settings.roster.introduced(first) {
-                    Ok(peer) => self.introduced(conn, peer, now, out),
+                    Ok(Introduction::Link(peer)) => {
+                        self.make_slot(peer);
+                        self.introduced(conn, peer, now, out);
+                    }
+                    Ok(Introduction::Letter) => {
+                        let bytes = link.expect_letter();
+                        self.read_letter(conn, &bytes, out);
+                    }
                     Err(why) => self.refuse(conn, &why, out),
                 },
                 Err(error) => self.refuse(conn, &format!("first line: {error}"), out),
@@ -203,14 +230,20 @@ impl LinkManager {
     pub fn closed(&mut self, conn: ConnId, why: Why, text: &str, now: Time) {
         let Some(link) = self.links.remove(&conn) else { return };
         let peer = match (link.peer(), link.direction) {
-            (Some(peer), _) | (None, Direction::Dialled(peer)) => peer,
-            (None, Direction::Accepted) => return,
+            (Some(peer), _) => peer,
+            (None, Direction::Dialled(peer)) if !matches!(link.stage, Stage::Ending) => peer,
+            (None, Direction::Dialled(_) | Direction::Accepted) => return,
+            (None, Direction::Letter) => {
+                self.letters -= 1;
+                return;
+            }
         };
         let slot = &mut self.peers[peer.index()];
         if slot.waiting == Some(conn) {
             slot.waiting = None;
         }
-        if slot.dialling == Some(conn) {
+        let was_dialling = slot.dialling == Some(conn);
+        if was_dialling {
             slot.dialling = None;
         }
         if slot.link == Some(conn) {
@@ -224,6 +257,9 @@ impl LinkManager {
             }
         }
         let roster = &self.settings.roster;
+        if !roster.is_complete() {
+            return self.perhaps_gone(peer, was_dialling);
+        }
         if slot.link.is_none() && slot.dialling.is_none() && roster.dials(peer) && roster.holds(peer) {
             let wait = self.dialler.failed(peer, link.up_since.map(|since| now.since(since)), now);
             debug!("link: dial again peer={} in_ms={} why=\"{text}\"", roster.name(peer), wait.as_millis());
@@ -244,11 +280,15 @@ impl LinkManager {
 
     /// What was found out since the last call, one at a time.
     pub(super) fn next_news(&mut self) -> Option<News> {
-        self.news.pop_front()
+        let news = self.news.pop_front();
+        if news.is_none() {
+            self.free_numbers();
+        }
+        news
     }
 
     /// The host has taken `written` bytes of the connection's queue.
-    pub fn wrote(&mut self, conn: ConnId, written: usize, now: Time) {
+    pub fn wrote(&mut self, conn: ConnId, written: usize, now: Time, out: &mut Outputs) {
         let Some(link) = self.links.get_mut(&conn) else { return };
         link.queue.advance(written);
         if written > 0 {
@@ -256,6 +296,9 @@ impl LinkManager {
         }
         if link.congested && link.queue.footprint_bytes() <= DRAINED_BYTES {
             link.congested = false;
+        }
+        if matches!(link.stage, Stage::Ending) && link.queue.is_empty() {
+            out.act(Action::Finish(conn));
         }
     }
 
@@ -432,7 +475,7 @@ impl LinkManager {
                 Stage::Up { peer } => self.peers[peer.index()].suspected,
                 // A frozen server that we dialled hears of us as soon as it thaws.
                 Stage::Nameless { .. } => link.direction == Direction::Accepted,
-                Stage::Connecting | Stage::Waiting { .. } => continue,
+                Stage::Connecting | Stage::Waiting { .. } | Stage::Letter | Stage::Ending => continue,
             };
             // Nobody is served by heartbeats that pile up behind others.
             let in_vain = link.congested || (perhaps_deaf && !link.queue.is_empty());
@@ -486,6 +529,8 @@ impl LinkManager {
     }
 }
 
+/// How long the other side may take to end a connection of which we want no more.
+const ENDING_LIMIT: Duration = Duration::from_secs(2);
 /// How long a connection may take to be made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// Being called this much later than the deadline means that this process did not run.

@@ -29,6 +29,8 @@ pub enum Action {
     Drain(ConnId),
     /// Close the connection; the server has forgotten it already.
     Close(ConnId),
+    /// Nothing more is sent on the connection, all of whose queue was taken: let the other side read its end. It is still read itself.
+    Finish(ConnId),
     /// End the process at once, without a farewell: a master asked for a crash.
     Crash,
     /// End the process in order: whoever controls it asked for that.

@@ -141,7 +141,7 @@ impl NeighbourStatus {
     }
 }
 
-fn line_of(status: &impl Serialize) -> Bytes {
+pub(super) fn line_of(status: &impl Serialize) -> Bytes {
     Bytes::from(serde_json::to_vec(status).expect("numbers and words are always JSON"))
 }
 

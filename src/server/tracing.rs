@@ -118,6 +118,8 @@ impl Tracing {
             }
             News::Suspected { peer } => What::Note { text: format!("suspects {}", name(peer)) },
             News::HeardAgain { peer } => What::Note { text: format!("hears {} again", name(peer)) },
+            News::Unreachable { peer, .. } => What::Note { text: format!("cannot reach {}", name(peer)) },
+            News::Letter { .. } => What::Note { text: "a letter".into() },
             News::Heard { .. } => What::Note { text: "a superfluous connection".into() },
         });
     }

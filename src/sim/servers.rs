@@ -23,7 +23,7 @@ use std::time::Duration;
 use self::disks::Disks;
 pub use self::happening::{Happening, Seen};
 use self::host::Host;
-pub use self::lab::{LabSettings, lab, lab_addresses};
+pub use self::lab::{LabSettings, lab, lab_addresses, overlay_lab};
 use self::network::{EndName, Holder, Network};
 use self::pipe::Reading;
 use crate::rng::{Probability, Rng};

@@ -211,6 +211,21 @@ pub fn box_ping_line(sender: BoxAddress) -> Bytes {
     Bytes::from(format!("ping {sender}\n"))
 }
 
+/// The first line of a connection that carries one letter to a server of an overlay and is closed behind it.
+pub fn letter_line(sender: BoxAddress) -> Bytes {
+    Bytes::from(format!("letter {sender}\n"))
+}
+
+/// Who says this first line, given without its newline, and whether a letter follows. An error is no server of any overlay.
+pub fn overlay_first_line(line: &[u8]) -> Result<(BoxAddress, bool), BoxAddressError> {
+    match line.strip_prefix(b"letter ") {
+        Some(name) => String::from_utf8_lossy(&name[..name.len().min(HEADER_BYTES_MAX)])
+            .parse()
+            .map(|sender| (sender, true)),
+        None => box_of_first_line(line).map(|sender| (sender, false)),
+    }
+}
+
 /// Which box a first line, given without its newline, says it is from. An error is no box of any configuration.
 pub fn box_of_first_line(line: &[u8]) -> Result<BoxAddress, BoxAddressError> {
     let text = String::from_utf8_lossy(&line[..line.len().min(HEADER_BYTES_MAX)]);

@@ -77,6 +77,11 @@ impl<I: Id> HyParView<I> {
         self.active.iter().copied()
     }
 
+    /// Whether `peer` is a neighbour.
+    pub fn is_active(&self, peer: I) -> bool {
+        self.active.contains(&peer)
+    }
+
     /// Whom it knows besides, in no particular order.
     pub fn passive(&self) -> impl Iterator<Item = I> {
         self.passive.iter().copied()

@@ -40,7 +40,12 @@ impl LinkManager {
                 self.news.push_back(News::Heard { conn, heard });
                 self.leave(conn, Why::Closed, "the peer has a better link", out);
             }
-            Verdict::Refused(why) => self.refuse(conn, &why, out),
+            Verdict::Refused(why) => {
+                self.refuse(conn, &why, out);
+                if !self.settings.roster.is_complete() {
+                    self.perhaps_gone(peer, false);
+                }
+            }
         }
     }
 
@@ -56,14 +61,23 @@ impl LinkManager {
             return Verdict::Refused(format!("{expected} was dialled, {peer} answers"));
         }
         let slot = &self.peers[peer.index()];
+        let complete = roster.is_complete();
         match slot.link {
+            // Both have dialled: the larger one's connection is it, and the other side sees the same.
+            None if !complete && slot.dialling.is_some_and(|own| own != conn) && roster.dials(peer) => {
+                Verdict::Refused("dialled by both, and this side's connection is the one".into())
+            }
             None => Verdict::Up,
             // A third connection while two already change places: the peer will dial again.
             Some(_) if slot.waiting.is_some() => Verdict::Superfluous,
             // Names only increase: of two in the canonical direction the one with the smaller name was opened first, however
             // late its first line came.
             Some(old) if self.is_canonical(old, peer) && (!self.is_canonical(conn, peer) || conn < old) => {
-                Verdict::Superfluous
+                if complete {
+                    Verdict::Superfluous
+                } else {
+                    Verdict::Refused("there is a link".into())
+                }
             }
             Some(old) => Verdict::After(old),
         }
@@ -96,18 +110,22 @@ impl LinkManager {
             warn!("link: connection refused conn={} why=\"{why}\" so_far={}", conn.0, self.refusals);
         }
         out.act(Action::Close(conn));
-        if let Some(link) = self.links.remove(&conn)
-            && let Direction::Dialled(peer) = link.direction
-        {
+        let Some(link) = self.links.remove(&conn) else { return };
+        if let Direction::Dialled(peer) = link.direction {
             self.peers[peer.index()].dialling = None;
-            self.dialler.refused(peer, link.last_heard);
+            if self.settings.roster.is_complete() {
+                self.dialler.refused(peer, link.last_heard);
+            } else {
+                self.perhaps_gone(peer, true);
+            }
         }
     }
 
     pub(super) fn make_room_for_stranger(&mut self, out: &mut Outputs) {
         let strangers_max = self.settings.strangers_max;
         let is_stranger = |link: &Link| {
-            link.direction == Direction::Accepted && matches!(link.stage, Stage::Nameless { .. })
+            link.direction == Direction::Accepted
+                && matches!(link.stage, Stage::Nameless { .. } | Stage::Letter)
         };
         // Names only increase, so the first nameless one is the oldest. The count is bounded, so the walk is too.
         if self.links.len() >= strangers_max

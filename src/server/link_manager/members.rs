@@ -12,16 +12,21 @@ impl LinkManager {
     /// Makes a box a member and begins to look for it; its number. `None` if there are too many.
     pub(in crate::server) fn admit(&mut self, address: BoxAddress, now: Time) -> Option<ServerId> {
         let peer = self.settings.roster.admit(address)?;
-        if peer.index() == self.peers.len() {
-            self.peers.push(Peer::default());
-            self.dialler.grow();
-        }
+        self.make_slot(peer);
         let slot = &self.peers[peer.index()];
         if slot.link.is_none() && slot.dialling.is_none() && self.settings.roster.dials(peer) {
             self.dialler.stop(peer);
             self.dialler.dial_at(peer, now);
         }
         Some(peer)
+    }
+
+    /// Makes room for a number that was given for the first time.
+    pub(super) fn make_slot(&mut self, peer: ServerId) {
+        if peer.index() == self.peers.len() {
+            self.peers.push(Peer::default());
+            self.dialler.grow();
+        }
     }
 
     /// The box is no member any more: its connections are closed.
@@ -65,6 +70,16 @@ impl LinkManager {
             .map(ServerId)
             .zip(&self.peers)
             .filter_map(|(id, peer)| peer.link.map(|conn| (id, conn)))
+    }
+
+    /// Whether `conn` is the link of `peer` that is up.
+    pub(in crate::server) fn is_up(&self, conn: ConnId, peer: ServerId) -> bool {
+        self.peers.get(peer.index()).is_some_and(|slot| slot.link == Some(conn))
+    }
+
+    /// The label of the link of `peer` that is up.
+    pub(in crate::server) fn link_label(&self, peer: ServerId) -> Option<&str> {
+        self.peers.get(peer.index())?.link.map(|conn| self.label(conn))
     }
 
     /// The label of a connection.

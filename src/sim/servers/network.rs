@@ -88,6 +88,8 @@ pub(super) struct End {
     pub(super) outbox: BytesMut,
     /// After the outbox nothing more is sent.
     pub(super) finishing: bool,
+    /// Its holder has ended what it sends.
+    pub(super) finished: bool,
     /// Whether a read stands in the schedule.
     pub(super) read_scheduled: bool,
     /// Cut what the process reads and writes into lines.
@@ -295,13 +297,24 @@ impl Network {
         room
     }
 
+    /// The holder of `end` sends no more, but still reads.
+    pub(super) fn finish(&mut self, end: EndName, now: Time) {
+        if let Some(state) = self.end_mut(end).filter(|state| state.phase == Phase::Open && !state.finished) {
+            state.finished = true;
+            self.send(end.other(), Segment::End, now);
+        }
+    }
+
     /// The holder of `end` closes it, or is ended and its machine does.
     pub(super) fn close(&mut self, end: EndName, now: Time) {
         let Some(closing) = self.end_mut(end) else { return };
         let (was, unread) = (closing.phase, closing.incoming.arrived_bytes() > 0);
+        let finished = closing.finished;
         closing.phase = Phase::Closed;
         let abrupt = unread || was != Phase::Open || closing.incoming.ending() == Some(Ending::Reset);
-        self.send(end.other(), if abrupt { Segment::Reset } else { Segment::End }, now);
+        if abrupt || !finished {
+            self.send(end.other(), if abrupt { Segment::Reset } else { Segment::End }, now);
+        }
         self.forget_if_over(end.connection);
     }
 
@@ -402,6 +415,7 @@ impl Network {
             incoming: Pipe::default(),
             outbox: BytesMut::new(),
             finishing: false,
+            finished: false,
             read_scheduled: false,
             taps: [LineCutter::new(TAPPED_LINE_BYTES_MAX), LineCutter::new(TAPPED_LINE_BYTES_MAX)],
         });

@@ -292,6 +292,11 @@ impl ServerWorld {
                     self.network.close(end, self.now);
                 }
             }
+            Action::Finish(conn) => {
+                if let Some(end) = self.host(id).ends.get(&conn).copied() {
+                    self.network.finish(end, self.now);
+                }
+            }
             Action::Crash | Action::Stop => self.kill(id),
             Action::OpenLog { log, name } => {
                 let (records, next) = self.disks.open(id, log, name);

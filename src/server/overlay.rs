@@ -1,0 +1,273 @@
+//! A server of an overlay: a chatroom whose messages travel along a sparse graph instead of over links to everybody.
+//!
+//! It hosts one node (membership, broadcast, the table of who is alive) and the chatroom, which is the same agent as in a complete graph: what
+//! that sends to everyone becomes a broadcast, and what a broadcast brings are lines for it. Programs outside reach the node through the master port
+//! (`commands`): they join, look at the neighbours, watch, send.
+
+mod commands;
+mod wires;
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use log::{info, warn};
+
+pub use self::commands::OverlayStatus;
+use self::wires::Wires;
+use super::core::{Core, Role, Told};
+use super::lab;
+use super::outputs::ConnId;
+use super::status::milliseconds;
+use crate::agent::{Epoch, Input, Peer, Why, Wire};
+use crate::agents::overlay::{BY_POST, Message, News, Node, Options, Service, ServiceOptions};
+use crate::grid::{BoxAddress, Grid, ServerId};
+use crate::seldom;
+use crate::time::Time;
+use crate::trace::What;
+use crate::wire::{Frame, Messages, PeerLine, msg_prefix};
+
+/// What a server of an overlay is told once.
+#[derive(Clone, Debug)]
+pub struct OverlaySetup {
+    /// Its number, and how many there may be.
+    pub grid: Grid,
+    /// Where others reach it, which is also its name.
+    pub address: BoxAddress,
+    /// Whom it asks to let it in, in this order.
+    pub contacts: Vec<BoxAddress>,
+    /// The numbers of the overlay.
+    pub options: Options,
+    /// Tells the lives of this server apart: larger in each, the time in milliseconds since 1970 for instance.
+    pub incarnation: u64,
+    /// What it draws from.
+    pub seed: u64,
+}
+
+/// What a server of an overlay is besides a lab's server.
+#[derive(Debug)]
+pub(super) struct OverlayHost {
+    grid: Grid,
+    address: BoxAddress,
+    node: OverlayNode,
+    /// Masters that want to hear of neighbours and their messages.
+    watchers: BTreeSet<ConnId>,
+    /// Lines for them.
+    said: VecDeque<Bytes>,
+    misunderstood: u64,
+    bad_lines: u64,
+}
+
+/// The node as a server hosts it.
+type OverlayNode = Node<BoxAddress, Service<BoxAddress>>;
+/// What nodes of servers say to each other.
+type OverlayMessage =
+    Message<BoxAddress, <Service<BoxAddress> as crate::agents::overlay::Layer<BoxAddress>>::Msg>;
+
+impl OverlaySetup {
+    fn into_host(self) -> OverlayHost {
+        let Self { grid, address, options, incarnation, seed, .. } = self;
+        let service = Service::new(address, grid.id().0, incarnation, ServiceOptions::default());
+        OverlayHost {
+            grid,
+            address,
+            node: Node::new(address, options, seed, service),
+            watchers: BTreeSet::new(),
+            said: VecDeque::new(),
+            misunderstood: 0,
+            bad_lines: 0,
+        }
+    }
+}
+
+impl OverlayHost {
+    /// When the node wants to be called.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.node.deadline()
+    }
+
+    /// The session is gone.
+    pub(super) fn detach(&mut self, conn: ConnId) {
+        self.watchers.remove(&conn);
+    }
+}
+
+impl Core {
+    /// The core of a server of an overlay.
+    pub(super) fn of_overlay(
+        settings: super::Settings,
+        setup: OverlaySetup,
+        log_bytes_max: usize,
+        now: Time,
+    ) -> Self {
+        let contacts = setup.contacts.clone();
+        let own = setup.grid.id();
+        let mut core = Self::empty(settings, Role::Overlay(Box::new(setup.into_host())), now);
+        core.host_chatroom(own, log_bytes_max);
+        core.with_node(now, |node, wires| {
+            node.start(now, wires);
+            for contact in contacts {
+                node.join(now, contact, wires);
+            }
+        });
+        core.work(now);
+        core
+    }
+
+    /// Lets the node do something, and then does what that has led to.
+    fn with_node<R>(
+        &mut self,
+        now: Time,
+        act: impl FnOnce(&mut OverlayNode, &mut Wires<'_>) -> R,
+    ) -> Option<R> {
+        let Self { links, outputs, role, tracing, .. } = self;
+        let Role::Overlay(host) = role else { return None };
+        let mut wires = Wires { links, outputs, tracing, now };
+        let result = act(&mut host.node, &mut wires);
+        self.take_overlay_news(now);
+        Some(result)
+    }
+
+    /// Hands on what the node has for the chatroom and for those who watch.
+    fn take_overlay_news(&mut self, now: Time) {
+        loop {
+            let Self { links, outputs, role, tracing, .. } = self;
+            let Role::Overlay(host) = role else { return };
+            let mut wires = Wires { links, outputs, tracing, now };
+            let Some(news) = host.node.act(now, &mut wires, |service, _| service.next_news()) else { break };
+            match news {
+                News::LinkUp(peer) => {
+                    info!("overlay: link up peer={peer}");
+                    host.say(|| format!("link_up {peer}"));
+                }
+                News::LinkDown(peer, reason) => {
+                    info!("overlay: link down peer={peer} why=\"{reason}\"");
+                    host.say(|| format!("link_down {peer} {}", reason.to_string().replace(' ', "_")));
+                }
+                News::Direct(from, bytes) => {
+                    host.say(|| format!("message {from} {}", commands::base64_of(&bytes)));
+                }
+                News::Delivered(broadcast) => self.lines_delivered(&broadcast.payload, now),
+            }
+        }
+        let Role::Overlay(host) = &mut self.role else { return };
+        while let Some(line) = host.said.pop_front() {
+            self.told.extend(host.watchers.iter().map(|conn| Told::News(*conn, line.clone())));
+        }
+    }
+
+    /// A broadcast has come: lines of one server for the chatroom.
+    fn lines_delivered(&mut self, lines: &Bytes, now: Time) {
+        let first = lines.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let sender = match PeerLine::parse(first) {
+            Ok(line) => line.sender(),
+            Err(error) => {
+                let Role::Overlay(host) = &mut self.role else { return };
+                if seldom::count(&mut host.misunderstood) {
+                    warn!("overlay: broadcast not understood why=\"{error}\" so_far={}", host.misunderstood);
+                }
+                return;
+            }
+        };
+        let mut bad_lines = 0;
+        let prefix = msg_prefix(sender);
+        let lines = Messages::new(lines, sender, &prefix, &mut bad_lines);
+        self.hand(lab::CHATROOM, Input::Lines { from: Peer(u32::from(sender.0)), lines }, now);
+        if let Role::Overlay(host) = &mut self.role {
+            host.bad_lines += bad_lines;
+        }
+    }
+
+    /// The chatroom sends lines to everyone.
+    pub(super) fn broadcast_lines(&mut self, lines: &Bytes, now: Time) {
+        let Self { links, outputs, role, tracing, .. } = self;
+        let Role::Overlay(host) = role else { return };
+        let mut wires = Wires { links, outputs, tracing, now };
+        let sent =
+            host.node.act(now, &mut wires, |service, sends| service.broadcast(now, lines.clone(), sends));
+        if let Err(refused) = sent
+            && seldom::count(&mut host.misunderstood)
+        {
+            warn!("overlay: broadcast refused why=\"{refused}\" so_far={}", host.misunderstood);
+        }
+    }
+
+    /// A link came up.
+    pub(super) fn overlay_up(&mut self, peer: ServerId, epoch: Epoch, now: Time) {
+        if let Some(address) = self.links.roster().overlay_address(peer) {
+            self.with_node(now, |node, wires| node.link_up(now, address, epoch, wires));
+        }
+    }
+
+    /// A link went down, or did not come up.
+    pub(super) fn overlay_down(&mut self, peer: ServerId, epoch: Epoch, why: Why, now: Time) {
+        if let Some(address) = self.links.roster().overlay_address(peer) {
+            self.with_node(now, |node, wires| node.link_down(now, address, epoch, why, wires));
+        }
+    }
+
+    /// A frame came over a link.
+    pub(super) fn overlay_frame(&mut self, conn: ConnId, from: ServerId, frame: Frame<'_>, now: Time) {
+        let address = self.links.roster().overlay_address(from).filter(|_| self.links.is_up(conn, from));
+        let Some(address) = address else { return };
+        let Some(message) = self.understand(frame.port == BY_POST, frame.body) else { return };
+        self.tracing.note(now, || What::Receive {
+            from: address.to_string(),
+            link: self.links.label(conn).to_owned(),
+            kind: message.kind().to_owned(),
+            text: wires::shown(&message),
+            id: None,
+        });
+        self.with_node(now, |node, wires| match message {
+            Message::Control(control) if frame.port == BY_POST => node.received_by_post(now, control, wires),
+            message => node.received(now, address, message, wires),
+        });
+    }
+
+    /// Somebody has left a letter.
+    pub(super) fn overlay_letter(&mut self, body: &[u8], now: Time) {
+        if let Some(Message::Control(control)) = self.understand(true, body) {
+            self.with_node(now, |node, wires| node.received_by_post(now, control, wires));
+        }
+    }
+
+    /// What `body` says, if anything.
+    fn understand(&mut self, by_post: bool, body: &[u8]) -> Option<OverlayMessage> {
+        let port = if by_post { BY_POST } else { crate::agent::Port::ANSWERS };
+        match OverlayMessage::decode(port, body) {
+            Ok(message) => Some(message),
+            Err(error) => {
+                let Role::Overlay(host) = &mut self.role else { return None };
+                if seldom::count(&mut host.misunderstood) {
+                    warn!("overlay: message not understood why=\"{error}\" so_far={}", host.misunderstood);
+                }
+                None
+            }
+        }
+    }
+
+    /// Does what is due for the node.
+    pub(super) fn overlay_timeout(&mut self, now: Time) {
+        let due = |host: &OverlayHost| host.deadline().is_some_and(|deadline| deadline <= now);
+        if matches!(&self.role, Role::Overlay(host) if due(host)) {
+            self.with_node(now, |node, wires| node.timeout(now, wires));
+        }
+    }
+
+    /// The state of this server, where it is one of an overlay.
+    pub(super) fn overlay_status(&self, now: Time) -> Option<OverlayStatus> {
+        let Role::Overlay(host) = &self.role else { return None };
+        let uptime_ms = milliseconds(now.since(self.started));
+        let chatroom =
+            self.agents.get(lab::CHATROOM).map(|hosted| hosted.agent.counters()).unwrap_or_default();
+        Some(OverlayStatus::of(host, &self.links, &chatroom, uptime_ms))
+    }
+}
+
+impl OverlayHost {
+    /// Has a line for those who watch, if somebody does.
+    fn say(&mut self, line: impl FnOnce() -> String) {
+        if !self.watchers.is_empty() {
+            self.said.push_back(Bytes::from(line()));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! How a newcomer gets in (Section 4.2).
+
+use super::HyParView;
+use super::requests::{Ask, Contact};
+use crate::agents::overlay::{Control, Id};
+use crate::time::Time;
+
+impl<I: Id> HyParView<I> {
+    /// Joins the overlay that `contact` is in. The contact is asked until it has answered, and remembered for good.
+    pub fn join(&mut self, now: Time, contact: I) {
+        self.start(now);
+        if contact == self.me {
+            return;
+        }
+        self.counts.joins = self.counts.joins.wrapping_add(1);
+        let answered = self.neighbour(contact).is_some();
+        let contacts = &mut self.requests.contacts;
+        contacts.retain(|other| other.peer != contact);
+        if contacts.len() >= CONTACTS_MAX {
+            contacts.remove(0);
+        }
+        contacts.push(Contact { peer: contact, answered, tried: false });
+        if !answered && !self.request(now, contact, Ask::Join) {
+            // A link of old is still being closed.
+            self.end_round(now);
+        }
+    }
+
+    /// `JOIN`, which is always accepted: the newcomer becomes a neighbour, in the place of another one if need be, and all others learn of it.
+    pub(super) fn joined(&mut self, now: Time, index: usize) {
+        let joiner = self.links[index].peer;
+        self.admit(now, index);
+        self.acknowledge(joiner);
+        self.tell_up(joiner);
+        let ttl = self.options.arwl;
+        for index in 0..self.active.len() {
+            let peer = self.active[index].peer;
+            if peer != joiner {
+                self.send_to_neighbour(now, peer, Control::ForwardJoin { joiner, ttl });
+            }
+        }
+    }
+
+    /// `FORWARDJOIN`: the newcomer's walk ends here, or goes on to a neighbour at random.
+    pub(super) fn forward_join(&mut self, now: Time, from: I, joiner: I, ttl: u8) {
+        if joiner == self.me {
+            return self.ignore();
+        }
+        let ttl = ttl.min(self.options.arwl);
+        if ttl == 0 || self.active.len() <= 1 {
+            return self.adopt(now, joiner);
+        }
+        if ttl == self.options.prwl {
+            self.add_passive(joiner, true);
+        }
+        match self.random_neighbour([from, joiner]) {
+            Some(next) => {
+                self.send_to_neighbour(now, next, Control::ForwardJoin { joiner, ttl: ttl - 1 });
+            }
+            // The paper does not say what is to happen where the newcomer is the only other neighbour: it is one already.
+            None => self.adopt(now, joiner),
+        }
+    }
+
+    /// The walk of a newcomer ends here: it is told so, and becomes a neighbour once it has answered.
+    fn adopt(&mut self, now: Time, joiner: I) {
+        if self.neighbour(joiner).is_some() {
+            return;
+        }
+        let adopting = self.links.iter().filter(|link| link.asks() == Some(Ask::JoinReply)).count();
+        if adopting >= self.options.active_size || !self.request(now, joiner, Ask::JoinReply) {
+            self.add_passive(joiner, true);
+        }
+    }
+
+    /// Answers a message that is always accepted, where the dialect has an answer.
+    pub(super) fn acknowledge(&mut self, peer: I) {
+        if self.own_dialect() {
+            self.send(peer, Control::NeighbourReply { accept: true });
+        }
+    }
+}
+
+/// How many contacts are remembered for good.
+const CONTACTS_MAX: usize = 16;

@@ -1,0 +1,296 @@
+//! How a node gets neighbours (Section 4.3): tracked requests, each on a link of its own, one after the other and with pauses.
+
+use std::time::Duration;
+
+use super::links::{Link, Stage};
+use super::{HyParView, NEVER, Neighbour};
+use crate::agent::Epoch;
+use crate::agents::overlay::{Control, Effect, Id};
+use crate::time::Time;
+
+/// What is asked of somebody, in the first message on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// `JOIN`.
+    Join,
+    /// `JOINREPLY`.
+    JoinReply,
+    /// `NEIGHBOUR`, to fill a free place. Whether it is of high priority is seen when it is sent.
+    Neighbour,
+}
+
+impl Ask {
+    /// Whether it only fills a place that is free, and is pointless when there is none any more.
+    fn fills(self) -> bool {
+        self == Self::Neighbour
+    }
+}
+
+/// The rhythm of the requests.
+#[derive(Debug)]
+pub(super) struct Requests<I> {
+    pub(super) contacts: Vec<Contact<I>>,
+    /// When the next request may be made, after a pause.
+    at: Time,
+    /// Everybody has been asked, in vain. Only new names are asked before the pause is over.
+    round_over: bool,
+    /// How many rounds were in vain, one after the other.
+    rounds: u8,
+}
+
+/// Somebody whom `join` has named.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Contact<I> {
+    pub(super) peer: I,
+    /// Whether it has ever become a neighbour after that.
+    pub(super) answered: bool,
+    /// Whether it was asked in this round.
+    pub(super) tried: bool,
+}
+
+impl<I> Default for Requests<I> {
+    fn default() -> Self {
+        Self { contacts: Vec::new(), at: NEVER, round_over: false, rounds: 0 }
+    }
+}
+
+impl<I> Requests<I> {
+    pub(super) fn due(&self) -> Time {
+        self.at
+    }
+}
+
+impl<I: Id> HyParView<I> {
+    /// Opens a link to ask something. Whether that is on its way; not if there is another link, which has to be closed first.
+    pub(super) fn request(&mut self, now: Time, peer: I, ask: Ask) -> bool {
+        if let Some(index) = self.links.find(peer) {
+            return match &mut self.links[index].stage {
+                // What is asked anyway is asked in the stronger way.
+                Stage::Connecting(old) => {
+                    if old.fills() {
+                        *old = ask;
+                    }
+                    true
+                }
+                Stage::Asked(_) => true,
+                Stage::Incoming | Stage::Draining | Stage::Closing => false,
+            };
+        }
+        self.counts.requests = self.counts.requests.wrapping_add(1);
+        let (epoch, stage) = (Epoch::default(), Stage::Connecting(ask));
+        self.links.push(Link { peer, epoch, stage, deadline: now + self.options.timeout });
+        self.effects.push_back(Effect::Link(peer));
+        true
+    }
+
+    /// The link is up: asks.
+    pub(super) fn ask(&mut self, now: Time, index: usize, epoch: Epoch, ask: Ask) {
+        // Of high priority only where there is no neighbour (Section 4.3), and none is about to become one.
+        let high =
+            self.active.is_empty() && !self.links.iter().any(|link| matches!(link.stage, Stage::Asked(_)));
+        let link = &mut self.links[index];
+        link.epoch = epoch;
+        link.stage = Stage::Asked(ask);
+        let peer = link.peer;
+        let control = match ask {
+            Ask::Join => Control::Join,
+            Ask::JoinReply => Control::JoinReply,
+            Ask::Neighbour => Control::Neighbour { high },
+        };
+        self.send(peer, control);
+        // What is not answered is always accepted.
+        if !self.own_dialect() && !ask.fills() {
+            self.admit(now, index);
+            self.tell_up(peer);
+        }
+    }
+
+    /// `NEIGHBOUR`: may somebody become a neighbour? (Section 4.3)
+    pub(super) fn asked(&mut self, now: Time, index: usize, high: bool) {
+        let link = self.links[index];
+        let wanted_too = matches!(link.stage, Stage::Asked(_));
+        // Places for which others have been asked are not given away, so that their answers find them free.
+        let promised = self.links.iter().filter(|link| matches!(link.stage, Stage::Asked(_))).count();
+        let accept = high || wanted_too || self.active.len() + promised < self.options.active_size;
+        if accept {
+            self.admit(now, index);
+        } else {
+            self.links[index].stage = Stage::Closing;
+            self.links[index].deadline = now + self.options.timeout;
+        }
+        self.send(link.peer, Control::NeighbourReply { accept });
+        if accept {
+            self.tell_up(link.peer);
+        }
+    }
+
+    /// An answer has come.
+    pub(super) fn answered(&mut self, now: Time, index: usize, ask: Ask, accept: bool) {
+        let peer = self.links[index].peer;
+        if !accept {
+            self.counts.declined = self.counts.declined.wrapping_add(1);
+            self.close(now, index);
+            // Who declines stays known. Many who look for neighbours at once would refuse each other for ever if all kept step.
+            self.pause(now);
+            return self.refill(now);
+        }
+        self.counts.accepted = self.counts.accepted.wrapping_add(1);
+        if ask.fills() && self.active.len() >= self.options.active_size {
+            // Others have come in meanwhile who had to be taken.
+            self.send(peer, Control::Disconnect);
+            self.links[index].stage = Stage::Closing;
+            self.links[index].deadline = now + self.options.timeout;
+            return;
+        }
+        self.admit(now, index);
+        self.tell_up(peer);
+    }
+
+    /// A request has come to nothing: nobody is there, or nobody answers.
+    pub(super) fn request_failed(&mut self, now: Time, peer: I, ask: Ask, unreachable: bool) {
+        self.counts.failed = self.counts.failed.wrapping_add(1);
+        // Section 4.3: who cannot be reached is dropped from the passive view.
+        if self.passive.remove(peer) && !unreachable {
+            self.memory.insert(peer, &mut self.rng);
+        }
+        if ask == Ask::Join && !self.requests.round_over {
+            self.end_round(now);
+        }
+        self.refill(now);
+    }
+
+    /// Makes a neighbour of whoever is on this link, in the place of another one if need be.
+    pub(super) fn admit(&mut self, now: Time, index: usize) {
+        let Link { peer, epoch, .. } = self.links.remove(index);
+        self.make_room(now);
+        if self.active.capacity() == 0 {
+            self.active.reserve_exact(self.options.active_size);
+        }
+        self.active.push(Neighbour { peer, epoch, sent: now, heard: now });
+        self.passive.remove(peer);
+        for contact in &mut self.requests.contacts {
+            contact.answered |= contact.peer == peer;
+        }
+        if self.active.len() >= self.options.active_size {
+            self.requests.rounds = 0;
+            self.drop_needless_requests();
+        }
+    }
+
+    /// Tells the layer, behind the answer on the link.
+    pub(super) fn tell_up(&mut self, peer: I) {
+        self.effects.push_back(Effect::Up(peer));
+    }
+
+    /// Gives up requests on links that are not up yet and for which there is no place any more.
+    fn drop_needless_requests(&mut self) {
+        let needless = |link: &Link<I>| link.stage == Stage::Connecting(Ask::Neighbour);
+        while let Some(index) = self.links.iter().position(needless) {
+            let link = self.links.remove(index);
+            self.effects.push_back(Effect::Unlink(link.peer));
+        }
+    }
+
+    /// There is a place more to fill.
+    pub(super) fn neighbour_lost(&mut self, now: Time) {
+        // A long pause belongs to a state that is no more.
+        if self.requests.round_over {
+            self.requests.rounds = 0;
+            self.requests.at = self.requests.at.min(now + self.round_pause());
+        }
+        self.refill(now);
+    }
+
+    /// Asks for as many neighbours as there are places; half of them, rounded up, at a time, so that others who ask find some free too.
+    pub(super) fn refill(&mut self, now: Time) {
+        if !self.running || (!self.requests.round_over && self.requests.at != NEVER && now < self.requests.at)
+        {
+            return;
+        }
+        loop {
+            let free = self.options.active_size.saturating_sub(self.active.len());
+            let asking =
+                self.links.iter().filter(|link| link.asks().is_some_and(|ask| ask != Ask::JoinReply));
+            let asking = asking.count();
+            if asking >= free.div_ceil(2) {
+                return;
+            }
+            let Some((candidate, ask)) = self.candidate() else {
+                if asking == 0 && !self.requests.round_over {
+                    self.end_round(now);
+                }
+                return;
+            };
+            self.request(now, candidate, ask);
+        }
+    }
+
+    /// Whom to ask next: somebody of the passive view; for a node that is alone, somebody it remembers, then its contacts.
+    fn candidate(&mut self) -> Option<(I, Ask)> {
+        while let Some(id) = self.passive.take_fresh(&mut self.rng) {
+            if self.links.find(id).is_none() {
+                return Some((id, Ask::Neighbour));
+            }
+        }
+        if !self.active.is_empty() {
+            return None;
+        }
+        while let Some(id) = self.memory.take_random(&mut self.rng) {
+            if id != self.me && self.links.find(id).is_none() {
+                return Some((id, Ask::Join));
+            }
+        }
+        let links = &self.links;
+        let contact = self
+            .requests
+            .contacts
+            .iter_mut()
+            .find(|contact| !contact.tried && links.find(contact.peer).is_none())?;
+        contact.tried = true;
+        Some((contact.peer, Ask::Join))
+    }
+
+    /// A short pause, of a random length.
+    fn pause(&mut self, now: Time) {
+        if !self.requests.round_over {
+            self.requests.at = now + self.rng.duration(Duration::ZERO, self.options.timeout / 128);
+        }
+    }
+
+    /// Everybody has been asked: a pause, longer each time, of a random length.
+    pub(super) fn end_round(&mut self, now: Time) {
+        let unanswered = self.requests.contacts.iter().any(|contact| !contact.answered);
+        let alone = self.active.is_empty() && !self.requests.contacts.is_empty();
+        if self.passive.is_empty() && !unanswered && !alone {
+            // There is nobody to ask, until a shuffle brings names.
+            return;
+        }
+        self.requests.round_over = true;
+        self.requests.rounds = (self.requests.rounds + 1).min(ROUNDS_MAX);
+        self.requests.at = now + self.round_pause();
+    }
+
+    fn round_pause(&mut self) -> Duration {
+        let longest = (self.options.timeout / 16) * (1 << self.requests.rounds);
+        self.rng.duration(longest / 2, longest)
+    }
+
+    /// A pause is over.
+    pub(super) fn ask_again(&mut self, now: Time) {
+        self.requests.at = NEVER;
+        if std::mem::take(&mut self.requests.round_over) {
+            self.passive.refresh();
+            for index in 0..self.requests.contacts.len() {
+                self.requests.contacts[index].tried = false;
+                let contact = self.requests.contacts[index];
+                if !contact.answered {
+                    self.request(now, contact.peer, Ask::Join);
+                }
+            }
+        }
+        self.refill(now);
+    }
+}
+
+/// The pause between rounds doubles as often as that: up to four times the time-out of a request.
+const ROUNDS_MAX: u8 = 6;

@@ -1,0 +1,118 @@
+//! How passive views are kept fresh (Section 4.4).
+
+use std::time::Duration;
+
+use super::views::sample;
+use super::{HyParView, NEVER};
+use crate::agents::overlay::{Control, Effect, Id};
+use crate::time::Time;
+
+/// This node's own shuffle.
+#[derive(Debug)]
+pub(super) struct Shuffling<I> {
+    at: Time,
+    number: u32,
+    /// Whether an answer is waited for. There is at most one, to the latest shuffle.
+    asked: bool,
+    /// What was sent in it.
+    sent: Box<[I]>,
+}
+
+impl<I> Default for Shuffling<I> {
+    fn default() -> Self {
+        Self { at: NEVER, number: 0, asked: false, sent: Box::default() }
+    }
+}
+
+impl<I> Shuffling<I> {
+    pub(super) fn due(&self) -> Time {
+        self.at
+    }
+}
+
+impl<I: Id> HyParView<I> {
+    /// The first shuffle comes after a random part of the period, so that nodes which start together do not shuffle together.
+    pub(super) fn start_shuffling(&mut self, now: Time) {
+        self.shuffling.at = now + self.rng.duration(Duration::ZERO, self.options.shuffle_period);
+    }
+
+    /// Sends off a sample of both views and the own name.
+    pub(super) fn shuffle(&mut self, now: Time) {
+        self.shuffling.at = now + self.options.shuffle_period;
+        self.refill(now);
+        let Some(index) = (!self.active.is_empty()).then(|| self.rng.index(self.active.len())) else {
+            return;
+        };
+        let to = self.active[index].peer;
+        self.counts.shuffles = self.counts.shuffles.wrapping_add(1);
+        let mut ids = Vec::with_capacity(self.options.shuffle_size());
+        let others: Vec<I> = self.active().filter(|peer| *peer != to).collect();
+        sample(&mut self.rng, &others, self.options.k_active, &mut ids);
+        sample(&mut self.rng, self.passive.ids(), self.options.k_passive, &mut ids);
+        self.shuffling.number = match self.shuffling.number.wrapping_add(1) {
+            _ if !self.own_dialect() => 0,
+            0 => 1,
+            number => number,
+        };
+        self.shuffling.asked = true;
+        self.shuffling.sent = ids.clone().into();
+        let (origin, number, ttl) = (self.me, self.shuffling.number, self.options.arwl);
+        self.send_to_neighbour(now, to, Control::Shuffle { origin, number, ttl, ids: ids.into() });
+    }
+
+    /// `SHUFFLE`: goes on to a neighbour at random, or ends here and is answered.
+    pub(super) fn shuffle_walks(
+        &mut self,
+        now: Time,
+        from: I,
+        origin: I,
+        number: u32,
+        ttl: u8,
+        ids: Box<[I]>,
+    ) {
+        let ttl = ttl.min(self.options.arwl).saturating_sub(1);
+        if ttl > 0
+            && self.active.len() > 1
+            && let Some(next) = self.random_neighbour([from, from])
+        {
+            return self.send_to_neighbour(now, next, Control::Shuffle { origin, number, ttl, ids });
+        }
+        if origin == self.me {
+            // It has come back to where it began. There is nothing to learn.
+            return;
+        }
+        let ids = &ids[..ids.len().min(self.options.shuffle_size())];
+        let mut answer = Vec::with_capacity(ids.len() + 1);
+        sample(&mut self.rng, self.passive.ids(), ids.len() + 1, &mut answer);
+        self.integrate(std::iter::once(origin).chain(ids.iter().copied()), &answer);
+        self.effects.push_back(Effect::Post(origin, Control::ShuffleReply { number, ids: answer.into() }));
+        self.refill(now);
+    }
+
+    /// `SHUFFLEREPLY`: taken only if it was asked for, and once.
+    pub(super) fn shuffle_answered(&mut self, now: Time, number: u32, ids: &[I]) {
+        if !self.shuffling.asked || number != self.shuffling.number {
+            return self.ignore();
+        }
+        self.shuffling.asked = false;
+        let sent = std::mem::take(&mut self.shuffling.sent);
+        self.integrate(ids.iter().copied().take(self.options.shuffle_size() + 1), &sent);
+        self.refill(now);
+    }
+
+    /// Takes ids into the passive view. Where it is full, those go first that the other side has just got, then any.
+    fn integrate(&mut self, ids: impl Iterator<Item = I>, sent: &[I]) {
+        let mut sent = sent.iter().copied();
+        for id in ids {
+            if id == self.me || self.neighbour(id).is_some() || self.passive.contains(id) {
+                continue;
+            }
+            if self.passive.is_full()
+                && let Some(evicted) = sent.find(|id| self.passive.remove(*id))
+            {
+                self.memory.insert(evicted, &mut self.rng);
+            }
+            self.add_passive(id, true);
+        }
+    }
+}

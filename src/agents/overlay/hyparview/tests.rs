@@ -1,0 +1,4 @@
+//! What the rules are tested with.
+
+mod net;
+mod small;

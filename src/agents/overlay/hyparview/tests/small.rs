@@ -1,0 +1,47 @@
+//! Small overlays as a whole.
+
+use std::time::Duration;
+
+use super::net::Net;
+use crate::agent::Peer;
+use crate::agents::overlay::Options;
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Where only the paper's rules are at work, and links tell of deaths.
+fn paper() -> Options {
+    Options { keep_alive: Duration::ZERO, ..Options::default() }
+}
+
+#[test]
+fn nodes_that_join_one_after_the_other_become_one_regular_graph() {
+    for seed in 0..10 {
+        let net = Net::joined(60, paper(), seed, seconds(500));
+        assert_eq!(net.parts(), [60], "seed {seed}");
+        assert_eq!(net.one_sided(), 0, "seed {seed}");
+        let full = net.alive().iter().filter(|id| net.node(**id).active().count() == 5).count();
+        assert!(full >= 57, "seed {seed}: {full}");
+        println!("{seed}: {full} {}", net.sent);
+    }
+}
+
+#[test]
+fn survivors_find_together_and_come_to_rest() {
+    for seed in 0..10 {
+        let mut net = Net::joined(100, paper(), seed, seconds(200));
+        net.kill_some(80);
+        net.run(seconds(100));
+        assert_eq!(net.parts(), [20], "seed {seed}");
+        assert_eq!(net.one_sided(), 0, "seed {seed}");
+        for id in net.alive() {
+            let told = &net.told[id as usize];
+            assert!(net.node(id).active().all(|peer: Peer| told.contains(&peer)), "seed {seed}, node {id}");
+        }
+        net.run(seconds(600));
+        let before = net.sent;
+        net.run(seconds(100));
+        println!("{seed}: {}", net.sent - before);
+    }
+}

@@ -32,6 +32,7 @@ pub use self::world::{Answer, Happened, Heard, LinkState, PartitionId, Said, Set
 pub fn scenarios() -> Vec<Box<dyn Scenario>> {
     vec![
         Box::new(chatroom::Chatroom),
+        Box::new(chatroom::OverlayChatroom),
         Box::new(flood::FloodScenario),
         Box::new(gossip::GossipScenario),
         Box::new(kvs::KvsScenario),

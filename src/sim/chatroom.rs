@@ -20,14 +20,14 @@ use self::faults::Faults;
 use self::masters::Masters;
 use crate::grid::{LINK_BASE_DEFAULT, MASTER_PORT_MIN};
 use crate::rng::{Probability, Rng};
-use crate::sim::servers::{Happening, Saboteur, Seen, ServerWorld, Streams, lab, lab_addresses};
+use crate::sim::servers::{
+    Happening, Maker, Saboteur, Seen, ServerWorld, Streams, lab, lab_addresses, overlay_lab,
+};
 use crate::sim::{Carrier, Delay, Fault, Figures, Outcome, Plan, Scenario, Violation};
 use crate::time::Time;
 use crate::trace::Event;
 
-/// Within this time after healing everybody must see who is there.
-const ALIVE_LIMIT: Duration = Duration::from_secs(8);
-/// For so long they must go on seeing it: longer than a silence may last.
+/// For so long everybody must go on seeing who is there: longer than a silence may last.
 const ALIVE_KEPT: Duration = Duration::from_millis(1500);
 /// Within this time broadcasts must be everywhere then.
 const REACH_LIMIT: Duration = Duration::from_secs(5);
@@ -38,9 +38,46 @@ const PACE: Delay = Delay::LongTailed { shortest: Duration::ZERO, usual_excess: 
 /// Servers start within this time, each at its own.
 const STARTS_WITHIN: Duration = Duration::from_millis(300);
 
-/// The scenario.
+/// The scenario: servers with links to all others.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Chatroom;
+
+/// The same rules for servers that speak through an overlay, but for *gap*: whether a message is lost is not a matter of one link there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OverlayChatroom;
+
+/// How the servers of a run are connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Graph {
+    Complete,
+    Overlay,
+}
+
+impl Graph {
+    /// Within this time after healing everybody must see who is there.
+    fn alive_limit(self) -> Duration {
+        match self {
+            Self::Complete => Duration::from_secs(8),
+            // Who was forgotten by everybody is heard of with its next refresh; who was never told to be dead is forgotten after three.
+            Self::Overlay => Duration::from_secs(30),
+        }
+    }
+
+    fn maker(self, n: u16) -> Maker {
+        // Guests who have gone count as masters until a server that stood still learns of it; nobody is to be pushed out for that.
+        const MASTERS_MAX: usize = 10_000;
+        match self {
+            Self::Complete => lab(n, |settings| settings.server.masters_max = MASTERS_MAX),
+            Self::Overlay => overlay_lab(n, |settings, setup| {
+                settings.server.masters_max = MASTERS_MAX;
+                setup.options.shuffle_period = Duration::from_secs(1);
+                setup.options.keep_alive = Duration::from_millis(200);
+                setup.options.probe_period = Duration::from_secs(1);
+                setup.options.timeout = Duration::from_secs(1);
+            }),
+        }
+    }
+}
 
 impl Scenario for Chatroom {
     fn name(&self) -> &'static str {
@@ -65,13 +102,44 @@ impl Scenario for Chatroom {
     }
 
     fn run(&self, plan: &Plan, trace: Option<&mut Vec<Event>>) -> Outcome {
-        Run::new(plan, trace, None).run()
+        Run::new(plan, Graph::Complete, trace, None).run()
+    }
+}
+
+impl Scenario for OverlayChatroom {
+    fn name(&self) -> &'static str {
+        "overlay-chatroom"
+    }
+
+    fn about(&self) -> &'static str {
+        "whole chatroom servers on an overlay: order, no repeats, who is alive, and that broadcasts reach all in the end"
+    }
+
+    fn default_plan(&self) -> Plan {
+        Plan { servers: 9, ..Chatroom.default_plan() }
+    }
+
+    fn carriers(&self) -> &'static [Carrier] {
+        Chatroom.carriers()
+    }
+
+    fn faults(&self, carrier: Carrier) -> BTreeSet<Fault> {
+        Chatroom.faults(carrier)
+    }
+
+    fn servers_max(&self) -> u32 {
+        Chatroom.servers_max()
+    }
+
+    fn run(&self, plan: &Plan, trace: Option<&mut Vec<Event>>) -> Outcome {
+        Run::new(plan, Graph::Overlay, trace, None).run()
     }
 }
 
 /// One run.
 struct Run<'a> {
     plan: &'a Plan,
+    graph: Graph,
     n: u16,
     world: ServerWorld,
     checker: Checker,
@@ -85,13 +153,16 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(plan: &'a Plan, trace: Option<&'a mut Vec<Event>>, saboteur: Option<Box<dyn Saboteur>>) -> Self {
+    fn new(
+        plan: &'a Plan,
+        graph: Graph,
+        trace: Option<&'a mut Vec<Event>>,
+        saboteur: Option<Box<dyn Saboteur>>,
+    ) -> Self {
         let n = u16::try_from(plan.servers).expect("the plan was checked");
         let mut rng = Rng::new(plan.seed);
         let streams = streams(&mut rng.fork());
-        // Guests who have gone count as masters until a server that stood still learns of it; nobody is to be pushed out for that.
-        let maker = lab(n, |settings| settings.server.masters_max = 10_000);
-        let mut world = ServerWorld::new(lab_addresses(n), streams, rng.number(), maker);
+        let mut world = ServerWorld::new(lab_addresses(n), streams, rng.number(), graph.maker(n));
         world.watch();
         if let Some(saboteur) = saboteur {
             world.sabotage(saboteur);
@@ -100,8 +171,8 @@ impl<'a> Run<'a> {
         let faults = Faults::new(plan, n, rng.fork());
         let starts =
             (0..n).map(|id| (Time::ZERO + rng.duration(Duration::ZERO, STARTS_WITHIN), id)).collect();
-        let (checker, masters) = (Checker::default(), Masters::default());
-        Self { plan, n, world, checker, masters, faults, pace, acts, starts, step: 0, trace }
+        let (checker, masters) = (Checker::new(graph == Graph::Complete), Masters::default());
+        Self { plan, graph, n, world, checker, masters, faults, pace, acts, starts, step: 0, trace }
     }
 
     fn run(mut self) -> Outcome {
@@ -147,13 +218,14 @@ impl<'a> Run<'a> {
         self.faults.heal(&mut self.world);
         self.observe()?;
         let mut right_since = None;
-        let give_up = self.world.now() + ALIVE_LIMIT;
+        let limit = self.graph.alive_limit();
+        let give_up = self.world.now() + limit;
         while right_since.is_none_or(|since| self.world.now().since(since) < ALIVE_KEPT) {
             self.run_for(LOOK_EVERY)?;
             match self.who_is_wrong() {
                 None => drop(right_since.get_or_insert(self.world.now())),
                 Some(what) if self.world.now() >= give_up => {
-                    return Err(("alive", format!("{what}, {ALIVE_LIMIT:?} after all was mended")));
+                    return Err(("alive", format!("{what}, {limit:?} after all was mended")));
                 }
                 Some(_) => right_since = None,
             }

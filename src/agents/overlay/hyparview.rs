@@ -166,7 +166,7 @@ impl<I: Id> HyParView<I> {
 
     /// Whether `peer` is a neighbour.
     pub fn is_active(&self, peer: I) -> bool {
-        self.active.contains(&peer)
+        self.active.iter().any(|neighbour| neighbour.peer == peer)
     }
 
     /// Whom it knows besides, in no particular order.

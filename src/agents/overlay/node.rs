@@ -128,7 +128,7 @@ impl<I: Id, L: Layer<I>> Node<I, L> {
 
     /// Names and values of what the membership and the layer count.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
-        self.layer.counters()
+        [self.membership.counters(), self.layer.counters()].concat()
     }
 
     /// Lets somebody do something with the layer, and sends what that leads to.

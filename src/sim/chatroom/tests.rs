@@ -84,7 +84,9 @@ fn assert_caught_in(plan: &Plan, checker: &str, door: Door, make: impl Fn() -> C
     for seed in 0..12 {
         let saboteur = Broken { server: 1, door, change: make() };
         let plan = Plan { seed, ..plan.clone() };
-        if let Some(violation) = Run::new(&plan, None, Some(Box::new(saboteur))).run().violation {
+        if let Some(violation) =
+            Run::new(&plan, Graph::Complete, None, Some(Box::new(saboteur))).run().violation
+        {
             assert_eq!(violation.checker, checker, "seed {seed}: {violation:?}");
             caught += 1;
         }

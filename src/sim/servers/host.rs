@@ -26,8 +26,8 @@ pub(super) struct Host {
     pub(super) waiting: BTreeSet<ConnId>,
     /// For when its timer is set.
     pub(super) armed: Option<Time>,
-    /// The links that are up, as far as the world has noticed: whose, which connection.
-    pub(super) links: BTreeMap<ServerId, EndName>,
+    /// The links that are up, as far as the world has noticed, by the server's numbers for its peers: which connection, and who that is.
+    pub(super) links: BTreeMap<ServerId, (EndName, u16)>,
     /// What was said of connections that failed, until their links are seen to be down.
     pub(super) failures: BTreeMap<EndName, &'static str>,
     /// A master that is always there and takes no time: through it the world looks inside.

@@ -1,6 +1,7 @@
 //! What a reactor does, without one: hands inputs to servers, carries out their orders, writes what they have to say, and wakes them
 //! when their deadline has come. A turn is one input, all its outputs, and then whatever is due by now.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -452,25 +453,38 @@ impl ServerWorld {
         let up: Vec<(ServerId, EndName)> = host
             .server
             .links_up()
-            .filter_map(|(peer, conn)| host.ends.get(&conn).map(|end| (peer, *end)))
+            .filter_map(|(number, conn)| host.ends.get(&conn).map(|end| (number, *end)))
             .collect();
-        if up.iter().map(|(peer, end)| (peer, end)).eq(&host.links) {
+        if up
+            .iter()
+            .map(|(number, end)| (number, end))
+            .eq(host.links.iter().map(|(number, (end, _))| (number, end)))
+        {
             return;
         }
-        let before = std::mem::replace(&mut host.links, up.into_iter().collect());
+        // A server's number for its peer says who that is in a lab only; who holds the other end of the stream always does.
+        let network = &self.network;
+        let holder = |end: EndName| match network.end(end.other()).map(|it| it.holder) {
+            Some(Holder::Server { server, incarnation }) => Some((server, incarnation)),
+            _ => None,
+        };
+        let links: BTreeMap<ServerId, (EndName, u16)> = up
+            .into_iter()
+            .map(|(number, end)| (number, (end, holder(end).map_or(number.0, |(server, _)| server))))
+            .collect();
+        let new: Vec<(u16, u32, EndName)> = links
+            .iter()
+            .filter(|(number, link)| host.links.get(number) != Some(link))
+            .filter_map(|(_, (end, peer))| Some((*peer, holder(*end)?.1, *end)))
+            .collect();
+        let before = std::mem::replace(&mut host.links, links.clone());
         let failures = std::mem::take(&mut host.failures);
-        let links = host.links.clone();
-        for (peer, end) in before.iter().filter(|(peer, end)| links.get(*peer) != Some(*end)) {
-            let why = failures.get(end).copied().unwrap_or("closed on this side");
-            self.tell(id, || Seen::Down { peer: peer.0, connection: end.connection, why });
+        for (_, (end, peer)) in before.into_iter().filter(|(number, link)| links.get(number) != Some(link)) {
+            let why = failures.get(&end).copied().unwrap_or("closed on this side");
+            self.tell(id, || Seen::Down { peer, connection: end.connection, why });
         }
-        for (peer, end) in links.iter().filter(|(peer, end)| before.get(*peer) != Some(*end)) {
-            let Some(Holder::Server { incarnation, .. }) = self.network.end(end.other()).map(|it| it.holder)
-            else {
-                continue;
-            };
-            let (peer, connection) = (peer.0, end.connection);
-            self.tell(id, || Seen::Up { peer, peer_incarnation: incarnation, connection });
+        for (peer, peer_incarnation, end) in new {
+            self.tell(id, || Seen::Up { peer, peer_incarnation, connection: end.connection });
         }
     }
 }

@@ -23,14 +23,14 @@ pub enum Input<'a, M> {
     LinkUp {
         /// Who.
         peer: Peer,
-        /// Which link of this peer it is, counted from 1.
+        /// Which link of this peer it is: a greater number than those before, counted from 1 where links are the configuration's.
         epoch: Epoch,
     },
     /// What was sent to the peer and has not arrived by now will not arrive.
     LinkDown {
         /// Who.
         peer: Peer,
-        /// The link that is gone.
+        /// The link that is gone. One that never came up has a number, too, which no other has.
         epoch: Epoch,
         /// What is known about the reason.
         why: Why,
@@ -95,7 +95,7 @@ impl fmt::Display for Index {
 /// Why a link went down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Why {
-    /// The other side closed it.
+    /// The other side closed it, or this one did.
     Closed,
     /// It broke, or nobody is there any more.
     Broken,

@@ -84,14 +84,17 @@ pub enum Output<M> {
         record: Vec<u8>,
     },
     /// Open a link. It comes up ([`super::Input::LinkUp`], at both ends) or it does not ([`super::Input::LinkDown`] with
-    /// [`super::Why::Unreachable`], here only); a link that goes down later is not opened again by itself. Without effect while there is one.
+    /// [`super::Why::Unreachable`], here only); a link that goes down later is not opened again by itself. Without effect while there is one, or
+    /// while this end waits for one. If both ends ask there is one link; if the one before is still being closed, the new one comes up behind it.
     /// Only hosts with sparse links do that; elsewhere links are the configuration's.
     Link {
         /// To whom.
         peer: Peer,
     },
-    /// Close a link that was opened by [`Output::Link`], from either end, or give up opening it. What was sent before still arrives; then the
-    /// other end learns that the link is [`super::Why::Closed`]. This end learns it at once, and nothing arrives here after that.
+    /// Close a link that was opened by [`Output::Link`], from either end. What was sent before still arrives; then the other end learns that the
+    /// link is [`super::Why::Closed`]. This end learns it at once, though not before all outputs of this input are carried out, and nothing
+    /// arrives here any more. Where the link is not up yet, this gives up opening it, of which nobody is told; if the other end has asked for it, too,
+    /// it comes up nevertheless.
     Unlink {
         /// To whom.
         peer: Peer,

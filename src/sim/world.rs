@@ -3,7 +3,8 @@
 //!
 //! **What holds.** On the carrier `stream` an agent reaches those to whom it has a link that is up; within one epoch of a link messages
 //! arrive in their order, each once, and none after [`Input::LinkDown`](crate::agent::Input::LinkDown). A partition and a stall hold messages up; a break,
-//! and a crash of the receiver, drop what is on its way. On `datagram` there are no links: each message travels alone and is lost in a partition.
+//! and a crash of the receiver, drop what is on its way. Links are wanted by the world's user ([`World::link`]), then they come up again whenever they
+//! have gone down; or opened by an agent ([`Output::Link`](crate::agent::Output::Link)), then they do not. On `datagram` there are no links: each message travels alone and is lost in a partition.
 //! Whatever else happens is drawn from [`Settings::seed`], so the same calls give the same run.
 
 mod carrying;
@@ -14,11 +15,12 @@ mod happened;
 mod hosting;
 mod linking;
 mod links;
+mod opening;
 mod partitions;
 mod settings;
 mod telling;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use self::disk::Disk;
 use self::flights::{Flights, Slot};
@@ -26,6 +28,7 @@ pub use self::happened::{Answer, Happened, Said, Told};
 pub use self::hosting::Heard;
 pub use self::linking::LinkState;
 use self::links::{LinkId, Links};
+use self::opening::News;
 pub use self::partitions::PartitionId;
 use self::partitions::Partitions;
 pub use self::settings::Settings;
@@ -77,6 +80,7 @@ pub struct World<A: Agent> {
     queue: Queue<Event>,
     nodes: Vec<Node<A>>,
     links: Links,
+    news: VecDeque<News>,
     partitions: Partitions,
     flights: Flights<A::Msg>,
     outbox: Outbox<A::Msg>,
@@ -119,7 +123,7 @@ enum Event {
         from_high: bool,
         generation: u32,
     },
-    /// A message that travels alone arrives.
+    /// A message that travels alone, a datagram or a letter, arrives.
     Datagram {
         slot: Slot,
     },
@@ -132,6 +136,13 @@ enum Event {
         link: LinkId,
         generation: u32,
     },
+    /// Whoever waits for a link is told that there will be none.
+    GiveUp {
+        link: LinkId,
+        generation: u32,
+    },
+    /// An agent is told that a link is down: the first of those who are to be told.
+    News,
     /// The one end that took a link for up has noticed that the other is dead.
     Noticed {
         link: LinkId,
@@ -204,6 +215,7 @@ impl<A: Agent> World<A> {
             queue: Queue::default(),
             nodes: Vec::new(),
             links: Links::default(),
+            news: VecDeque::new(),
             partitions: Partitions::default(),
             flights: Flights::default(),
             outbox: Outbox::default(),
@@ -353,6 +365,8 @@ impl<A: Agent> World<A> {
             Event::Datagram { slot } => self.datagram_due(slot),
             Event::Own { slot, incarnation } => self.own_due(slot, incarnation),
             Event::Connect { link, generation } => self.connect_due(link, generation),
+            Event::GiveUp { link, generation } => self.give_up(link, generation),
+            Event::News => self.tell_news(),
             Event::Noticed { link, generation } => self.noticed(link, generation),
             Event::Synced { peer, incarnation } => self.synced(peer, incarnation),
             Event::Refused { peer, incarnation } => self.refused(peer, incarnation),
@@ -400,4 +414,6 @@ mod mark {
     pub(super) const HEAL: u64 = 17;
     pub(super) const STALL: u64 = 18;
     pub(super) const REROUTE: u64 = 19;
+    pub(super) const LINK: u64 = 20;
+    pub(super) const UNLINK: u64 = 21;
 }

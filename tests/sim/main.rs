@@ -6,6 +6,7 @@ mod datagrams;
 mod disks;
 mod links;
 mod lives;
+mod openings;
 mod probe;
 mod runs;
 mod traffic;

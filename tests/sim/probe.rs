@@ -48,6 +48,8 @@ pub(crate) struct Probe {
     /// What it was told and when, in order.
     pub(crate) told: Vec<(u64, Told)>,
     pub(crate) deadline: Option<Time>,
+    /// Whether it opens each link again that goes down, and closes it, and opens it.
+    pub(crate) stubborn: bool,
     /// Whether it forgets to put its deadline off when the time has come.
     pub(crate) impatient: bool,
 }
@@ -67,15 +69,23 @@ impl Probe {
         self.told.iter().filter_map(ball).collect()
     }
 
-    /// `throw <peer> <first> <count>`, `multicast <number>`, `propose <text>`, `wake <ms>`, `ask`.
+    /// `link <peer>`, `unlink <peer>`, `again <peer>` (both, in one go), `post <peer> <number>`, `throw <peer> <first> <count>`, `multicast <number>`, `propose <text>`, `wake <ms>`, `ask`.
     fn obey(&mut self, now: Time, mut commands: Commands<'_>, out: &mut Outbox<Ball>) {
         let Some(line) = commands.peek() else { return };
         let line = std::str::from_utf8(line).expect("commands of tests are text");
         let words: Vec<&str> = line.split(' ').collect();
         let number = |place: usize| words[place].parse::<u64>().expect("a number");
+        let peer = || Peer(words[1].parse().expect("a peer"));
         match words[0] {
+            "link" => out.link(peer()),
+            "unlink" => out.unlink(peer()),
+            "again" => {
+                out.unlink(peer());
+                out.link(peer());
+            }
+            "post" => out.post((peer(), Port(2)), Ball(number(2))),
             "throw" => {
-                let to = Peer(words[1].parse().expect("a peer"));
+                let to = peer();
                 for ball in number(2)..number(2) + number(3) {
                     out.send((to, Port(1)), Ball(ball));
                 }
@@ -108,7 +118,14 @@ impl Agent for Probe {
             }
             Input::Rerouted { routes } => Told::Rerouted(routes.to_vec()),
             Input::LinkUp { peer, epoch } => Told::Up(peer.0, epoch.0),
-            Input::LinkDown { peer, epoch, why } => Told::Down(peer.0, epoch.0, why),
+            Input::LinkDown { peer, epoch, why } => {
+                if self.stubborn {
+                    out.link(peer);
+                    out.unlink(peer);
+                    out.link(peer);
+                }
+                Told::Down(peer.0, epoch.0, why)
+            }
             Input::Message { from, message, .. } => Told::Ball(from.0, message.0),
             Input::Committed { index: Index(index), record } => {
                 Told::Committed(index, String::from_utf8_lossy(record).into_owned())
@@ -127,17 +144,26 @@ impl Agent for Probe {
 
 /// A world of `count` probes, all linked with each other, in which every message takes 5 ms, connecting 10 ms and syncing 2 ms.
 pub(crate) fn world(count: u32, change: impl FnOnce(&mut Settings)) -> World<Probe> {
+    let mut world = apart(count, change);
+    let peers: Vec<Peer> = world.peers().collect();
+    for (place, &one) in peers.iter().enumerate() {
+        for &other in &peers[..place] {
+            world.link(one, other);
+        }
+    }
+    world
+}
+
+/// The same without links.
+pub(crate) fn apart(count: u32, change: impl FnOnce(&mut Settings)) -> World<Probe> {
     let mut settings = Settings::new(1, Carrier::Stream);
     settings.delay = Delay::Fixed(ms(5));
     settings.connecting = Delay::Fixed(ms(10));
     settings.syncing = Delay::Fixed(ms(2));
     change(&mut settings);
     let mut world = World::new(settings);
-    let peers: Vec<Peer> = (0..count).map(|_| world.add(Probe::default())).collect();
-    for (place, &one) in peers.iter().enumerate() {
-        for &other in &peers[..place] {
-            world.link(one, other);
-        }
+    for _ in 0..count {
+        world.add(Probe::default());
     }
     world
 }

@@ -12,13 +12,7 @@ impl<A: Agent> World<A> {
     /// Sends one message to one agent.
     #[inline]
     pub(super) fn send(&mut self, from: Peer, to: Peer, port: Port, message: A::Msg) {
-        let id = self.next_message;
-        self.next_message += 1;
-        self.digest(mark::SEND, from, u64::from(to.0) << 16 | u64::from(port.0));
-        if self.trace.is_some() {
-            self.tell_send(from, to, id, &message);
-        }
-        let Some(message) = self.through_codec(from, port, message) else { return };
+        let Some((id, message)) = self.dispatch(from, to, port, message) else { return };
         let flight = Flight { from, to, port, arrives: self.now, id, message };
         if to.index() >= self.nodes.len() {
             self.tell_drop(from, to, id, "there is no such agent");
@@ -33,6 +27,19 @@ impl<A: Agent> World<A> {
         }
     }
 
+    /// Gives a message its number and writes down that it was sent.
+    #[inline]
+    fn dispatch(&mut self, from: Peer, to: Peer, port: Port, message: A::Msg) -> Option<(u64, A::Msg)> {
+        let id = self.next_message;
+        self.next_message += 1;
+        self.digest(mark::SEND, from, u64::from(to.0) << 16 | u64::from(port.0));
+        if self.trace.is_some() {
+            self.tell_send(from, to, id, &message);
+        }
+        let message = self.through_codec(from, port, message)?;
+        Some((id, message))
+    }
+
     #[inline]
     fn send_on_link(&mut self, mut flight: Flight<A::Msg>) {
         let Some(id) = self.links.find(flight.from, flight.to) else {
@@ -42,6 +49,9 @@ impl<A: Agent> World<A> {
         let from_end = link.end(flight.from);
         if !link.up[from_end] {
             return self.tell_drop(flight.from, flight.to, flight.id, "the link is down");
+        }
+        if link.closer.is_some() {
+            return self.tell_drop(flight.from, flight.to, flight.id, "the receiver closed the link");
         }
         if !link.is_up() {
             // The other end is dead, and this is how it is noticed.
@@ -67,11 +77,17 @@ impl<A: Agent> World<A> {
         let link = self.links.get_mut(lane.link);
         let stalled_until = link.stalled_until;
         let generation = link.generation;
+        let link_ends = link.closed_by(lane.from_end);
         let state = &mut link.lanes[lane.from_end];
         if state.scheduled {
             return;
         }
-        let Some(arrives) = self.flights.first_arrives(&state.chain) else { return };
+        let arrives = match self.flights.first_arrives(&state.chain) {
+            Some(arrives) => arrives,
+            // Behind the last message comes the end.
+            None if link_ends => self.now,
+            None => return,
+        };
         state.scheduled = true;
         let from_high = lane.from_end == 1;
         self.push(arrives.max(stalled_until), Event::Lane { link: lane.link, from_high, generation });
@@ -91,7 +107,7 @@ impl<A: Agent> World<A> {
         if held_up {
             return;
         }
-        let Some(flight) = self.flights.pop(&mut state.chain) else { return };
+        let Some(flight) = self.flights.pop(&mut state.chain) else { return self.lane_ended(lane) };
         self.schedule(lane);
         self.deliver(flight);
     }
@@ -104,6 +120,21 @@ impl<A: Agent> World<A> {
                 self.schedule(LaneId { link, from_end });
             }
         }
+    }
+
+    /// Carries out [`Output::Post`](crate::agent::Output::Post): over a connection of its own, to be opened at first.
+    pub(super) fn post(&mut self, from: Peer, to: Peer, port: Port, message: A::Msg) {
+        if from == to || to.index() >= self.nodes.len() || self.settings.carrier == Carrier::Datagram {
+            return self.send(from, to, port, message);
+        }
+        let Some((id, message)) = self.dispatch(from, to, port, message) else { return };
+        if self.partitions.between(from, to) || self.partitions.between(to, from) {
+            return self.tell_drop(from, to, id, "a partition");
+        }
+        let connecting = self.settings.connecting.draw(&mut self.network);
+        let arrives = self.now + connecting + self.settings.delay.draw(&mut self.network);
+        let slot = self.flights.insert(Flight { from, to, port, arrives, id, message });
+        self.push(arrives, Event::Datagram { slot });
     }
 
     fn send_datagram(&mut self, flight: Flight<A::Msg>) {

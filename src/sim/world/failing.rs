@@ -1,5 +1,6 @@
 //! Agents that crash, start again, stand still and go on.
 
+use super::links::LinkId;
 use super::{Agent, Event, Held, World, mark};
 use crate::agent::Peer;
 use crate::trace::What;
@@ -22,9 +23,12 @@ impl<A: Agent> World<A> {
         self.digest(mark::CRASH, peer, 0);
         self.tell(peer, |_| What::Crash);
         self.crash_disk(peer);
-        for place in 0..self.links.of(peer).len() {
-            let (_, link) = self.links.of(peer)[place];
-            self.end_died(link, peer);
+        // Whoever learns of it may open and close links.
+        let links: Vec<LinkId> = self.links.of(peer).iter().map(|&(_, link)| link).collect();
+        for link in links {
+            if self.links.is_there(link) && self.links.get(link).ends.contains(&peer) {
+                self.end_died(link, peer);
+            }
         }
     }
 

@@ -132,7 +132,9 @@ impl<A: Agent> World<A> {
                     self.happened.said.push(Said { from: peer, line });
                 }
                 Output::Propose { record } => self.propose(peer, record),
-                Output::Link { .. } | Output::Unlink { .. } | Output::Post { .. } => {}
+                Output::Link { peer: other } => self.open_link(peer, other),
+                Output::Unlink { peer: other } => self.close_link(peer, other),
+                Output::Post { to: (to, port), message } => self.post(peer, to, port, message),
                 Output::Note { text } => self.tell(peer, |_| What::Note { text }),
             }
         }

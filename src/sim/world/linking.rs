@@ -25,7 +25,7 @@ impl<A: Agent> World<A> {
     /// Without effect on datagrams, and where there is one.
     pub fn link(&mut self, one: Peer, other: Peer) {
         if self.settings.carrier == Carrier::Stream
-            && let Some(link) = self.links.add(one, other)
+            && let Some(link) = self.links.add(one, other, true)
         {
             self.connect(link);
         }
@@ -47,8 +47,8 @@ impl<A: Agent> World<A> {
     /// Wants a link no longer: it is closed, and both ends are told. Without effect where there is none.
     pub fn unlink(&mut self, one: Peer, other: Peer) {
         let Some(id) = self.links.find(one, other) else { return };
+        self.links.get_mut(id).wanted = false;
         self.take_down(id, Why::Closed);
-        self.links.remove(id);
     }
 
     /// The links of an agent, ascending by the agent at the other end.
@@ -59,13 +59,13 @@ impl<A: Agent> World<A> {
         })
     }
 
-    /// Breaks a link: what is on its way is gone, both ends are told at once, and it comes up again soon. Whether it was up.
+    /// Breaks a link: what is on its way is gone, both ends are told at once, and it comes up again soon, unless an agent has opened it.
+    /// Whether it was up.
     pub fn break_link(&mut self, one: Peer, other: Peer) -> bool {
         let Some(id) = self.links.find(one, other).filter(|&id| self.links.get(id).is_up()) else {
             return false;
         };
         self.take_down(id, Why::Broken);
-        self.connect(id);
         true
     }
 
@@ -110,19 +110,31 @@ impl<A: Agent> World<A> {
         self.digest(mark::HEAL, Peer(0), id.0);
         self.tell(Peer(0), |_| What::Heal { id: id.0 });
         for link in self.links.ids() {
+            // Agents that learn of a death may close other links.
+            if !self.links.is_there(link) {
+                continue;
+            }
             for from_end in [0, 1] {
                 self.schedule(LaneId { link, from_end });
             }
             self.learn_of_death(link);
-            self.connect(link);
+            if self.links.is_there(link) {
+                self.connect(link);
+            }
         }
     }
 
-    /// Begins to connect, unless the link is up, somebody is at it, or an end cannot.
+    /// Begins to connect, unless nobody wants that now, somebody is at it, or an end cannot.
     pub(super) fn connect(&mut self, id: LinkId) {
-        if self.links.get(id).is_up() || self.links.get(id).connecting || !self.can_connect(id) {
-            return;
+        let link = self.links.get(id);
+        let wanted = (link.wanted || link.is_asked_for()) && !link.is_up() && link.closer.is_none();
+        if wanted && !link.connecting && self.can_connect(id) {
+            self.begin_to_connect(id);
         }
+    }
+
+    /// Whether it succeeds will be seen.
+    pub(super) fn begin_to_connect(&mut self, id: LinkId) {
         let after = self.settings.connecting.draw(&mut self.network);
         let link = self.links.get_mut(id);
         link.connecting = true;
@@ -140,19 +152,27 @@ impl<A: Agent> World<A> {
 
     pub(super) fn connect_due(&mut self, id: LinkId, generation: u32) {
         let Some(link) = self.links.current(id, generation) else { return };
-        let (ends, epoch) = (link.ends, Epoch(link.epoch.0 + 1));
-        self.links.get_mut(id).connecting = false;
-        if !self.can_connect(id) {
-            return;
+        let (ends, wanted, epoch) = (link.ends, link.wanted, Epoch(link.epoch.0 + 1));
+        let wanted_now = wanted || link.is_asked_for();
+        if !wanted_now || !self.can_connect(id) {
+            self.links.get_mut(id).connecting = false;
+            return self.cannot_connect(id);
         }
-        // An end that has not noticed the death of the other learns of it now: the new connection takes the old one's place.
-        self.take_down(id, Why::Broken);
+        // An end that has not noticed the death of the other learns of it now: the new connection takes the old one's place. Whatever
+        // agents ask for meanwhile is part of that, but they may also come to want no link any more.
+        let generation = self.cut(id, Why::Broken);
         for peer in ends {
             self.start(peer);
         }
+        if self.links.current(id, generation).is_none() {
+            return;
+        }
+        let epoch = if wanted { epoch } else { self.links.next_epoch() };
         let link = self.links.get_mut(id);
         link.epoch = epoch;
         link.up = [true, true];
+        link.connecting = false;
+        link.asked = [false, false];
         for (peer, other) in [(ends[0], ends[1]), (ends[1], ends[0])] {
             self.digest(mark::UP, peer, u64::from(other.0));
             self.tell(peer, |world| What::Up {
@@ -163,20 +183,42 @@ impl<A: Agent> World<A> {
         }
     }
 
-    /// Takes a link down at every end that takes it for up. What is on its way is gone.
+    /// Takes a link down at every end that takes it for up. What is on its way is gone. If it is still wanted, it comes up again.
     pub(super) fn take_down(&mut self, id: LinkId, why: Why) {
-        self.links.void_events(id);
+        self.links.get_mut(id).connecting = false;
+        let generation = self.cut(id, why);
+        self.after_down(id, generation);
+    }
+
+    /// Drops what is on its way, tells every end that takes the link for up, and gives the generation that it has now. By then an agent may have
+    /// asked for it anew.
+    fn cut(&mut self, id: LinkId, why: Why) -> u32 {
+        let generation = self.links.void_events(id);
         for from_end in [0, 1] {
             self.drop_lane(LaneId { link: id, from_end }, "the link went down");
         }
         let link = self.links.get_mut(id);
         let (ends, epoch, was_up) = (link.ends, link.epoch, link.up);
         link.up = [false, false];
+        link.closer = None;
         link.stalled_until = self.now;
         for end in [0, 1] {
             if was_up[end] {
                 self.tell_down(ends[end], ends[1 - end], epoch, why);
             }
+        }
+        generation
+    }
+
+    /// What becomes of a link that is down at both ends: it is connected again, or forgotten.
+    pub(super) fn after_down(&mut self, id: LinkId, generation: u32) {
+        let Some(link) = self.links.current(id, generation) else { return };
+        if link.wanted {
+            self.connect(id);
+        } else if !link.is_asked_for() {
+            self.links.remove(id);
+        } else if !link.connecting {
+            self.begin_to_connect(id);
         }
     }
 
@@ -188,11 +230,11 @@ impl<A: Agent> World<A> {
         }
     }
 
-    fn tell_down(&mut self, peer: Peer, other: Peer, epoch: Epoch, why: Why) {
+    pub(super) fn tell_down(&mut self, peer: Peer, other: Peer, epoch: Epoch, why: Why) {
         self.digest(mark::DOWN, peer, u64::from(other.0));
         self.tell(peer, |world| What::Down {
             peer: world.name_of(other),
-            link: world.link_name(peer, other),
+            link: world.name_of_epoch(peer, other, epoch),
             why: why.to_string(),
         });
         let node = self.node_mut(peer);
@@ -205,23 +247,42 @@ impl<A: Agent> World<A> {
 
     /// One end of a link has died. Whether the other learns of it now is a matter of the failure model.
     pub(super) fn end_died(&mut self, id: LinkId, dead: Peer) {
+        let model = self.settings.failure_model;
         let link = self.links.get_mut(id);
         let dead_end = link.end(dead);
         link.up[dead_end] = false;
-        link.connecting = false;
+        link.asked[dead_end] = false;
+        if link.wanted {
+            link.connecting = false;
+        }
+        if link.closed_by(dead_end) && model == FailureModel::Rst {
+            // The reset overtakes what was to come before the end.
+            link.closer = None;
+        }
         self.drop_lane(LaneId { link: id, from_end: 1 - dead_end }, "the receiver crashed");
-        let link = self.links.get_mut(id);
-        if link.is_down() {
-            self.links.void_events(id);
+        if self.links.get(id).is_down() {
+            self.end_down(id);
         } else {
             self.learn_of_death(id);
         }
     }
 
+    /// The second end of a link takes it for down.
+    pub(super) fn end_down(&mut self, id: LinkId) {
+        let link = self.links.get_mut(id);
+        if link.connecting && link.is_asked_for() {
+            // The one that is connecting learns of it in its time.
+            return;
+        }
+        link.connecting = false;
+        self.take_down(id, Why::Broken);
+    }
+
     /// With `rst` a live end learns at once that the other is dead, if anything reaches it.
     fn learn_of_death(&mut self, id: LinkId) {
         let link = self.links.get(id);
-        if link.is_up() || link.is_down() || self.settings.failure_model == FailureModel::Send {
+        let both_live = link.is_up() || link.closer.is_some();
+        if both_live || link.is_down() || self.settings.failure_model == FailureModel::Send {
             return;
         }
         let live_end = usize::from(link.up[1]);
@@ -233,7 +294,6 @@ impl<A: Agent> World<A> {
     pub(super) fn full(&mut self, id: LinkId, generation: u32) {
         if self.links.current(id, generation).is_some() {
             self.take_down(id, Why::QueueFull);
-            self.connect(id);
         }
     }
 
@@ -241,7 +301,6 @@ impl<A: Agent> World<A> {
         let Some(link) = self.links.current(id, generation) else { return };
         if !link.is_up() && !link.is_down() {
             self.take_down(id, Why::Broken);
-            self.connect(id);
         }
     }
 }

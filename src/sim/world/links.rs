@@ -17,7 +17,7 @@ pub(super) struct LaneId {
     pub(super) from_end: usize,
 }
 
-/// A link that is wanted, whether it is up or not. With many links nearly each message is the first in a while to look at its own, so a
+/// A link, whether it is up or not. With many links nearly each message is the first in a while to look at its own, so a
 /// link lies in one line of the processor's cache.
 #[derive(Debug)]
 #[repr(align(64))]
@@ -30,6 +30,15 @@ pub(super) struct Link {
     pub(super) up: [bool; 2],
     /// Whether somebody is connecting.
     pub(super) connecting: bool,
+    /// Whether the world's user wants it, so that it comes up again whenever it has gone down. The others are opened by agents and, once
+    /// they are down, forgotten.
+    pub(super) wanted: bool,
+    /// Which ends have asked for it and have not been answered.
+    pub(super) asked: [bool; 2],
+    /// Whether the time until which those who have asked are answered is limited already.
+    pub(super) limited: bool,
+    /// The end that has closed it while what it had sent before is still on its way: whether that is the higher one.
+    pub(super) closer: Option<bool>,
     /// Nothing arrives until then.
     pub(super) stalled_until: Time,
     /// What is on its way from each end.
@@ -60,6 +69,15 @@ impl Link {
     pub(super) fn is_down(&self) -> bool {
         self.up == [false, false]
     }
+
+    /// Whether this end has closed it, and that is on its way.
+    pub(super) fn closed_by(&self, end: usize) -> bool {
+        self.closer == Some(end == 1)
+    }
+
+    pub(super) fn is_asked_for(&self) -> bool {
+        self.asked != [false, false]
+    }
 }
 
 /// All links.
@@ -70,6 +88,8 @@ pub(super) struct Links {
     /// The links of each agent, ascending by the agent at the other end.
     of: Vec<Vec<(Peer, LinkId)>>,
     generation: u32,
+    /// The last number that was given to a link that an agent opened.
+    epoch: Epoch,
 }
 
 impl Links {
@@ -115,20 +135,33 @@ impl Links {
         self.table[id.0 as usize].as_ref().filter(|link| link.generation == generation)
     }
 
-    /// Makes all events for a link void.
-    pub(super) fn void_events(&mut self, id: LinkId) {
+    /// Whether there is a link in that place.
+    pub(super) fn is_there(&self, id: LinkId) -> bool {
+        self.table[id.0 as usize].is_some()
+    }
+
+    /// The number of the next link that an agent opens. These are forgotten when they go down, and so is how often each pair was linked: one
+    /// count for all of them grows for each pair, too.
+    pub(super) fn next_epoch(&mut self) -> Epoch {
+        self.epoch.0 += 1;
+        self.epoch
+    }
+
+    /// Makes all events for a link void, and gives the generation that those have which are made from now on.
+    pub(super) fn void_events(&mut self, id: LinkId) -> u32 {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let link = self.get_mut(id);
         link.generation = generation;
-        link.connecting = false;
+        link.limited = false;
         for lane in &mut link.lanes {
             lane.scheduled = false;
         }
+        generation
     }
 
     /// Adds a link that is down. `None` if there is one already.
-    pub(super) fn add(&mut self, one: Peer, other: Peer) -> Option<LinkId> {
+    pub(super) fn add(&mut self, one: Peer, other: Peer, wanted: bool) -> Option<LinkId> {
         assert!(one != other, "an agent has no link to itself");
         let place = self.of[one.index()].binary_search_by_key(&other, |&(peer, _)| peer).err()?;
         self.generation = self.generation.wrapping_add(1);
@@ -137,6 +170,10 @@ impl Links {
             epoch: Epoch(0),
             up: [false, false],
             connecting: false,
+            wanted,
+            asked: [false, false],
+            limited: false,
+            closer: None,
             stalled_until: Time::ZERO,
             lanes: [Lane::default(), Lane::default()],
             generation: self.generation,
@@ -178,10 +215,10 @@ mod tests {
     fn links_are_found_from_both_ends_and_their_places_are_used_again() {
         let mut links = Links::default();
         (0..4).for_each(|_| links.add_peer());
-        let first = links.add(Peer(2), Peer(1)).expect("new");
-        assert!(links.add(Peer(1), Peer(2)).is_none());
-        let second = links.add(Peer(1), Peer(3)).expect("new");
-        links.add(Peer(1), Peer(0)).expect("new");
+        let first = links.add(Peer(2), Peer(1), true).expect("new");
+        assert!(links.add(Peer(1), Peer(2), true).is_none());
+        let second = links.add(Peer(1), Peer(3), true).expect("new");
+        links.add(Peer(1), Peer(0), true).expect("new");
         assert_eq!(links.find(Peer(1), Peer(2)), Some(first));
         assert_eq!(links.find(Peer(3), Peer(1)), Some(second));
         assert_eq!(links.find(Peer(3), Peer(2)), None);
@@ -191,7 +228,7 @@ mod tests {
         let generation = links.get(first).generation;
         links.remove(first);
         assert_eq!(links.find(Peer(1), Peer(2)), None);
-        let again = links.add(Peer(2), Peer(3)).expect("new");
+        let again = links.add(Peer(2), Peer(3), true).expect("new");
         assert_eq!(again, first);
         assert!(
             links.current(again, generation).is_none(),

@@ -1,7 +1,7 @@
 //! What a world writes down: the digest always, the trace if somebody wants it.
 
 use super::World;
-use crate::agent::{Agent, Outbox, Peer, Wire};
+use crate::agent::{Agent, Epoch, Outbox, Peer, Wire};
 use crate::trace::{Event, What};
 
 impl<A: Agent> World<A> {
@@ -72,7 +72,11 @@ impl<A: Agent> World<A> {
             return String::new();
         }
         let Some(id) = self.links.find(one, other) else { return String::new() };
-        let link = self.links.get(id);
-        format!("{}-{}#{}", self.name_of(link.ends[0]), self.name_of(link.ends[1]), link.epoch)
+        self.name_of_epoch(one, other, self.links.get(id).epoch)
+    }
+
+    /// Names one epoch of a link between two agents.
+    pub(super) fn name_of_epoch(&self, one: Peer, other: Peer, epoch: Epoch) -> String {
+        format!("{}-{}#{epoch}", self.name_of(one.min(other)), self.name_of(one.max(other)))
     }
 }

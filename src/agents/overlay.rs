@@ -17,7 +17,10 @@ mod message;
 mod node;
 mod options;
 mod payload;
+mod plumtree;
 mod seen;
+#[cfg(test)]
+mod testing;
 
 pub use self::broadcast::{
     BroadcastOptions, Delivered, News, Refused, Service, ServiceMessage, ServiceOptions,
@@ -30,3 +33,4 @@ pub use self::message::{Control, Island, Message};
 pub use self::node::{BY_POST, Net, Node};
 pub use self::options::{Dialect, Options, OptionsError};
 pub use self::payload::{Blob, MessageId, Nothing, Payload};
+pub use self::plumtree::{Arrival, Plumtree, PlumtreeCounts, PlumtreeMessage, PlumtreeOptions, Run};

@@ -176,3 +176,72 @@ impl<I: Id, P: Payload> Wire for FloodMessage<I, P> {
         "flood"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::super::testing::Network;
+    use super::super::{Blob, Nothing, Reason};
+    use super::*;
+    use crate::agent::Peer;
+    use crate::rng::Rng;
+
+    #[test]
+    fn a_message_goes_over_every_link_but_the_ones_it_came_by_and_is_delivered_once() {
+        let mut network = Network::new(100, |peer| Flood::<_, Nothing>::new(peer, 1, 4));
+        network.link_at_random(2, &mut Rng::new(1));
+        let links: usize = (0..100).map(|node| network.neighbours(node).len()).sum();
+        network.act(3, |flood, _, out| flood.broadcast(&Nothing, out));
+        network.run(Duration::from_secs(1));
+        assert_eq!(network.sent["flood"], links as u64 - 99);
+        for (number, flood) in (0..).zip(&network.layers) {
+            assert_eq!(flood.counts().delivered, u64::from(number != 3));
+        }
+    }
+
+    #[test]
+    fn hops_are_counted_and_lost_neighbours_get_nothing() {
+        let mut network = Network::new(4, |peer| Flood::<_, Nothing>::new(peer, 1, 4));
+        for node in 0..3 {
+            network.link(node, node + 1);
+        }
+        for expected in [Some(3), None] {
+            let id = network.act(0, |flood, _, out| flood.broadcast(&Nothing, out));
+            network.run(Duration::from_secs(1));
+            let last = network.layers[3].last_delivered().filter(|last| last.0 == id);
+            assert_eq!(last.map(|last| last.1), expected);
+            network.unlink(2, 3, Reason::Demoted);
+        }
+    }
+
+    #[test]
+    fn broadcast_is_its_command() {
+        let mut out = Sends::default();
+        let mut flood = Flood::<_, Blob>::new(Peer(0), 1, 4);
+        flood.handle(Time::ZERO, Happening::LinkUp(Peer(1)), &mut out);
+        assert!(flood.command(Time::ZERO, "broadcast hello", &mut out));
+        assert!(!flood.command(Time::ZERO, "broadcasting", &mut out));
+        let said: Vec<_> = out.drain().map(|(_, message)| message.payload).collect();
+        assert_eq!(said, [Blob(Bytes::from_static(b"hello"))]);
+    }
+
+    proptest! {
+        #[test]
+        fn messages_survive_their_bytes(source: u32, incarnation: u64, seq in 1..=u64::MAX, round: u16, payload: Vec<u8>) {
+            let id = MessageId { source: Peer(source), incarnation, seq };
+            let message = FloodMessage { id, round, payload: Blob(Bytes::from(payload)) };
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            prop_assert_eq!(FloodMessage::decode(Port(0), &bytes), Ok(message));
+        }
+
+        #[test]
+        fn no_bytes_are_too_odd(bytes: Vec<u8>) {
+            let _ = FloodMessage::<Peer, Blob>::decode(Port(0), &bytes);
+        }
+    }
+}

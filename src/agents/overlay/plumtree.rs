@@ -1,0 +1,489 @@
+//! Plumtree: broadcast along a tree that is laid over the links, with the other links as its repair.
+//!
+//! **Problem.** A flood sends every message over every link, and all but one copy for each node are for nothing. A tree sends each once, and loses
+//! whole branches when a node dies. Here payloads are *pushed eagerly* along some links, and over the others a node only says which it has
+//! (*lazy push*). Whoever hears of a message that does not come takes the link over which it was announced into the tree.
+//!
+//! **State.** For each neighbour whether it is an eager one. Which messages were seen, and the latest with their payloads, for those who ask. Which
+//! messages were announced and have not come, by whom, and until when they are waited for.
+//!
+//! **Messages.** `GOSSIP` the payload; `IHAVE` announcements, gathered for a while; `GRAFT` asks for payloads and makes a link eager at both ends;
+//! `PRUNE` makes it lazy at both ends.
+//!
+//! **Invariants.** A message is delivered once. What a node has received it has sent to each eager neighbour, or will have announced to each
+//! lazy one, but the one it came from. The two ends of a link agree whether it is eager, or will after what is on its way.
+//!
+//! Source: Leitão, Pereira and Rodrigues, "Epidemic Broadcast Trees", SRDS 2007, Algorithms 1 to 3. We differ:
+//! - Within a *back-off* after a `GRAFT` no `PRUNE` is sent over the link nor heeded: it can only have crossed the `GRAFT`. Within a back-off
+//!   after a `PRUNE`, what is missing is fetched without a `GRAFT`. So a link does not change to and fro, and its ends agree.
+//! - The optimisation is also tried when an announcement comes after its message, since gathered announcements are late.
+//! - All tables are bounded.
+
+mod cache;
+mod message;
+mod missing;
+mod options;
+
+#[cfg(test)]
+mod tests;
+
+use self::cache::{Cache, Limits};
+use self::message::RUNS_MAX;
+pub use self::message::{PlumtreeMessage, Run};
+use self::missing::{Announcer, Missing};
+pub use self::options::PlumtreeOptions;
+use super::flood::broadcast_command;
+use super::seen::Seen;
+use super::{Happening, Id, Layer, MessageId, Payload, Sends};
+use crate::time::Time;
+
+/// The part of the tree that one node knows.
+#[derive(Debug)]
+pub struct Plumtree<I, P> {
+    me: I,
+    incarnation: u64,
+    seq: u64,
+    options: PlumtreeOptions,
+    neighbours: Vec<Neighbour<I>>,
+    seen: Seen<I>,
+    cache: Cache<I, P>,
+    missing: Missing<I>,
+    /// What is to be announced to lazy neighbours, and from whom each came.
+    queue: Vec<(Option<I>, Run<I>)>,
+    /// When it is to be announced.
+    announce_at: Option<Time>,
+    last: Option<(MessageId<I>, u16)>,
+    counts: PlumtreeCounts,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Neighbour<I> {
+    peer: I,
+    eager: bool,
+    /// The back-off after a `PRUNE`.
+    no_graft_before: Time,
+    /// The back-off after a `GRAFT`.
+    no_prune_before: Time,
+}
+
+/// What a tree counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlumtreeCounts {
+    /// `GOSSIP`s sent, to one neighbour each.
+    pub payloads_sent: u64,
+    /// Messages received for the first time.
+    pub delivered: u64,
+    /// Messages received again.
+    pub duplicates: u64,
+    /// `IHAVE`s sent, however much each announces.
+    pub ihaves_sent: u64,
+    /// `GRAFT`s sent, and what else asks for payloads.
+    pub grafts_sent: u64,
+    /// `PRUNE`s sent.
+    pub prunes_sent: u64,
+    /// How often a link was exchanged for a shorter way to the source.
+    pub optimised: u64,
+    /// Messages that were too long, announcements for which there was no room.
+    pub refused: u64,
+}
+
+/// A message that has come for the first time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival<I, P> {
+    /// Which one.
+    pub id: MessageId<I>,
+    /// What it says.
+    pub payload: P,
+}
+
+type Out<I, P> = Sends<I, PlumtreeMessage<I, P>>;
+
+impl<I: Id, P: Payload> Plumtree<I, P> {
+    /// The tree of the node `me` in this life.
+    pub fn new(me: I, incarnation: u64, options: PlumtreeOptions) -> Self {
+        let limits =
+            Limits { count: options.cache_count, bytes: options.cache_bytes, age: options.cache_age };
+        Self {
+            me,
+            incarnation,
+            seq: 0,
+            neighbours: Vec::new(),
+            seen: Seen::new(options.sources_max),
+            cache: Cache::new(limits),
+            missing: Missing::new(options.missing_max),
+            queue: Vec::new(),
+            announce_at: None,
+            last: None,
+            counts: PlumtreeCounts::default(),
+            options,
+        }
+    }
+
+    /// Sends `payload` to everybody. It is not delivered here. `None`: it is too long.
+    pub fn broadcast(&mut self, now: Time, payload: P, out: &mut Out<I, P>) -> Option<MessageId<I>> {
+        if payload.size_bytes() > self.options.payload_bytes_max {
+            return None;
+        }
+        self.seq += 1;
+        let id = MessageId { source: self.me, incarnation: self.incarnation, seq: self.seq };
+        self.seen.insert(&id);
+        self.push(now, id, 0, &payload, None, out);
+        self.cache.insert(now, id, 0, None, payload);
+        Some(id)
+    }
+
+    /// Takes a message of a neighbour. If it is a broadcast, and new here, it is given back.
+    pub fn receive(
+        &mut self,
+        now: Time,
+        from: I,
+        message: PlumtreeMessage<I, P>,
+        out: &mut Out<I, P>,
+    ) -> Option<Arrival<I, P>> {
+        match message {
+            PlumtreeMessage::Gossip { id, round, payload } => {
+                return self.gossip(now, from, id, round, payload, out);
+            }
+            PlumtreeMessage::IHave(run) => self.announced(now, from, run, out),
+            PlumtreeMessage::IHaves(runs) => {
+                for &run in &runs {
+                    self.announced(now, from, run, out);
+                }
+            }
+            PlumtreeMessage::Graft(run) => {
+                // Algorithm 2, receipt of GRAFT.
+                self.make_eager(now, from, out);
+                self.set_no_prune(now, from);
+                self.serve(now, from, run, out);
+            }
+            PlumtreeMessage::Fetch(run) => self.serve(now, from, Some(run), out),
+            PlumtreeMessage::Prune => self.pruned(now, from),
+        }
+        None
+    }
+
+    /// A neighbour more. It is an eager one: if that makes a circle, the next message prunes it (Section 3.7).
+    pub fn link_up(&mut self, peer: I) {
+        if self.place(peer).is_none() {
+            let (no_graft_before, no_prune_before) = (Time::ZERO, Time::ZERO);
+            self.neighbours.push(Neighbour { peer, eager: true, no_graft_before, no_prune_before });
+        }
+    }
+
+    /// A neighbour less. What it has announced it cannot be asked for any more (Algorithm 3, `NeighborDown`).
+    pub fn link_down(&mut self, peer: I) {
+        self.neighbours.retain(|neighbour| neighbour.peer != peer);
+        self.missing.forget(peer);
+    }
+
+    /// Announces what has gathered, and asks for what has not come in time.
+    pub fn timeout(&mut self, now: Time, out: &mut Out<I, P>) {
+        if self.announce_at.is_some_and(|at| at <= now) {
+            self.announce(out);
+        }
+        self.ask_for_missing(now, out);
+    }
+
+    /// When [`Plumtree::timeout`] is wanted.
+    pub fn next_timeout(&self) -> Option<Time> {
+        match (self.announce_at, self.missing.deadline()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// The neighbours to which payloads are pushed.
+    pub fn eager(&self) -> impl Iterator<Item = I> {
+        self.neighbours.iter().filter(|neighbour| neighbour.eager).map(|neighbour| neighbour.peer)
+    }
+
+    /// The neighbours to which messages are only announced.
+    pub fn lazy(&self) -> impl Iterator<Item = I> {
+        self.neighbours.iter().filter(|neighbour| !neighbour.eager).map(|neighbour| neighbour.peer)
+    }
+
+    /// What was delivered last, and over how many links it had come.
+    pub fn last_delivered(&self) -> Option<(MessageId<I>, u16)> {
+        self.last
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> PlumtreeCounts {
+        self.counts
+    }
+
+    /// Algorithm 1, receipt of GOSSIP.
+    fn gossip(
+        &mut self,
+        now: Time,
+        from: I,
+        id: MessageId<I>,
+        round: u16,
+        payload: P,
+        out: &mut Out<I, P>,
+    ) -> Option<Arrival<I, P>> {
+        if payload.size_bytes() > self.options.payload_bytes_max {
+            self.counts.refused += 1;
+            return None;
+        }
+        if !self.seen.insert(&id) {
+            self.counts.duplicates += 1;
+            self.prune(now, from, out);
+            return None;
+        }
+        let announcers = self.missing.take(&id);
+        let hops = round.saturating_add(1);
+        self.counts.delivered += 1;
+        self.last = Some((id, hops));
+        self.cache.insert(now, id, hops, Some(from), payload.clone());
+        self.push(now, id, hops, &payload, Some(from), out);
+        // A payload that was only fetched, or was on its way when the link was pruned, does not make the link eager: the other end would not know.
+        if self.find(from).is_some_and(|neighbour| neighbour.no_graft_before <= now) {
+            self.make_eager(now, from, out);
+        }
+        if let Some(&best) = announcers.iter().min_by_key(|announcer| announcer.1) {
+            self.optimise(now, &id, (from, round), best, out);
+        }
+        Some(Arrival { id, payload })
+    }
+
+    /// Sends a message to the eager neighbours, and will announce it to the lazy ones.
+    fn push(
+        &mut self,
+        now: Time,
+        id: MessageId<I>,
+        round: u16,
+        payload: &P,
+        from: Option<I>,
+        out: &mut Out<I, P>,
+    ) {
+        let mut lazy = false;
+        for neighbour in self.neighbours.iter().filter(|neighbour| Some(neighbour.peer) != from) {
+            if neighbour.eager {
+                self.counts.payloads_sent += 1;
+                out.send(neighbour.peer, PlumtreeMessage::Gossip { id, round, payload: payload.clone() });
+            } else {
+                lazy = true;
+            }
+        }
+        if !lazy {
+            return;
+        }
+        add_to_runs(&mut self.queue, from, &id, round);
+        if self.options.announce_period.is_zero() || self.queue.len() >= RUNS_MAX {
+            self.announce(out);
+        } else if self.announce_at.is_none() {
+            self.announce_at = Some(now + self.options.announce_period);
+        }
+    }
+
+    /// Announces what has gathered to the lazy neighbours. One that was eager until now has got some of it, and does not mind.
+    fn announce(&mut self, out: &mut Out<I, P>) {
+        self.announce_at = None;
+        if let [(from, run)] = self.queue[..] {
+            for neighbour in &self.neighbours {
+                if !neighbour.eager && Some(neighbour.peer) != from {
+                    self.counts.ihaves_sent += 1;
+                    out.send(neighbour.peer, PlumtreeMessage::IHave(run));
+                }
+            }
+        } else {
+            for neighbour in self.neighbours.iter().filter(|neighbour| !neighbour.eager) {
+                let others = self.queue.iter().filter(|(from, _)| *from != Some(neighbour.peer));
+                let runs: Vec<Run<I>> = others.map(|(_, run)| *run).collect();
+                if !runs.is_empty() {
+                    self.counts.ihaves_sent += 1;
+                    out.send(neighbour.peer, PlumtreeMessage::announcing(&runs));
+                }
+            }
+        }
+        self.queue.clear();
+    }
+
+    /// Algorithm 2, receipt of IHAVE.
+    fn announced(&mut self, now: Time, from: I, run: Run<I>, out: &mut Out<I, P>) {
+        if self.place(from).is_none() {
+            return;
+        }
+        let due = now + self.options.first_timeout;
+        for id in run.ids() {
+            if self.seen.contains(&id) {
+                self.announced_late(now, &id, (from, run.round), out);
+            } else if self.missing.announce(id, (from, run.round), due).is_err() {
+                self.counts.refused += 1;
+            }
+        }
+    }
+
+    /// Announcements that were gathered come after their messages. If the way over the announcer is much shorter, it is taken from now on.
+    fn announced_late(&mut self, now: Time, id: &MessageId<I>, announcer: Announcer<I>, out: &mut Out<I, P>) {
+        if self.options.optimisation_threshold.is_none() {
+            return;
+        }
+        let cached = self.cache.get(now, id);
+        let Some((from, hops)) = cached.and_then(|cached| Some((cached.from?, cached.round))) else { return };
+        if self.find(from).is_some_and(|neighbour| neighbour.eager) {
+            self.optimise(now, id, (from, hops.saturating_sub(1)), announcer, out);
+        }
+    }
+
+    /// Exchanges the link over which a message has come for one over which it would have come in `threshold` steps less (Algorithm 3, Section 3.8).
+    fn optimise(
+        &mut self,
+        now: Time,
+        id: &MessageId<I>,
+        (from, round): (I, u16),
+        (better, better_round): Announcer<I>,
+        out: &mut Out<I, P>,
+    ) {
+        let Some(threshold) = self.options.optimisation_threshold else { return };
+        let shorter = round > better_round && round - better_round >= threshold && better != from;
+        let may_graft = self.find(better).is_some_and(|neighbour| neighbour.no_graft_before <= now);
+        let may_prune = self.find(from).is_some_and(|neighbour| neighbour.no_prune_before <= now);
+        if !shorter || !may_graft || !may_prune {
+            return;
+        }
+        self.counts.optimised += 1;
+        self.graft(now, better, None, out);
+        self.prune(now, from, out);
+        if let Some(cached) = self.cache.get_mut(now, id) {
+            cached.from = Some(better);
+        }
+    }
+
+    /// Algorithm 2, the timer: asks one who has it for each message that has not come.
+    fn ask_for_missing(&mut self, now: Time, out: &mut Out<I, P>) {
+        let mut asks: Vec<(I, Run<I>)> = Vec::new();
+        while let Some(id) = self.missing.expired(now) {
+            let neighbours = &self.neighbours;
+            let rested =
+                |peer| neighbours.iter().any(|known| known.peer == peer && known.no_graft_before <= now);
+            let asked = self.missing.ask(now, &id, self.options.second_timeout, rested);
+            let Some((peer, round)) = asked else { continue };
+            add_to_runs(&mut asks, peer, &id, round);
+        }
+        for (peer, run) in asks {
+            let Some(neighbour) = self.find(peer) else { continue };
+            if neighbour.no_graft_before <= now {
+                self.graft(now, peer, Some(run), out);
+            } else {
+                self.counts.grafts_sent += 1;
+                out.send(peer, PlumtreeMessage::Fetch(run));
+            }
+        }
+    }
+
+    fn graft(&mut self, now: Time, peer: I, run: Option<Run<I>>, out: &mut Out<I, P>) {
+        self.make_eager(now, peer, out);
+        self.set_no_prune(now, peer);
+        self.counts.grafts_sent += 1;
+        out.send(peer, PlumtreeMessage::Graft(run));
+    }
+
+    fn prune(&mut self, now: Time, peer: I, out: &mut Out<I, P>) {
+        let Some(place) = self.place(peer).filter(|_| !self.options.flood) else { return };
+        let neighbour = &mut self.neighbours[place];
+        if neighbour.no_prune_before > now {
+            return;
+        }
+        neighbour.eager = false;
+        neighbour.no_graft_before = now + self.options.backoff;
+        // What is on its way already needs no PRUNE of its own.
+        neighbour.no_prune_before = now + self.options.second_timeout;
+        self.counts.prunes_sent += 1;
+        out.send(peer, PlumtreeMessage::Prune);
+    }
+
+    /// Algorithm 1, receipt of PRUNE.
+    fn pruned(&mut self, now: Time, peer: I) {
+        let Some(place) = self.place(peer).filter(|_| !self.options.flood) else { return };
+        let neighbour = &mut self.neighbours[place];
+        // It has crossed our GRAFT, after which the link is eager at the other end.
+        let crossed = neighbour.eager && neighbour.no_prune_before > now;
+        if !crossed {
+            neighbour.eager = false;
+            neighbour.no_graft_before = now + self.options.backoff;
+        }
+    }
+
+    /// Sends what somebody asks for, as far as it is there.
+    fn serve(&mut self, now: Time, to: I, run: Option<Run<I>>, out: &mut Out<I, P>) {
+        for id in run.iter().flat_map(|run| run.ids()) {
+            if let Some(cached) = self.cache.get(now, &id) {
+                self.counts.payloads_sent += 1;
+                let (round, payload) = (cached.round, cached.payload.clone());
+                out.send(to, PlumtreeMessage::Gossip { id, round, payload });
+            }
+        }
+    }
+
+    /// From now on payloads are pushed to this neighbour. What was to be announced to it is announced first.
+    fn make_eager(&mut self, now: Time, peer: I, out: &mut Out<I, P>) {
+        let Some(place) = self.place(peer).filter(|place| !self.neighbours[*place].eager) else { return };
+        if !self.queue.is_empty() {
+            self.announce(out);
+        }
+        self.neighbours[place].eager = true;
+        self.neighbours[place].no_graft_before = now;
+    }
+
+    fn set_no_prune(&mut self, now: Time, peer: I) {
+        if let Some(place) = self.place(peer) {
+            self.neighbours[place].no_prune_before = now + self.options.backoff;
+        }
+    }
+
+    fn place(&self, peer: I) -> Option<usize> {
+        self.neighbours.iter().position(|neighbour| neighbour.peer == peer)
+    }
+
+    fn find(&self, peer: I) -> Option<&Neighbour<I>> {
+        self.neighbours.iter().find(|neighbour| neighbour.peer == peer)
+    }
+}
+
+/// Appends a broadcast to the last run if that is of the same neighbour and goes on with it.
+fn add_to_runs<K: PartialEq, I: Id>(runs: &mut Vec<(K, Run<I>)>, key: K, id: &MessageId<I>, round: u16) {
+    let goes_on = runs.last_mut().is_some_and(|(last, run)| *last == key && run.extend(id, round));
+    if !goes_on {
+        runs.push((key, Run::one(*id, round)));
+    }
+}
+
+/// Command: `broadcast <text>`.
+impl<I: Id, P: Payload> Layer<I> for Plumtree<I, P> {
+    type Msg = PlumtreeMessage<I, P>;
+
+    fn handle(&mut self, now: Time, happening: Happening<I, Self::Msg>, out: &mut Sends<I, Self::Msg>) {
+        match happening {
+            Happening::Message { from, message } => {
+                self.receive(now, from, message, out);
+            }
+            Happening::Timeout => self.timeout(now, out),
+            Happening::LinkUp(peer) => self.link_up(peer),
+            Happening::LinkDown(peer, _) => self.link_down(peer),
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.next_timeout()
+    }
+
+    fn command(&mut self, now: Time, line: &str, out: &mut Sends<I, Self::Msg>) -> bool {
+        broadcast_command(line).is_some_and(|payload| self.broadcast(now, payload, out).is_some())
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.counts;
+        vec![
+            ("payloads_sent", counts.payloads_sent),
+            ("delivered", counts.delivered),
+            ("duplicates", counts.duplicates),
+            ("ihaves_sent", counts.ihaves_sent),
+            ("grafts_sent", counts.grafts_sent),
+            ("prunes_sent", counts.prunes_sent),
+            ("optimised", counts.optimised),
+            ("refused", counts.refused),
+        ]
+    }
+}

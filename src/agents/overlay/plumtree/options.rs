@@ -1,0 +1,51 @@
+//! What the nodes of a tree agree on.
+
+use std::time::Duration;
+
+/// The numbers of a tree. They should be the same on every node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlumtreeOptions {
+    /// Whether no link is ever pruned, so that every message goes over every link: no tree, for comparison, or for little to say on lossy ground.
+    pub flood: bool,
+    /// How long announcements are gathered. Zero: each is sent at once.
+    pub announce_period: Duration,
+    /// How long a message that was announced is waited for before somebody is asked for it. Longer than what it takes through the tree.
+    pub first_timeout: Duration,
+    /// How long the answer is waited for before the next one is asked: a round trip and a little.
+    pub second_timeout: Duration,
+    /// By how many steps another way has to be shorter to be taken instead. The paper's: 3 with one sender, 7 with many. `None`: never.
+    pub optimisation_threshold: Option<u16>,
+    /// For how long a link stays as a `GRAFT` or a `PRUNE` has made it. Longer than a round trip.
+    pub backoff: Duration,
+    /// How many messages are kept for those who ask for them.
+    pub cache_count: usize,
+    /// How many bytes of payloads are kept.
+    pub cache_bytes: usize,
+    /// How long a message is kept.
+    pub cache_age: Duration,
+    /// How many messages may be missing at a time. Announcements beyond that are not noted.
+    pub missing_max: usize,
+    /// Of how many sources it is remembered what was seen.
+    pub sources_max: usize,
+    /// How long a payload may be.
+    pub payload_bytes_max: usize,
+}
+
+impl Default for PlumtreeOptions {
+    fn default() -> Self {
+        Self {
+            flood: false,
+            announce_period: Duration::from_millis(100),
+            first_timeout: Duration::from_millis(500),
+            second_timeout: Duration::from_millis(250),
+            optimisation_threshold: Some(7),
+            backoff: Duration::from_secs(1),
+            cache_count: 16_384,
+            cache_bytes: 16 << 20,
+            cache_age: Duration::from_secs(60),
+            missing_max: 4_096,
+            sources_max: 65_536,
+            payload_bytes_max: 1 << 20,
+        }
+    }
+}

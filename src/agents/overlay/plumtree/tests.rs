@@ -1,0 +1,461 @@
+//! One test for each rule of the paper, and what comes out of all of them.
+
+use std::time::Duration;
+
+use super::super::testing::Network;
+use super::super::{Blob, Layer, MessageId, Nothing, Reason, Sends};
+use super::{Plumtree, PlumtreeMessage, PlumtreeOptions, Run};
+use crate::agent::Peer;
+use crate::rng::Rng;
+use crate::time::Time;
+
+type Tree = Plumtree<Peer, Blob>;
+type Said = PlumtreeMessage<Peer, Blob>;
+
+/// A node and what it says, for its neighbours 1, 2, ...
+struct Node {
+    tree: Tree,
+    now: Time,
+}
+
+impl Node {
+    fn new(neighbours: u32) -> Self {
+        Self::with(neighbours, options())
+    }
+
+    fn with(neighbours: u32, options: PlumtreeOptions) -> Self {
+        let mut tree = Tree::new(Peer(0), 1, options);
+        (1..=neighbours).for_each(|peer| tree.link_up(Peer(peer)));
+        Self { tree, now: Time::ZERO }
+    }
+
+    /// Whom it tells what when a neighbour says something.
+    fn hear(&mut self, from: u32, message: Said) -> Vec<(u32, Said)> {
+        let mut out = Sends::default();
+        self.tree.receive(self.now, Peer(from), message, &mut out);
+        out.drain().map(|(to, message)| (to.0, message)).collect()
+    }
+
+    fn wait(&mut self, milliseconds: u64) -> Vec<(u32, Said)> {
+        self.now = self.now + Duration::from_millis(milliseconds);
+        let mut out = Sends::default();
+        self.tree.timeout(self.now, &mut out);
+        out.drain().map(|(to, message)| (to.0, message)).collect()
+    }
+
+    fn eager(&self) -> Vec<u32> {
+        self.tree.eager().map(|peer| peer.0).collect()
+    }
+
+    fn lazy(&self) -> Vec<u32> {
+        self.tree.lazy().map(|peer| peer.0).collect()
+    }
+}
+
+/// First time-out 500 ms, second 250 ms, back-off 1 s; announcements at once.
+fn options() -> PlumtreeOptions {
+    PlumtreeOptions {
+        announce_period: Duration::ZERO,
+        optimisation_threshold: Some(3),
+        ..PlumtreeOptions::default()
+    }
+}
+
+fn id(seq: u64) -> MessageId<Peer> {
+    MessageId { source: Peer(9), incarnation: 1, seq }
+}
+
+fn gossip(seq: u64, round: u16) -> Said {
+    Said::Gossip { id: id(seq), round, payload: Blob("hi".into()) }
+}
+
+fn i_have(seq: u64, round: u16) -> Said {
+    Said::IHave(Run::one(id(seq), round))
+}
+
+fn graft(seq: u64, round: u16) -> Said {
+    Said::Graft(Some(Run::one(id(seq), round)))
+}
+
+// Section 3.5, Algorithm 1.
+
+#[test]
+fn a_broadcast_is_pushed_to_eager_neighbours_and_announced_to_lazy_ones() {
+    let mut node = Node::new(3);
+    node.hear(2, Said::Prune);
+    let mut out = Sends::default();
+    let id = node.tree.broadcast(node.now, Blob("hi".into()), &mut out).expect("short");
+    let said: Vec<(Peer, Said)> = out.drain().collect();
+    let pushed = Said::Gossip { id, round: 0, payload: Blob("hi".into()) };
+    assert_eq!(said, [(Peer(1), pushed.clone()), (Peer(3), pushed), (Peer(2), Said::IHave(Run::one(id, 0)))]);
+    assert_eq!(node.tree.counts().delivered, 0, "own messages are not delivered");
+}
+
+#[test]
+fn what_is_new_is_passed_on_one_round_later_but_not_back() {
+    let mut node = Node::new(4);
+    node.hear(3, Said::Prune);
+    node.hear(4, Said::Prune);
+    assert_eq!(node.hear(1, gossip(1, 4)), [(2, gossip(1, 5)), (3, i_have(1, 5)), (4, i_have(1, 5))]);
+    assert_eq!(node.tree.last_delivered(), Some((id(1), 5)));
+    assert_eq!(node.hear(3, gossip(2, 0)).len(), 3, "a lazy sender gets no announcement of its own message");
+}
+
+#[test]
+fn who_sends_something_new_becomes_eager() {
+    let mut node = Node::new(2);
+    node.hear(1, Said::Prune);
+    node.wait(1000);
+    assert_eq!(node.lazy(), [1]);
+    node.hear(1, gossip(1, 0));
+    assert_eq!(node.eager(), [1, 2]);
+}
+
+#[test]
+fn who_sends_something_again_is_pruned() {
+    let mut node = Node::new(2);
+    node.hear(1, gossip(1, 0));
+    assert_eq!(node.hear(2, gossip(1, 3)), [(2, Said::Prune)]);
+    assert_eq!((node.eager(), node.lazy()), (vec![1], vec![2]));
+    assert_eq!(node.tree.counts().duplicates, 1);
+}
+
+#[test]
+fn who_prunes_becomes_lazy() {
+    let mut node = Node::new(2);
+    assert_eq!(node.hear(1, Said::Prune), []);
+    assert_eq!((node.eager(), node.lazy()), (vec![2], vec![1]));
+}
+
+// Section 3.6, Algorithm 2.
+
+#[test]
+fn what_was_announced_is_grafted_after_the_first_timeout() {
+    let mut node = Node::new(2);
+    node.hear(1, Said::Prune);
+    assert_eq!(node.wait(1000), []);
+    assert_eq!(node.hear(1, i_have(1, 4)), []);
+    assert_eq!(node.wait(499), []);
+    assert_eq!(node.wait(1), [(1, graft(1, 4))]);
+    assert_eq!(node.eager(), [1, 2]);
+}
+
+#[test]
+fn the_next_announcer_is_grafted_after_the_second_timeout_which_is_shorter() {
+    let mut node = Node::new(3);
+    node.hear(1, i_have(1, 4));
+    node.wait(100);
+    node.hear(2, i_have(1, 2));
+    assert_eq!(node.wait(400), [(1, graft(1, 4))]);
+    assert_eq!(node.wait(249), []);
+    assert_eq!(node.wait(1), [(2, graft(1, 2))]);
+    assert_eq!(node.wait(250), [], "nobody is left");
+    assert_eq!(node.tree.next_timeout(), None);
+}
+
+#[test]
+fn a_message_that_comes_in_time_cancels_its_timer() {
+    let mut node = Node::new(3);
+    node.hear(1, i_have(1, 4));
+    node.wait(300);
+    node.hear(2, gossip(1, 4));
+    assert_eq!(node.tree.next_timeout(), None);
+    assert_eq!(node.wait(1000), []);
+}
+
+#[test]
+fn what_was_seen_is_not_missing() {
+    let mut node = Node::new(3);
+    node.hear(2, gossip(1, 4));
+    node.hear(1, i_have(1, 4));
+    assert_eq!(node.tree.next_timeout(), None);
+}
+
+#[test]
+fn a_graft_makes_the_link_eager_and_is_answered_with_the_message() {
+    let mut node = Node::new(2);
+    node.hear(1, Said::Prune);
+    node.hear(2, gossip(1, 4));
+    assert_eq!(node.hear(1, graft(1, 5)), [(1, gossip(1, 5))]);
+    assert_eq!(node.eager(), [1, 2]);
+    assert_eq!(node.hear(1, graft(7, 5)), [], "what is not there cannot be sent");
+}
+
+// Section 3.7, Algorithm 3.
+
+#[test]
+fn a_new_neighbour_is_eager() {
+    let mut node = Node::new(2);
+    node.tree.link_up(Peer(7));
+    node.tree.link_up(Peer(7));
+    assert_eq!(node.eager(), [1, 2, 7]);
+}
+
+#[test]
+fn a_lost_neighbour_is_in_no_set_and_is_not_asked() {
+    let mut node = Node::new(3);
+    node.hear(2, Said::Prune);
+    node.hear(1, i_have(1, 1));
+    node.hear(3, i_have(1, 1));
+    node.hear(1, i_have(2, 1));
+    node.tree.link_down(Peer(1));
+    node.tree.link_down(Peer(2));
+    assert_eq!((node.eager(), node.lazy()), (vec![3], vec![]));
+    assert_eq!(node.wait(500), [(3, graft(1, 1))]);
+}
+
+// Section 3.8, Algorithm 3.
+
+#[test]
+fn a_way_that_is_shorter_by_the_threshold_is_taken() {
+    let mut node = Node::new(3);
+    node.hear(2, Said::Prune);
+    node.wait(1000);
+    node.hear(2, i_have(1, 4));
+    let said = node.hear(1, gossip(1, 7));
+    assert_eq!(said[1..], [(2, i_have(1, 8)), (2, Said::Graft(None)), (1, Said::Prune)]);
+    assert_eq!((node.eager(), node.lazy()), (vec![2, 3], vec![1]));
+}
+
+#[test]
+fn a_way_that_is_shorter_by_less_is_not_taken() {
+    let mut node = Node::new(3);
+    node.hear(2, i_have(1, 5));
+    assert_eq!(node.hear(1, gossip(1, 7)).len(), 2);
+    assert_eq!(node.tree.counts().optimised, 0);
+}
+
+#[test]
+fn of_several_ways_the_shortest_is_taken() {
+    let mut node = Node::new(4);
+    for (peer, round) in [(2, 3), (3, 1), (4, 2)] {
+        node.hear(peer, i_have(1, round));
+    }
+    let said = node.hear(1, gossip(1, 9));
+    assert_eq!(said[3..], [(3, Said::Graft(None)), (1, Said::Prune)]);
+}
+
+// What is not in the paper.
+
+#[test]
+fn an_announcement_that_comes_after_its_message_can_shorten_the_way_too() {
+    let mut node = Node::new(3);
+    node.hear(2, Said::Prune);
+    node.wait(1000);
+    node.hear(1, gossip(1, 7));
+    assert_eq!(node.hear(2, i_have(1, 4)), [(2, Said::Graft(None)), (1, Said::Prune)]);
+    assert_eq!(node.hear(3, i_have(1, 1)), [], "once for each message: the way that was taken is lazy now");
+}
+
+#[test]
+fn a_prune_that_crosses_a_graft_loses_at_both_ends() {
+    let (mut one, mut other) = (Node::new(1), Node::new(1));
+    // One misses a message that the other has, and the other has just pruned.
+    for node in [&mut one, &mut other] {
+        node.wait(1000);
+    }
+    one.hear(1, i_have(1, 0));
+    let grafts = one.wait(500);
+    other.hear(1, gossip(1, 0));
+    let prunes = other.hear(1, gossip(1, 0));
+    assert_eq!((grafts.len(), prunes.len()), (1, 1));
+    one.hear(1, Said::Prune);
+    assert_eq!(other.hear(1, grafts[0].1.clone()), [(1, gossip(1, 1))]);
+    assert_eq!((one.eager(), other.eager()), (vec![1], vec![1]));
+}
+
+#[test]
+fn a_grafted_link_is_not_pruned_within_the_backoff() {
+    let mut node = Node::new(2);
+    node.hear(2, gossip(1, 0));
+    node.hear(1, graft(1, 1));
+    assert_eq!(node.hear(1, gossip(1, 0)), []);
+    node.wait(1000);
+    assert_eq!(node.hear(1, gossip(1, 0)), [(1, Said::Prune)]);
+}
+
+#[test]
+fn a_pruned_link_is_fetched_from_but_not_grafted_within_the_backoff() {
+    let mut node = Node::new(2);
+    node.hear(1, Said::Prune);
+    node.hear(1, i_have(1, 4));
+    assert_eq!(node.wait(500), [(1, Said::Fetch(Run::one(id(1), 4)))]);
+    node.hear(1, gossip(1, 4));
+    assert_eq!(node.lazy(), [1], "the other end keeps it lazy too");
+    let mut other = Node::new(1);
+    other.hear(1, gossip(1, 0));
+    other.hear(1, Said::Prune);
+    assert_eq!(other.hear(1, Said::Fetch(Run::one(id(1), 4))), [(1, gossip(1, 1))]);
+    assert_eq!(other.lazy(), [1]);
+}
+
+#[test]
+fn announcements_are_gathered_and_what_follows_one_another_is_one_run() {
+    let period = Duration::from_millis(100);
+    let mut node = Node::with(3, PlumtreeOptions { announce_period: period, ..options() });
+    node.hear(2, Said::Prune);
+    node.hear(3, Said::Prune);
+    for (from, seq) in [(1, 1), (1, 2), (3, 3)] {
+        assert_eq!(node.hear(from, gossip(seq, 0)).len(), usize::from(from != 1));
+    }
+    let two = Run { first: id(1), count: 2, round: 1 };
+    let third = Run::one(id(3), 1);
+    assert_eq!(node.wait(100), [(2, Said::IHaves([two, third].into())), (3, Said::IHave(two))]);
+    assert_eq!(node.wait(100), []);
+}
+
+#[test]
+fn who_becomes_eager_has_heard_of_everything_before() {
+    let period = Duration::from_millis(100);
+    let mut node = Node::with(2, PlumtreeOptions { announce_period: period, ..options() });
+    node.hear(2, Said::Prune);
+    node.hear(1, gossip(1, 0));
+    node.hear(1, gossip(2, 0));
+    let both = Said::IHave(Run { first: id(1), count: 2, round: 1 });
+    assert_eq!(node.hear(2, graft(1, 1)), [(2, both), (2, gossip(1, 1))]);
+}
+
+#[test]
+fn a_run_of_what_is_missing_is_asked_for_at_once() {
+    let mut node = Node::new(1);
+    node.hear(1, Said::IHave(Run { first: id(1), count: 5, round: 2 }));
+    assert_eq!(node.wait(500), [(1, Said::Graft(Some(Run { first: id(1), count: 5, round: 2 })))]);
+}
+
+#[test]
+fn what_is_too_long_is_refused_and_can_come_again_shorter() {
+    let mut node = Node::with(1, PlumtreeOptions { payload_bytes_max: 1, ..options() });
+    assert_eq!(node.hear(1, gossip(1, 0)), []);
+    assert_eq!((node.tree.counts().refused, node.tree.counts().delivered), (1, 0));
+    assert_eq!(node.tree.broadcast(Time::ZERO, Blob("ab".into()), &mut Sends::default()), None);
+}
+
+#[test]
+fn announcements_beyond_the_limit_are_not_noted() {
+    let mut node = Node::with(1, PlumtreeOptions { missing_max: 2, ..options() });
+    node.hear(1, Said::IHave(Run { first: id(1), count: 5, round: 2 }));
+    assert_eq!(node.tree.missing.len(), 2);
+    assert_eq!(node.tree.counts().refused, 3);
+}
+
+#[test]
+fn strangers_are_not_answered() {
+    let mut node = Node::new(1);
+    for message in [i_have(1, 1), Said::Prune, graft(1, 1), gossip(1, 0), gossip(1, 0)] {
+        let said = node.hear(8, message);
+        assert!(said.iter().all(|(to, _)| *to == 1), "{said:?}");
+    }
+    assert_eq!(node.wait(500), []);
+}
+
+// The whole.
+
+fn network(count: u32, seed: u64, options: &PlumtreeOptions) -> Network<Plumtree<Peer, Nothing>> {
+    let mut network = Network::new(count, |peer| Plumtree::new(peer, 1, options.clone()));
+    network.link_at_random(2, &mut Rng::new(seed));
+    network
+}
+
+/// Broadcasts once and lets it get everywhere: how many have got it, after how many hops at most, and how many payloads were sent.
+fn broadcast(network: &mut Network<Plumtree<Peer, Nothing>>, node: u32) -> (usize, u16, u64) {
+    let sent = |network: &Network<Plumtree<Peer, Nothing>>| network.sent.get("gossip").copied().unwrap_or(0);
+    let before = sent(network);
+    let id = network.act(node, |tree, now, out| tree.broadcast(now, Nothing, out)).expect("short");
+    network.run(Duration::from_secs(10));
+    let hops = network.layers.iter().filter_map(Plumtree::last_delivered);
+    let hops: Vec<u16> = hops.filter(|last| last.0 == id).map(|last| last.1).collect();
+    (hops.len() + 1, hops.iter().copied().max().unwrap_or(0), sent(network) - before)
+}
+
+fn ends_agree(network: &Network<Plumtree<Peer, Nothing>>) {
+    for (number, tree) in (0..).zip(&network.layers) {
+        for other in tree.eager() {
+            assert!(
+                network.layers[other.0 as usize].eager().any(|peer| peer == Peer(number)),
+                "{number} pushes to {other}, which does not push to it"
+            );
+        }
+    }
+}
+
+#[test]
+fn with_one_sender_every_node_gets_one_payload_about_as_early_as_by_a_flood() {
+    let mut tree = network(300, 1, &options());
+    let (reached, flood_hops, _) = broadcast(&mut tree, 7);
+    assert_eq!(reached, 300);
+    for _ in 0..3 {
+        broadcast(&mut tree, 7);
+    }
+    let (reached, hops, payloads) = broadcast(&mut tree, 7);
+    assert_eq!((reached, payloads), (300, 299));
+    assert!(hops <= flood_hops + 1, "{hops} instead of {flood_hops}");
+    ends_agree(&tree);
+}
+
+#[test]
+fn with_many_senders_every_node_gets_one_payload() {
+    let many = PlumtreeOptions { optimisation_threshold: Some(7), ..options() };
+    let mut tree = network(300, 2, &many);
+    let mut rng = Rng::new(5);
+    let mut payloads = 0;
+    for number in 0..60 {
+        let (reached, _, sent) = broadcast(&mut tree, u32::try_from(rng.below(300)).unwrap());
+        assert_eq!(reached, 300);
+        payloads += if number < 30 { 0 } else { sent };
+    }
+    assert!(payloads * 100 <= 30 * 299 * 101, "{payloads} payloads instead of {}", 30 * 299);
+    ends_agree(&tree);
+}
+
+#[test]
+fn a_tree_that_has_lost_nodes_is_mended_by_what_was_announced() {
+    let mut tree = network(300, 3, &options());
+    for _ in 0..5 {
+        broadcast(&mut tree, 0);
+    }
+    for node in 1..60 {
+        tree.cut_off(node);
+    }
+    let (reached, _, _) = broadcast(&mut tree, 0);
+    assert_eq!(reached, reachable(&tree, 0));
+    broadcast(&mut tree, 0);
+    let (reached, _, payloads) = broadcast(&mut tree, 0);
+    assert_eq!(payloads, reached as u64 - 1);
+    ends_agree(&tree);
+}
+
+fn reachable(tree: &Network<Plumtree<Peer, Nothing>>, start: u32) -> usize {
+    let mut known = std::collections::BTreeSet::from([start]);
+    let mut next = vec![start];
+    while let Some(node) = next.pop() {
+        next.extend(tree.neighbours(node).into_iter().filter(|other| known.insert(*other)));
+    }
+    known.len()
+}
+
+#[test]
+fn a_burst_on_links_that_come_and_go_reaches_everybody_in_the_end() {
+    let gathered = PlumtreeOptions { announce_period: Duration::from_millis(50), ..options() };
+    let mut tree = network(60, 4, &gathered);
+    let mut rng = Rng::new(6);
+    for _ in 0..40 {
+        for _ in 0..5 {
+            let node = u32::try_from(rng.below(60)).unwrap();
+            tree.act(node, |tree, now, out| tree.broadcast(now, Nothing, out)).expect("short");
+        }
+        let node = u32::try_from(rng.below(60)).unwrap();
+        if let Some(&other) = rng.pick(&tree.neighbours(node)) {
+            tree.unlink(node, other, Reason::Demoted);
+        }
+        tree.link(node, u32::try_from(rng.below(60)).unwrap());
+        tree.run(Duration::from_millis(20));
+    }
+    // Nobody can be asked for what was sent over a link as it went down; what comes later does reach everybody.
+    tree.run(Duration::from_secs(5));
+    for node in 0..60 {
+        let (reached, _, _) = broadcast(&mut tree, node);
+        assert_eq!(reached, 60);
+    }
+    assert!(tree.layers.iter().all(|layer| layer.deadline().is_none()), "no timer is left over");
+    ends_agree(&tree);
+}

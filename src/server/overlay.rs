@@ -51,7 +51,9 @@ pub(super) struct OverlayHost {
     node: OverlayNode,
     /// Masters that want to hear of neighbours and their messages.
     watchers: BTreeSet<ConnId>,
-    /// Lines for them.
+    /// Those among them that want to hear of broadcasts too.
+    listeners: BTreeSet<ConnId>,
+    /// Lines for the watchers.
     said: VecDeque<Bytes>,
     misunderstood: u64,
     bad_lines: u64,
@@ -72,6 +74,7 @@ impl OverlaySetup {
             address,
             node: Node::new(address, options, seed, service),
             watchers: BTreeSet::new(),
+            listeners: BTreeSet::new(),
             said: VecDeque::new(),
             misunderstood: 0,
             bad_lines: 0,
@@ -88,6 +91,7 @@ impl OverlayHost {
     /// The session is gone.
     pub(super) fn detach(&mut self, conn: ConnId) {
         self.watchers.remove(&conn);
+        self.listeners.remove(&conn);
     }
 }
 
@@ -168,6 +172,12 @@ impl Core {
                 return;
             }
         };
+        if let Role::Overlay(host) = &self.role {
+            for conn in &host.listeners {
+                let each = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+                self.told.extend(each.map(|line| Told::News(*conn, lines.slice_ref(line))));
+            }
+        }
         let mut bad_lines = 0;
         let prefix = msg_prefix(sender);
         let lines = Messages::new(lines, sender, &prefix, &mut bad_lines);

@@ -30,6 +30,8 @@ pub struct OverlayStatus {
     pub uptime_ms: u64,
     /// The ids of the servers that it takes for alive, itself included.
     pub alive: Vec<u16>,
+    /// How many messages its log holds.
+    pub messages: u64,
     /// The addresses of its neighbours.
     pub active: Vec<String>,
     /// How many others it knows that could take their place.
@@ -50,7 +52,7 @@ impl OverlayStatus {
         uptime_ms: u64,
     ) -> Self {
         let node = &host.node;
-        let counted = chatroom.iter().copied().chain(node.counters());
+        let counted: Vec<_> = chatroom.iter().copied().chain(node.counters()).collect();
         let own = [("messages_not_understood", host.misunderstood), ("bad_lines", host.bad_lines)];
         Self {
             id: host.grid.id().0,
@@ -58,11 +60,12 @@ impl OverlayStatus {
             address: host.address.to_string(),
             uptime_ms,
             alive: node.layer().alive().collect(),
+            messages: counted.iter().find(|(name, _)| *name == "messages").map_or(0, |(_, count)| *count),
             active: node.membership().active().map(|peer| peer.to_string()).collect(),
             passive: node.membership().passive().count(),
             bytes_queued: links.queued_bytes() as u64,
             links_dropped: links.links_dropped(),
-            counters: counted.chain(own).map(|(name, value)| (name.to_owned(), value)).collect(),
+            counters: counted.into_iter().chain(own).map(|(name, value)| (name.to_owned(), value)).collect(),
         }
     }
 }
@@ -86,10 +89,11 @@ impl Core {
             "crash" => return self.end(Action::Crash, now),
             "join" => self.join(rest, now).map(Bytes::from),
             "peers" => Ok(Bytes::from(self.peers())),
-            "watch" => Ok(Bytes::from(self.watch(batch.conn()))),
+            "watch" => self.watch(batch.conn(), rest).map(Bytes::from),
             "send" => self.send_direct(rest, now).map(Bytes::from),
             _ => {
-                let known = "alive, crash, status, join <host:port>, peers, watch, send <peer> <base64>";
+                let known =
+                    "alive, crash, status, join <host:port>, peers, watch [broadcasts], send <peer> <base64>";
                 return batch.answer_unknown(line, &format!("{}, {known}", chatroom::COMMANDS));
             }
         };
@@ -118,11 +122,19 @@ impl Core {
         format!("peers {}", peers.join(","))
     }
 
-    /// `watch`: from now on this master hears of neighbours and of their messages; first of those that there are.
-    fn watch(&mut self, conn: ConnId) -> String {
-        let Role::Overlay(host) = &mut self.role else { return String::new() };
+    /// `watch`: from now on this master hears of neighbours and of their messages. `watch broadcasts`: also each line that a broadcast of another
+    /// server brings, as it came.
+    fn watch(&mut self, conn: ConnId, what: &str) -> Result<String, Error> {
+        let Role::Overlay(host) = &mut self.role else { return Ok(String::new()) };
+        match what.trim() {
+            "" => {}
+            "broadcasts" => {
+                host.listeners.insert(conn);
+            }
+            _ => return Err(Error("usage", "expected watch or watch broadcasts".to_owned())),
+        }
         host.watchers.insert(conn);
-        "watching".to_owned()
+        Ok("watching".to_owned())
     }
 
     /// `send <peer> <base64>`: a message to one neighbour.

@@ -1,0 +1,220 @@
+//! Servers of an overlay: whole servers, over simulated streams.
+
+use std::collections::BTreeSet;
+
+use ovid::server::{Door, OverlayStatus};
+use ovid::sim::servers::Visitor;
+
+use crate::world::World;
+
+impl World {
+    fn overlay_status(&mut self, id: u16) -> OverlayStatus {
+        serde_json::from_str(&self.ask_now(id, "status")).expect("a status")
+    }
+
+    /// The neighbours of a server, by number.
+    fn neighbours(&mut self, id: u16) -> BTreeSet<u16> {
+        let answer = self.ask_now(id, "peers");
+        let peers = answer.strip_prefix("peers ").expect("an answer to peers");
+        let number = |peer: &str| peer.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+        peers.split(',').filter_map(number).map(|port| port - 3000).collect()
+    }
+
+    /// A master that watches server `id`.
+    fn watcher(&mut self, id: u16) -> Visitor {
+        let watcher = self.connect(id, Door::Masters);
+        self.send(watcher, b"watch\n");
+        self.run_ms(50);
+        assert_eq!(self.lines(watcher), ["watching"]);
+        watcher
+    }
+
+    fn lines(&mut self, visitor: Visitor) -> Vec<String> {
+        let bytes = self.take(visitor);
+        String::from_utf8(bytes).expect("UTF-8").lines().map(str::to_owned).collect()
+    }
+
+    fn broadcast(&mut self, id: u16, text: &str) {
+        assert_eq!(self.ask_now(id, &format!("broadcast {text}")), "");
+    }
+
+    /// Waits until the log of every server that runs ends with these messages, in any order.
+    fn await_in_all_logs(&mut self, messages: &[String]) {
+        let wanted: BTreeSet<&String> = messages.iter().collect();
+        self.wait_until("all logs hold the last messages", |world| {
+            world.running().into_iter().all(|id| {
+                let answer = world.ask_now(id, "get");
+                let log: BTreeSet<String> =
+                    answer.trim_start_matches("messages ").split(',').map(str::to_owned).collect();
+                wanted.iter().all(|message| log.contains(*message))
+            })
+        });
+    }
+}
+
+#[test]
+fn messages_reach_everybody_in_their_senders_order() {
+    let mut world = World::of_overlay(20, 1);
+    for id in 0..20 {
+        assert!(world.neighbours(id).len() <= 5, "a sparse graph");
+    }
+    let mut messages = Vec::new();
+    for round in 0..10 {
+        for id in 0..20 {
+            messages.push(format!("{id}-{round}"));
+            world.broadcast(id, &format!("{id}-{round}"));
+        }
+        world.run_ms(5);
+    }
+    world.await_in_all_logs(&messages);
+    for id in 0..20 {
+        let log = world.log(id);
+        assert_eq!(log.len(), messages.len(), "each once");
+        for sender in 0..20 {
+            let theirs: Vec<&String> =
+                log.iter().filter(|message| message.starts_with(&format!("{sender}-"))).collect();
+            let expected: Vec<String> = (0..10).map(|round| format!("{sender}-{round}")).collect();
+            assert_eq!(theirs, expected.iter().collect::<Vec<_>>(), "at server {id}");
+        }
+    }
+}
+
+#[test]
+fn links_are_those_of_the_active_views() {
+    let mut world = World::of_overlay(15, 2);
+    world.run_ms(10_000);
+    for id in 0..15 {
+        for other in world.neighbours(id) {
+            assert!(world.neighbours(other).contains(&id), "{id} has {other} for a neighbour");
+        }
+        // One connection a neighbour, and none besides.
+        assert_eq!(world.connections(id), world.neighbours(id).len(), "at server {id}");
+    }
+}
+
+#[test]
+fn the_dead_are_missed_and_the_living_stay_connected() {
+    let mut world = World::of_overlay(20, 3);
+    for id in (0..20).filter(|id| id % 2 == 0) {
+        world.kill(id);
+    }
+    let living: Vec<u16> = (0..20).filter(|id| id % 2 == 1).collect();
+    world.await_all_see(&living);
+    let messages: Vec<String> = living.iter().map(|id| format!("after-{id}")).collect();
+    for id in &living {
+        world.broadcast(*id, &format!("after-{id}"));
+    }
+    world.await_in_all_logs(&messages);
+    world.start(4);
+    let living: Vec<u16> = (0..20).filter(|id| id % 2 == 1 || *id == 4).collect();
+    world.await_all_see(&living);
+}
+
+#[test]
+fn islands_find_each_other_again() {
+    let mut world = World::of_overlay(16, 4);
+    let (west, east): (Vec<u16>, Vec<u16>) = (0..16).partition(|id| id % 2 == 0);
+    let cuts = [world.part(&west, &east), world.part(&east, &west)];
+    world.run_ms(20_000);
+    for id in &west {
+        let neighbours = world.neighbours(*id);
+        assert!(neighbours.iter().all(|other| west.contains(other)), "{id} has given up {neighbours:?}");
+    }
+    for cut in cuts {
+        world.heal(cut);
+    }
+    world.await_all_see(&(0..16).collect::<Vec<_>>());
+    world.broadcast(0, "together again");
+    world.await_in_all_logs(&["together again".to_owned()]);
+}
+
+#[test]
+fn programs_hear_of_neighbours_and_of_what_they_send() {
+    let mut world = World::of_overlay(3, 5);
+    assert_eq!(world.neighbours(0), BTreeSet::from([1, 2]));
+    let watcher = world.watcher(0);
+    assert_eq!(world.ask(1, "send 127.0.0.1:3000 aGVsbG8="), "sent 127.0.0.1:3000");
+    world.run_ms(100);
+    assert_eq!(world.lines(watcher), ["message 127.0.0.1:3001 aGVsbG8="]);
+    world.kill(2);
+    world.run_ms(2_000);
+    let lines = world.lines(watcher);
+    assert!(
+        lines.iter().any(
+            |line| line == "link_down 127.0.0.1:3002 broken" || line == "link_down 127.0.0.1:3002 closed"
+        ),
+        "{lines:?}"
+    );
+    world.start(2);
+    world.wait_until("2 is back", |world| world.neighbours(0).contains(&2));
+    let lines = world.lines(watcher);
+    assert!(lines.contains(&"link_up 127.0.0.1:3002".to_owned()), "{lines:?}");
+}
+
+#[test]
+fn commands_that_cannot_be_carried_out_say_why() {
+    let mut world = World::of_overlay(2, 6);
+    assert_eq!(world.ask(0, "peers"), "peers 127.0.0.1:3001");
+    assert_eq!(world.ask(0, "join 127.0.0.1:3001"), "joining 127.0.0.1:3001");
+    for (command, word) in [
+        ("join nowhere", "address"),
+        ("join 127.0.0.1:3000", "address"),
+        ("send 127.0.0.1:3001", "usage"),
+        ("send 127.0.0.1:3009 aGk=", "peer"),
+        ("send 127.0.0.1:3001 %%%", "base64"),
+    ] {
+        let answer = world.ask(0, command);
+        assert!(answer.starts_with(&format!("error {word} ")), "{command}: {answer}");
+    }
+    assert!(world.ask(0, "dance").starts_with("error unknown command"));
+    assert_eq!(world.ask(0, "alive"), "alive 0,1");
+    let status = world.overlay_status(0);
+    assert_eq!((status.id, status.n, status.active), (0, 2, vec!["127.0.0.1:3001".to_owned()]));
+}
+
+#[test]
+fn strangers_with_rubbish_harm_nobody() {
+    let mut world = World::of_overlay(5, 7);
+    let rubbish: [&[u8]; 7] = [
+        b"ping 127.0.0.1:9\nframe overlay overlay 0 3\n\xff\xff\xff",
+        b"ping 127.0.0.1:9\nframe a b 0 99999999999\n",
+        b"letter 127.0.0.1:9\nframe overlay overlay 1 2\n\x07\x00",
+        b"letter 127.0.0.1:9\nno frame at all\n",
+        b"letter nobody\n",
+        b"ping 3\n",
+        b"\n\n\n",
+    ];
+    for round in 0..200 {
+        let id = u16::try_from(world.random(5)).expect("small");
+        let stranger = world.connect(id, Door::Links);
+        let piece = rubbish[world.random(rubbish.len())];
+        world.send(stranger, piece);
+        if round % 3 == 0 {
+            world.hang_up(stranger);
+        }
+        world.run_ms(20);
+    }
+    // Names that nobody answers to, more than there may be numbers.
+    for port in 20_000..21_500 {
+        let stranger = world.connect(0, Door::Links);
+        world.send(stranger, format!("ping 127.0.0.1:{port}\n").as_bytes());
+        world.run_ms(1);
+        world.hang_up(stranger);
+    }
+    world.run_ms(3_000);
+    world.await_all_see(&[0, 1, 2, 3, 4]);
+    world.broadcast(3, "still here");
+    world.await_in_all_logs(&["still here".to_owned()]);
+}
+
+#[test]
+fn a_frozen_server_is_missed_and_comes_back() {
+    let mut world = World::of_overlay(8, 8);
+    world.pause(3);
+    let others: Vec<u16> = (0..8).filter(|id| *id != 3).collect();
+    world.wait_until("3 is missed", |world| {
+        others.iter().all(|id| !world.ask_now(*id, "alive").split([' ', ',']).any(|word| word == "3"))
+    });
+    world.resume(3);
+    world.await_all_see(&(0..8).collect::<Vec<_>>());
+}

@@ -13,11 +13,14 @@ use crate::agent::Why;
 use crate::grid::{BoxAddress, ServerId};
 use crate::seldom;
 use crate::server::link::{Direction, Link, Stage};
-use crate::server::outputs::{Action, Outputs};
+use crate::server::outputs::{Action, ConnId, Outputs};
 use crate::time::Time;
 
 /// How many letters may be under way at a time; more are dropped, as a network drops what is too much for it.
 const LETTERS_MAX: usize = 64;
+
+/// How many links may end in peace at a time.
+const ENDINGS_MAX: usize = 256;
 
 impl LinkManager {
     /// Dials a server of the overlay, unless there is a link or a dial already. Whether that could be done; it cannot where there are too many.
@@ -40,20 +43,31 @@ impl LinkManager {
         let Some(conn) = slot.link.take() else { return self.perhaps_gone(peer, false) };
         slot.suspected = false;
         let (epoch, waiting) = (slot.epoch, slot.waiting.take());
-        if let Some(link) = self.links.get_mut(&conn) {
-            info!("link: down peer={address} why=\"not wanted any more\"");
-            link.stage = Stage::Ending;
-            let label = std::mem::take(&mut link.label);
-            if link.queue.is_empty() {
-                out.act(Action::Finish(conn));
-            }
-            self.news.push_back(News::Down { peer, epoch, label, why: Why::Closed });
-        }
-        self.set_limit(conn, now + ENDING_LIMIT);
+        info!("link: down peer={address} why=\"not wanted any more\"");
+        let label = self.end(conn, now, out);
+        self.news.push_back(News::Down { peer, epoch, label, why: Why::Closed });
         match waiting {
             Some(next) => self.come_up(next, peer, now),
             None => self.perhaps_gone(peer, false),
         }
+    }
+
+    /// Lets a link end in peace, unless too many do: what waits is still sent, then the other side may end it. Its label.
+    fn end(&mut self, conn: ConnId, now: Time, out: &mut Outputs) -> String {
+        let endings = self.links.values().filter(|link| matches!(link.stage, Stage::Ending)).count();
+        let Some(link) = self.links.get_mut(&conn) else { return String::new() };
+        let label = std::mem::take(&mut link.label);
+        if endings >= ENDINGS_MAX {
+            self.links.remove(&conn);
+            out.act(Action::Close(conn));
+            return label;
+        }
+        link.stage = Stage::Ending;
+        if link.queue.is_empty() {
+            out.act(Action::Finish(conn));
+        }
+        self.set_limit(conn, now + ENDING_LIMIT);
+        label
     }
 
     /// Leaves `letter`, whole lines and frames, with a server of the overlay, over a connection of its own.
@@ -82,7 +96,7 @@ impl LinkManager {
     }
 
     /// Reads what somebody leaves here.
-    pub(super) fn read_letter(&mut self, conn: super::ConnId, bytes: &[u8], out: &mut Outputs) {
+    pub(super) fn read_letter(&mut self, conn: ConnId, bytes: &[u8], out: &mut Outputs) {
         let Some(link) = self.links.get_mut(&conn) else { return };
         match link.read_letter(bytes) {
             Ok(None) => {}

@@ -4,6 +4,7 @@
 //! `msg <sender> <contents>`, a message. A peer is known by the first line it sends.
 
 mod frames;
+mod hypar;
 mod lines;
 mod messages;
 
@@ -13,6 +14,7 @@ use thiserror::Error;
 pub use self::frames::{
     Frame, FrameCutter, FrameError, box_of_first_line, box_ping_line, frame, letter_line, overlay_first_line,
 };
+pub use self::hypar::{HYPAR_OPENER, HyparCutter, HyparError, HyparFrame};
 pub use self::lines::{Cut, LineCutter};
 pub use self::messages::{Messages, note_bad_line};
 use crate::grid::ServerId;

@@ -10,6 +10,7 @@
 
 mod broadcast;
 mod flood;
+mod gen_hypar;
 mod hyparview;
 mod id;
 mod layer;
@@ -26,6 +27,7 @@ pub use self::broadcast::{
     BroadcastOptions, Delivered, News, Refused, Service, ServiceMessage, ServiceOptions,
 };
 pub use self::flood::{Flood, FloodCounts, FloodMessage};
+pub use self::gen_hypar::{decode_hypar, encode_hypar};
 pub use self::hyparview::{Effect, HyParView, Reason};
 pub use self::id::Id;
 pub use self::layer::{Happening, Layer, NoLayer, Sends};

@@ -27,7 +27,7 @@ pub use self::broadcast::{
     BroadcastOptions, Delivered, News, Refused, Service, ServiceMessage, ServiceOptions,
 };
 pub use self::flood::{Flood, FloodCounts, FloodMessage};
-pub use self::gen_hypar::{decode_hypar, encode_hypar};
+pub use self::gen_hypar::{Plain, decode_hypar, encode_hypar, hypar_sender};
 pub use self::hyparview::{Effect, HyParView, Reason};
 pub use self::id::Id;
 pub use self::layer::{Happening, Layer, NoLayer, Sends};

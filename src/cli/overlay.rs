@@ -2,9 +2,19 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use crate::agents::overlay::{Options, OptionsError};
+use crate::agents::overlay::{Dialect, Options, OptionsError};
+
+/// What servers of an overlay speak to each other.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Wire {
+    /// What ovid's servers speak
+    Own,
+    /// The frames of the implementation in Erlang: membership and messages to neighbours, no broadcasts; IPv4 only
+    GenHypar,
+}
 
 /// The options, under the names of the paper; all servers should have the same ones.
 #[derive(Debug, Clone, Args)]
@@ -46,6 +56,9 @@ pub(super) struct OverlayOptions {
     /// How often a server tries to change a slow link for a faster one; 0 for never
     #[arg(long, default_value_t = 0, value_name = "MS")]
     optimise_period_ms: u64,
+    /// What the servers speak to each other
+    #[arg(long, value_enum, default_value = "own")]
+    wire: Wire,
 }
 
 impl OverlayOptions {
@@ -64,7 +77,10 @@ impl OverlayOptions {
             memory_size: self.memory_size,
             probe_period: Duration::from_millis(self.probe_period_ms),
             optimise_period: Duration::from_millis(self.optimise_period_ms),
-            ..Options::default()
+            dialect: match self.wire {
+                Wire::Own => Dialect::Own,
+                Wire::GenHypar => Dialect::GenHypar,
+            },
         };
         options.check().map(|()| options)
     }

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use log::info;
 
 use super::overlay::OverlayOptions;
+use crate::agents::overlay::Dialect;
 use crate::grid::{BoxAddress, Grid, LINK_BASE_DEFAULT, ServerId, check_master_port};
 use crate::reactor::{Doors, Reactor};
 use crate::server::{LinkSettings, OverlaySetup, ReplyFraming, Roster, Server, Settings};
@@ -166,6 +167,13 @@ fn overlay(
         args.contacts.iter().map(|at| BoxAddress::new(*at)).collect()
     };
     let options = args.options.options()?;
+    if options.dialect == Dialect::GenHypar
+        && let Some(address) = contacts.iter().chain([&address]).find(|address| address.ip().is_ipv6())
+    {
+        bail!(
+            "{address}: --wire gen_hypar knows servers by IPv4 addresses only; see --bind, --peer and --join"
+        );
+    }
     settings.links.roster = Roster::of_overlay(address);
     // Whether a neighbour lives is the membership's to say.
     settings.links.heartbeat = OVERLAY_PERIOD;

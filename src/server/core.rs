@@ -137,6 +137,7 @@ impl Core {
                     Role::Overlay(_) => self.overlay_frame(conn, peer, frame, now),
                     _ => self.frame_arrived(conn, peer, frame, now),
                 },
+                Ok(Some(Piece::Hypar(frame))) => self.hypar_frame(conn, peer, frame, now),
                 Ok(Some(Piece::Skipped)) => {}
                 Err(error) => {
                     self.links.give_up(conn, &error.to_string(), now, &mut self.outputs);

@@ -4,13 +4,15 @@
 //! links; which of two links of one peer lives is the link manager's to say.
 
 use memchr::memchr;
+use thiserror::Error;
 
 use super::queue::OutQueue;
 use crate::agent::Why;
 use crate::grid::ServerId;
 use crate::time::Time;
 use crate::wire::{
-    self, Cut, Frame, FrameCutter, FrameError, LineCutter, LineError, Messages, note_bad_line,
+    self, Cut, Frame, FrameCutter, FrameError, HyparCutter, HyparError, HyparFrame, LineCutter, LineError,
+    Messages, note_bad_line,
 };
 
 /// The longest first line: a stranger gets little room before it has said who it is.
@@ -74,9 +76,24 @@ pub(super) struct Link {
     pub(super) limit: Option<Time>,
     /// Names the connection at both of its ends, for traces; empty where nobody wants to know.
     pub(super) label: String,
+    /// Who has to say what next, on a link of `gen_hypar`.
+    pub(super) turn: Turn,
     pings: Pings,
     /// Away while what it cuts is being handled.
     reader: Option<Reader>,
+}
+
+/// Who has to say what next. A link of `gen_hypar` is opened by a frame that says what for, and one that asks something is answered by a frame
+/// that has no other place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Both may say what is said on links.
+    #[default]
+    Free,
+    /// We have dialled, and not said what for.
+    Open,
+    /// The peer has asked.
+    Answer,
 }
 
 /// What the last ticks of the heartbeat saw.
@@ -99,6 +116,8 @@ pub(super) enum Reader {
     },
     /// The frames of agents.
     Frames(FrameCutter),
+    /// Those of `gen_hypar`.
+    Hypar(HyparCutter),
 }
 
 /// What a reader has cut off a stream.
@@ -108,8 +127,18 @@ pub(super) enum Piece<'a> {
     Lines(Messages<'a>),
     /// An agent's frame.
     Frame(Frame<'a>),
+    /// One of `gen_hypar`.
+    Hypar(HyparFrame<'a>),
     /// Something that was not understood.
     Skipped,
+}
+
+/// Why a stream cannot be read any further.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub(super) enum CutError {
+    Frame(#[from] FrameError),
+    Hypar(#[from] HyparError),
 }
 
 impl Reader {
@@ -124,10 +153,7 @@ impl Reader {
 
     /// Takes the next piece from the front of `bytes`; `None` when they are used up. An error says that the stream cannot be
     /// read any further.
-    pub(super) fn cut<'s, 'b: 's>(
-        &'s mut self,
-        bytes: &mut &'b [u8],
-    ) -> Result<Option<Piece<'s>>, FrameError> {
+    pub(super) fn cut<'s, 'b: 's>(&'s mut self, bytes: &mut &'b [u8]) -> Result<Option<Piece<'s>>, CutError> {
         match self {
             Self::Lines { cutter, peer, msg_prefix, bad_lines } => Ok(match cutter.cut(bytes) {
                 None => None,
@@ -140,6 +166,7 @@ impl Reader {
                 }
             }),
             Self::Frames(cutter) => Ok(cutter.cut(bytes)?.map(Piece::Frame)),
+            Self::Hypar(cutter) => Ok(cutter.cut(bytes)?.map(Piece::Hypar)),
         }
     }
 
@@ -168,6 +195,7 @@ impl Link {
             last_progress: now,
             up_since: None,
             limit: None,
+            turn: Turn::default(),
             pings: Pings::default(),
             label: String::new(),
             reader: Some(reader),
@@ -192,7 +220,7 @@ impl Link {
     }
 
     /// The letter, once it is whole.
-    pub(super) fn read_letter(&mut self, mut bytes: &[u8]) -> Result<Option<Vec<u8>>, FrameError> {
+    pub(super) fn read_letter(&mut self, mut bytes: &[u8]) -> Result<Option<Vec<u8>>, CutError> {
         match self.reader.as_mut().map(|reader| reader.cut(&mut bytes)).transpose()?.flatten() {
             Some(Piece::Frame(letter)) => Ok(Some(letter.body.to_vec())),
             _ => Ok(None),
@@ -242,6 +270,13 @@ impl Link {
     /// Lends out the reader of a link whose peer is known, to be given back by [`Link::return_reader`].
     pub(super) fn lend_reader(&mut self) -> Option<(ServerId, Reader)> {
         Some((self.peer()?, self.reader.take()?))
+    }
+
+    /// The peer is asked something, which it answers next. Whether the reader was there to be told.
+    pub(super) fn expect_answer(&mut self) -> bool {
+        let Some(Reader::Hypar(cutter)) = &mut self.reader else { return false };
+        cutter.expect_answer();
+        true
     }
 
     /// Takes the reader back.

@@ -18,6 +18,7 @@
 
 mod dialler;
 mod heartbeat;
+mod hypar;
 mod introduction;
 mod members;
 mod roster;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use self::dialler::Dialler;
 use self::heartbeat::Heartbeat;
+pub(super) use self::hypar::Saying;
 use self::roster::Introduction;
 pub use self::roster::Roster;
 use super::link::{Direction, Link, Reader, Stage};
@@ -165,7 +167,7 @@ impl LinkManager {
     pub fn accepted(&mut self, now: Time, out: &mut Outputs) -> ConnId {
         let conn = out.new_conn();
         self.make_room_for_stranger(out);
-        self.links.insert(conn, Link::new(Direction::Accepted, self.reader(), now));
+        self.links.insert(conn, Link::new(Direction::Accepted, self.reader(Direction::Accepted), now));
         self.set_limit(conn, now + STRANGER_LIMIT);
         self.greet(conn, out);
         conn
@@ -183,6 +185,7 @@ impl LinkManager {
         link.stage = Stage::Nameless { heard: Vec::new() };
         self.set_limit(conn, now + SILENT_PEER_LIMIT);
         self.greet(conn, out);
+        self.open_hypar(conn, now, out);
     }
 
     /// Bytes came in. Whether they are to be read now, through [`LinkManager::lend_reader`].
@@ -198,6 +201,9 @@ impl LinkManager {
             Stage::Waiting { .. } => link.hold(bytes),
             Stage::Connecting | Stage::Ending => {}
             Stage::Letter => self.read_letter(conn, bytes, out),
+            Stage::Nameless { .. } if self.settings.roster.speaks_hypar() => {
+                self.hear_hypar(conn, bytes, now, out);
+            }
             Stage::Nameless { .. } => match link.hear_first(bytes) {
                 Ok(None) => {}
                 Ok(Some(first)) => match self.settings.roster.introduced(first) {
@@ -369,7 +375,7 @@ impl LinkManager {
     /// Does what is due at `now`: heartbeats, suspicion, dials, and ends of patience.
     pub fn timeout(&mut self, now: Time, out: &mut Outputs) {
         self.forgive_own_absence(now);
-        if self.heartbeat.tick_due(now) {
+        if self.heartbeat.tick_due(now) && !self.settings.roster.speaks_hypar() {
             self.send_pings(out);
         }
         if self.heartbeat.check_due(now) {
@@ -441,7 +447,10 @@ impl LinkManager {
 /// Heartbeats, suspicion, dials.
 impl LinkManager {
     fn greet(&mut self, conn: ConnId, out: &mut Outputs) {
-        if let Some(link) = self.links.get_mut(&conn) {
+        let only_openers = self.settings.roster.speaks_hypar();
+        if let Some(link) = self.links.get_mut(&conn)
+            && !(only_openers && link.direction == Direction::Accepted)
+        {
             link.queue.push(self.ping.clone());
             out.touch(conn);
         }
@@ -512,12 +521,16 @@ impl LinkManager {
         let Some(address) = self.settings.roster.address(peer) else { return };
         let conn = out.new_conn();
         self.peers[peer.index()].dialling = Some(conn);
-        self.links.insert(conn, Link::new(Direction::Dialled(peer), self.reader(), now));
+        let direction = Direction::Dialled(peer);
+        self.links.insert(conn, Link::new(direction, self.reader(direction), now));
         self.set_limit(conn, now + CONNECT_LIMIT);
         out.act(Action::Dial { conn, address });
     }
 
-    fn reader(&self) -> Reader {
+    fn reader(&self, direction: Direction) -> Reader {
+        if self.settings.roster.speaks_hypar() {
+            return self.hypar_reader(direction);
+        }
         Reader::new(self.settings.roster.speaks_lines(), self.settings.line_bytes_max)
     }
 

@@ -5,6 +5,7 @@
 //! (`commands`): they join, look at the neighbours, watch, send.
 
 mod commands;
+mod hypar;
 mod wires;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -18,7 +19,7 @@ use super::core::{Core, Role, Told};
 use super::lab;
 use super::outputs::ConnId;
 use super::status::milliseconds;
-use crate::agent::{Epoch, Input, Peer, Why, Wire};
+use crate::agent::{Epoch, Input, Peer, Why, Wire, WireError};
 use crate::agents::overlay::{BY_POST, Message, News, Node, Options, Service, ServiceOptions};
 use crate::grid::{BoxAddress, Grid, ServerId};
 use crate::seldom;
@@ -98,13 +99,14 @@ impl OverlayHost {
 impl Core {
     /// The core of a server of an overlay.
     pub(super) fn of_overlay(
-        settings: super::Settings,
+        mut settings: super::Settings,
         setup: OverlaySetup,
         log_bytes_max: usize,
         now: Time,
     ) -> Self {
         let contacts = setup.contacts.clone();
         let own = setup.grid.id();
+        settings.links.roster.speak(setup.options.dialect);
         let mut core = Self::empty(settings, Role::Overlay(Box::new(setup.into_host())), now);
         core.host_chatroom(own, log_bytes_max);
         core.with_node(now, |node, wires| {
@@ -191,13 +193,14 @@ impl Core {
     pub(super) fn broadcast_lines(&mut self, lines: &Bytes, now: Time) {
         let Self { links, outputs, role, tracing, .. } = self;
         let Role::Overlay(host) = role else { return };
+        if links.roster().speaks_hypar() {
+            return host.refuse_broadcast("nodes of gen_hypar talk to their neighbours only");
+        }
         let mut wires = Wires { links, outputs, tracing, now };
         let sent =
             host.node.act(now, &mut wires, |service, sends| service.broadcast(now, lines.clone(), sends));
-        if let Err(refused) = sent
-            && seldom::count(&mut host.misunderstood)
-        {
-            warn!("overlay: broadcast refused why=\"{refused}\" so_far={}", host.misunderstood);
+        if let Err(refused) = sent {
+            host.refuse_broadcast(&refused.to_string());
         }
     }
 
@@ -220,22 +223,39 @@ impl Core {
         let address = self.links.roster().overlay_address(from).filter(|_| self.links.is_up(conn, from));
         let Some(address) = address else { return };
         let Some(message) = self.understand(frame.port == BY_POST, frame.body) else { return };
+        self.overlay_message(conn, address, frame.port == BY_POST, message, now);
+    }
+
+    /// A message came over a link.
+    fn overlay_message(
+        &mut self,
+        conn: ConnId,
+        from: BoxAddress,
+        by_post: bool,
+        message: OverlayMessage,
+        now: Time,
+    ) {
         self.tracing.note(now, || What::Receive {
-            from: address.to_string(),
+            from: from.to_string(),
             link: self.links.label(conn).to_owned(),
             kind: message.kind().to_owned(),
             text: wires::shown(&message),
             id: None,
         });
         self.with_node(now, |node, wires| match message {
-            Message::Control(control) if frame.port == BY_POST => node.received_by_post(now, control, wires),
-            message => node.received(now, address, message, wires),
+            Message::Control(control) if by_post => node.received_by_post(now, control, wires),
+            message => node.received(now, from, message, wires),
         });
     }
 
     /// Somebody has left a letter.
     pub(super) fn overlay_letter(&mut self, body: &[u8], now: Time) {
-        if let Some(Message::Control(control)) = self.understand(true, body) {
+        let message = if self.links.roster().speaks_hypar() {
+            self.understand_hypar_letter(body)
+        } else {
+            self.understand(true, body)
+        };
+        if let Some(Message::Control(control)) = message {
             self.with_node(now, |node, wires| node.received_by_post(now, control, wires));
         }
     }
@@ -243,16 +263,19 @@ impl Core {
     /// What `body` says, if anything.
     fn understand(&mut self, by_post: bool, body: &[u8]) -> Option<OverlayMessage> {
         let port = if by_post { BY_POST } else { crate::agent::Port::ANSWERS };
-        match OverlayMessage::decode(port, body) {
-            Ok(message) => Some(message),
-            Err(error) => {
-                let Role::Overlay(host) = &mut self.role else { return None };
+        self.understood(OverlayMessage::decode(port, body))
+    }
+
+    /// Counts and tells what was not understood.
+    fn understood(&mut self, message: Result<OverlayMessage, WireError>) -> Option<OverlayMessage> {
+        message
+            .inspect_err(|error| {
+                let Role::Overlay(host) = &mut self.role else { return };
                 if seldom::count(&mut host.misunderstood) {
                     warn!("overlay: message not understood why=\"{error}\" so_far={}", host.misunderstood);
                 }
-                None
-            }
-        }
+            })
+            .ok()
     }
 
     /// Does what is due for the node.
@@ -274,6 +297,13 @@ impl Core {
 }
 
 impl OverlayHost {
+    /// The chatroom's lines go nowhere.
+    fn refuse_broadcast(&mut self, why: &str) {
+        if seldom::count(&mut self.misunderstood) {
+            warn!("overlay: broadcast refused why=\"{why}\" so_far={}", self.misunderstood);
+        }
+    }
+
     /// Has a line for those who watch, if somebody does.
     fn say(&mut self, line: impl FnOnce() -> String) {
         if !self.watchers.is_empty() {

@@ -6,20 +6,23 @@
 use std::net::{SocketAddr, SocketAddrV4};
 
 use super::{Control, Message};
-use crate::agent::{Port, Wire, WireError};
+use crate::agent::WireError;
 use crate::grid::BoxAddress;
 use crate::wire::HyparFrame;
 
-/// Writes what the node `me` says. Whether that wire has room for it; where it has none, nothing is written and nothing is lost that another node of that
-/// kind would miss.
-pub fn encode_hypar<M: Wire>(me: BoxAddress, message: &Message<BoxAddress, M>, bytes: &mut Vec<u8>) -> bool {
+/// A message of a layer that bytes for one neighbour can stand for, which is all that travels among nodes of `gen_hypar`.
+pub trait Plain: Sized {
+    /// The bytes, if it is nothing more.
+    fn plain(&self) -> Option<&[u8]>;
+
+    /// What a neighbour has sent.
+    fn from_plain(bytes: &[u8]) -> Self;
+}
+
+/// Writes what the node `me` says. Whether that wire has room for it; where it has none, nothing is written.
+pub fn encode_hypar<M: Plain>(me: BoxAddress, message: &Message<BoxAddress, M>, bytes: &mut Vec<u8>) -> bool {
     let frame = match message {
-        Message::Payload(message) => {
-            let mut payload = Vec::new();
-            message.encode(&mut payload);
-            HyparFrame::Message(&payload).encode(bytes);
-            return true;
-        }
+        Message::Payload(message) => message.plain().map(HyparFrame::Message),
         Message::Control(control) => frame_of(me, control),
     };
     if let Some(frame) = &frame {
@@ -28,19 +31,13 @@ pub fn encode_hypar<M: Wire>(me: BoxAddress, message: &Message<BoxAddress, M>, b
     frame.is_some()
 }
 
-/// What a frame says, and who says so where that stands in it. An error is the peer's fault.
-pub fn decode_hypar<M: Wire>(
-    frame: HyparFrame<'_>,
-) -> Result<(Option<BoxAddress>, Message<BoxAddress, M>), WireError> {
-    let control = match frame {
-        HyparFrame::Message(payload) => return Ok((None, Message::Payload(M::decode(Port(0), payload)?))),
-        HyparFrame::Join(joiner) => return Ok((Some(reachable(joiner)?), Message::Control(Control::Join))),
-        HyparFrame::JoinReply(sender) => {
-            return Ok((Some(reachable(sender)?), Message::Control(Control::JoinReply)));
-        }
-        HyparFrame::Neighbour { asker, high } => {
-            return Ok((Some(reachable(asker)?), Message::Control(Control::Neighbour { high })));
-        }
+/// What a frame says. An error is the peer's fault.
+pub fn decode_hypar<M: Plain>(frame: HyparFrame<'_>) -> Result<Message<BoxAddress, M>, WireError> {
+    Ok(Message::Control(match frame {
+        HyparFrame::Message(payload) => return Ok(Message::Payload(M::from_plain(payload))),
+        HyparFrame::Join(_) => Control::Join,
+        HyparFrame::JoinReply(_) => Control::JoinReply,
+        HyparFrame::Neighbour { high, .. } => Control::Neighbour { high },
         HyparFrame::Answer { accept } => Control::NeighbourReply { accept },
         HyparFrame::ForwardJoin { joiner, ttl } => Control::ForwardJoin { joiner: reachable(joiner)?, ttl },
         HyparFrame::Shuffle { origin, ttl, ids } => {
@@ -53,8 +50,17 @@ pub fn decode_hypar<M: Wire>(
         }
         HyparFrame::Disconnect => Control::Disconnect,
         HyparFrame::KeepAlive => Control::KeepAlive(None),
-    };
-    Ok((None, Message::Control(control)))
+    }))
+}
+
+/// Who has sent a frame, where it says that: the first one on a connection that becomes a link. An error is the peer's fault.
+pub fn hypar_sender(frame: &HyparFrame<'_>) -> Result<Option<BoxAddress>, WireError> {
+    match frame {
+        HyparFrame::Join(sender)
+        | HyparFrame::JoinReply(sender)
+        | HyparFrame::Neighbour { asker: sender, .. } => reachable(*sender).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// The number of every shuffle, where the wire has no room for one.
@@ -104,11 +110,24 @@ fn all_reachable(ids: &[SocketAddrV4]) -> impl Iterator<Item = BoxAddress> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::Text;
     use crate::agents::overlay::Island;
     use crate::wire::{HYPAR_OPENER, HyparCutter};
 
-    type Said = Message<BoxAddress, Text>;
+    type Said = Message<BoxAddress, Letters>;
+
+    /// A message that is plain where it is of letters.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Letters(Vec<u8>);
+
+    impl Plain for Letters {
+        fn plain(&self) -> Option<&[u8]> {
+            self.0.iter().all(u8::is_ascii_alphabetic).then_some(&self.0)
+        }
+
+        fn from_plain(bytes: &[u8]) -> Self {
+            Self(bytes.to_vec())
+        }
+    }
 
     fn address(port: u16) -> BoxAddress {
         BoxAddress::new(SocketAddr::from(([10, 0, 0, 1], port)))
@@ -133,7 +152,8 @@ mod tests {
             _ => {}
         }
         let frame = cutter.cut(&mut &bytes[..]).expect("a frame").expect("a whole one");
-        Some(decode_hypar(frame).expect("understood"))
+        let sender = hypar_sender(&frame).expect("reachable");
+        Some((sender, decode_hypar(frame).expect("understood")))
     }
 
     #[test]
@@ -156,12 +176,13 @@ mod tests {
             let message = Said::Control(control);
             assert_eq!(travel(&message), Some((None, message)));
         }
-        let message = Said::Payload(Text("hello".to_owned()));
+        let message = Said::Payload(Letters(b"hello".to_vec()));
         assert_eq!(travel(&message), Some((None, message)));
     }
 
     #[test]
     fn what_that_wire_has_no_room_for_is_left_out() {
+        assert_eq!(travel(&Said::Payload(Letters(b"1".to_vec()))), None);
         let island = Island { root: address(1), beat: 2 };
         assert_eq!(travel(&Said::Control(Control::Probe { origin: address(1), island })), None);
         let alive = travel(&Said::Control(Control::KeepAlive(Some(island))));
@@ -183,7 +204,7 @@ mod tests {
         let frame = frame_of(address(7), &shuffle).expect("there is one");
         assert_eq!(frame, HyparFrame::Shuffle { origin: me, ttl: 5, ids: vec![me, other] });
         let frame = HyparFrame::Shuffle { origin: me, ttl: 5, ids: vec![me, nobody, other] };
-        let (_, heard) = decode_hypar::<Text>(frame).expect("understood");
+        let heard: Said = decode_hypar(frame).expect("understood");
         let ids = [address(8)].into();
         assert_eq!(heard, Said::Control(Control::Shuffle { origin: address(7), number: 0, ttl: 5, ids }));
     }
@@ -192,7 +213,7 @@ mod tests {
     fn a_sender_that_nobody_can_reach_is_refused() {
         for text in ["10.0.0.1:0", "0.0.0.0:7"] {
             let id = text.parse().expect("an address");
-            assert!(decode_hypar::<Text>(HyparFrame::Join(id)).is_err(), "{text}");
+            assert!(hypar_sender(&HyparFrame::Join(id)).is_err(), "{text}");
         }
     }
 }

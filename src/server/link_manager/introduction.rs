@@ -68,6 +68,10 @@ impl LinkManager {
                 Verdict::Refused("dialled by both, and this side's connection is the one".into())
             }
             None => Verdict::Up,
+            // Nodes of `gen_hypar` never change one link for another: two at a time would confuse them.
+            Some(_) if roster.speaks_hypar() && self.is_dialled(conn) => {
+                Verdict::Refused("there is a link".into())
+            }
             // A third connection while two already change places: the peer will dial again.
             Some(_) if slot.waiting.is_some() => Verdict::Superfluous,
             // Names only increase: of two in the canonical direction the one with the smaller name was opened first, however
@@ -85,9 +89,11 @@ impl LinkManager {
 
     /// Whether the connection was dialled by the larger id.
     fn is_canonical(&self, conn: ConnId, peer: ServerId) -> bool {
-        let dialled =
-            self.links.get(&conn).is_some_and(|link| matches!(link.direction, Direction::Dialled(_)));
-        dialled == self.settings.roster.dials(peer)
+        self.is_dialled(conn) == self.settings.roster.dials(peer)
+    }
+
+    fn is_dialled(&self, conn: ConnId) -> bool {
+        self.links.get(&conn).is_some_and(|link| matches!(link.direction, Direction::Dialled(_)))
     }
 
     pub(super) fn come_up(&mut self, conn: ConnId, peer: ServerId, now: Time) {

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use crate::agents::overlay::Dialect;
 use crate::grid::{BoxAddress, Grid, ServerId};
-use crate::wire::{PeerLine, box_of_first_line, box_ping_line, overlay_first_line, ping_line};
+use crate::wire::{HYPAR_OPENER, PeerLine, box_of_first_line, box_ping_line, overlay_first_line, ping_line};
 
 /// All servers of a grid as one of them sees it. Each has a number that means something to this server only (in a lab it is the
 /// server's id), and keeps it.
@@ -24,7 +25,7 @@ enum Members {
     Boxes { names: Vec<BoxAddress>, removed: Vec<bool> },
     /// Servers of an overlay know each other by address, too, but only those that they have something to do with: a number is free for
     /// another one as soon as nothing is left of its server. Number 0 is the own one.
-    Overlay { names: Vec<Option<BoxAddress>>, numbers: BTreeMap<BoxAddress, ServerId> },
+    Overlay { names: Vec<Option<BoxAddress>>, numbers: BTreeMap<BoxAddress, ServerId>, dialect: Dialect },
 }
 
 /// What the first line of a connection has said.
@@ -54,8 +55,8 @@ impl Roster {
     /// A server of an overlay by itself.
     pub fn of_overlay(own: BoxAddress) -> Self {
         let own_number = ServerId(0);
-        let members =
-            Members::Overlay { names: vec![Some(own)], numbers: BTreeMap::from([(own, own_number)]) };
+        let numbers = BTreeMap::from([(own, own_number)]);
+        let members = Members::Overlay { names: vec![Some(own)], numbers, dialect: Dialect::Own };
         Self { own: own_number, members }
     }
 
@@ -64,7 +65,7 @@ impl Roster {
         let (names, removed) = match &mut self.members {
             Members::Lab { .. } => return None,
             Members::Boxes { names, removed } => (names, removed),
-            Members::Overlay { names, numbers } => return admit_to_overlay(names, numbers, address),
+            Members::Overlay { names, numbers, .. } => return admit_to_overlay(names, numbers, address),
         };
         let index = names.iter().position(|name| *name == address).unwrap_or(names.len());
         let id = ServerId(u16::try_from(index).ok()?);
@@ -81,7 +82,7 @@ impl Roster {
         match &mut self.members {
             Members::Lab { .. } => {}
             Members::Boxes { removed, .. } => removed[id.index()] = true,
-            Members::Overlay { names, numbers } => {
+            Members::Overlay { names, numbers, .. } => {
                 if let Some(address) = names[id.index()].take() {
                     numbers.remove(&address);
                 }
@@ -92,6 +93,18 @@ impl Roster {
     /// Whether links are kept up to everybody, and not only to those whom an overlay wants.
     pub(super) fn is_complete(&self) -> bool {
         !matches!(self.members, Members::Overlay { .. })
+    }
+
+    /// Lets the servers of an overlay speak `dialect`.
+    pub(in crate::server) fn speak(&mut self, spoken: Dialect) {
+        if let Members::Overlay { dialect, .. } = &mut self.members {
+            *dialect = spoken;
+        }
+    }
+
+    /// Whether servers speak the frames of `gen_hypar`.
+    pub(in crate::server) fn speaks_hypar(&self) -> bool {
+        matches!(self.members, Members::Overlay { dialect: Dialect::GenHypar, .. })
     }
 
     /// The number of an overlay's server, as long as it has one.
@@ -180,9 +193,10 @@ impl Roster {
         matches!(self.members, Members::Lab { .. })
     }
 
-    /// The own heartbeat, newline included.
+    /// The own heartbeat, newline included, with which links also begin; of `gen_hypar`, which has none, only the beginning.
     pub(super) fn ping(&self) -> Bytes {
         match &self.members {
+            Members::Overlay { dialect: Dialect::GenHypar, .. } => Bytes::from_static(HYPAR_OPENER),
             Members::Lab { .. } => ping_line(self.own),
             Members::Boxes { names, .. } => box_ping_line(names[self.own.index()]),
             Members::Overlay { .. } => {
@@ -211,7 +225,7 @@ impl Roster {
                     .map(|index| Introduction::Link(ServerId(index)))
                     .ok_or_else(|| format!("says it is box {address}, which the configuration does not name"))
             }
-            Members::Overlay { names, numbers } => {
+            Members::Overlay { names, numbers, .. } => {
                 let (sender, letter) =
                     overlay_first_line(line).map_err(|error| format!("first line: {error}"))?;
                 if letter {

@@ -86,7 +86,7 @@ impl LinkManager {
         }
         self.letters += 1;
         let conn = out.new_conn();
-        let mut link = Link::new(Direction::Letter, self.reader(), now);
+        let mut link = Link::new(Direction::Letter, self.reader(Direction::Letter), now);
         for part in letter {
             link.queue.push(part);
         }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::agent::{Port, Wire};
-use crate::agents::overlay::{BY_POST, Message, Net};
-use crate::grid::BoxAddress;
+use crate::agents::overlay::{BY_POST, Message, Net, Plain};
+use crate::grid::{BoxAddress, ServerId};
 use crate::server::link_manager::LinkManager;
 use crate::server::outputs::Outputs;
 use crate::server::tracing::Tracing;
@@ -23,7 +23,7 @@ pub(super) struct Wires<'a> {
     pub(super) now: Time,
 }
 
-impl<M: Wire> Net<BoxAddress, M> for Wires<'_> {
+impl<M: Wire + Plain> Net<BoxAddress, M> for Wires<'_> {
     fn link(&mut self, peer: BoxAddress) {
         self.links.want(peer, self.now, self.outputs);
     }
@@ -34,9 +34,10 @@ impl<M: Wire> Net<BoxAddress, M> for Wires<'_> {
 
     fn send(&mut self, peer: BoxAddress, message: Message<BoxAddress, M>) {
         let Some(number) = self.links.roster().number_of(peer) else { return };
-        let Some(link) = self.links.link_label(number) else { return };
-        if self.tracing.is_on() {
-            let link = link.to_owned();
+        let Some(bytes) = self.bytes_of(number, &message) else { return };
+        if self.tracing.is_on()
+            && let Some(link) = self.links.link_label(number).map(str::to_owned)
+        {
             self.tracing.note(self.now, || What::Send {
                 to: peer.to_string(),
                 link,
@@ -45,10 +46,13 @@ impl<M: Wire> Net<BoxAddress, M> for Wires<'_> {
                 id: None,
             });
         }
-        self.links.send_to(number, encoded(&message, Port::ANSWERS), self.now, self.outputs);
+        self.links.send_to(number, bytes, self.now, self.outputs);
     }
 
     fn post(&mut self, peer: BoxAddress, message: Message<BoxAddress, M>) {
+        if self.links.roster().speaks_hypar() {
+            return self.post_hypar(peer, &message);
+        }
         let letter = encoded(&message, BY_POST);
         let number = self.links.roster().number_of(peer);
         // Where there is a link, a letter needs no connection of its own.
@@ -61,6 +65,16 @@ impl<M: Wire> Net<BoxAddress, M> for Wires<'_> {
 
     fn note(&mut self, text: impl FnOnce() -> String) {
         self.tracing.note(self.now, || What::Note { text: text() });
+    }
+}
+
+impl Wires<'_> {
+    /// A message as the link of a server carries it; `None` if it has no link, or the message no place on it.
+    fn bytes_of<M: Wire + Plain>(&mut self, to: ServerId, message: &Message<BoxAddress, M>) -> Option<Bytes> {
+        if self.links.roster().speaks_hypar() {
+            return self.hypar_bytes_of(to, message);
+        }
+        self.links.link_label(to).map(|_| encoded(message, Port::ANSWERS))
     }
 }
 

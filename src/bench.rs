@@ -24,6 +24,7 @@ pub mod naive;
 pub mod nats;
 pub mod node;
 pub mod observer;
+pub mod overlay;
 pub mod report;
 pub mod sample;
 pub mod startup;

@@ -263,7 +263,11 @@ fn loads(cell: Cell, messages: u64) -> Vec<Vec<u8>> {
 }
 
 /// Waits until a server has all messages. It is asked sparingly: every question wakes it and takes its time.
-fn await_messages(master: &mut Master, system: &System, expected: &Expected) -> anyhow::Result<()> {
+pub(super) fn await_messages(
+    master: &mut Master,
+    system: &System,
+    expected: &Expected,
+) -> anyhow::Result<()> {
     let total = expected.total();
     let mut best = 0;
     let mut last_progress = Instant::now();

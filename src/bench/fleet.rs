@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use super::groups::Group;
 use super::master::Master;
 use super::system::{Ports, System};
-use super::usage::{Usage, is_stopped};
+use super::usage::{Memory, Usage, is_stopped};
 
 /// How long a grid may take until all its servers see each other.
 const READY_LIMIT: Duration = Duration::from_secs(20);
@@ -107,8 +107,16 @@ impl Fleet {
 
     /// What all running servers have used and hold, with everything that they started.
     pub fn usage(&self) -> anyhow::Result<Usage> {
-        let groups: Vec<i32> = self.servers.iter().flatten().map(|server| server.group.pgid()).collect();
-        Usage::of_groups(&groups)
+        Usage::of_groups(&self.groups())
+    }
+
+    /// What each running server holds, in the order of their ids.
+    pub fn memory(&self) -> anyhow::Result<Vec<Memory>> {
+        Memory::of_each_group(&self.groups())
+    }
+
+    fn groups(&self) -> Vec<i32> {
+        self.servers.iter().flatten().map(|server| server.group.pgid()).collect()
     }
 
     /// Waits until each of `ids` reports exactly `expected` alive, one server after the other, asking gently.

@@ -223,14 +223,14 @@ fn send_paced(master: &mut Master, options: &Options) -> anyhow::Result<Vec<Send
 
 /// Asks the kernel not to round this thread's sleeps up by the usual 50 microseconds. Where it cannot, sleeps end
 /// later, and the figures of the generator's lateness show it.
-fn sleep_exactly() {
+pub(super) fn sleep_exactly() {
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
 }
 
 /// Sleeps until shortly before `due` and looks at the clock for the rest: a timer's interrupt and the way back from
 /// sleep take some tens of microseconds, which would be added to every figure.
-fn sleep_until(due: Instant) {
+pub(super) fn sleep_until(due: Instant) {
     let wait = due.saturating_duration_since(Instant::now());
     if wait > SPIN {
         thread::sleep(wait.saturating_sub(SPIN));

@@ -33,6 +33,11 @@ impl Master {
         &self.stream
     }
 
+    /// What has come that no answer was made of.
+    pub(super) fn into_unread(self) -> Vec<u8> {
+        self.inbox
+    }
+
     /// Sends a command and waits for its one line.
     pub fn ask(&mut self, command: &str) -> anyhow::Result<Vec<u8>> {
         self.send(command)?;

@@ -1,5 +1,6 @@
 //! What is measured: our servers, a baseline, any other implementation, or a broker with the same fan-out.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -38,6 +39,8 @@ fn offset(base: u16, id: usize) -> anyhow::Result<u16> {
 pub enum System {
     /// `ovid server`, from this executable.
     Ours,
+    /// `ovid server --overlay`, from this executable: all join through server 0.
+    Overlay,
     /// The baseline that does the hot path alone.
     Bare,
     /// The baseline with a thread for each connection.
@@ -81,6 +84,7 @@ impl System {
     pub fn name(&self) -> &str {
         match self {
             Self::Ours => "ovid",
+            Self::Overlay => "overlay",
             Self::Bare => "bare",
             Self::Naive => "naive",
             Self::Process(process) => &process.name,
@@ -91,7 +95,7 @@ impl System {
     /// Whether the end of a run can be found by polling `status`; otherwise `get` is polled, which costs the server.
     pub fn has_status(&self) -> bool {
         match self {
-            Self::Ours | Self::Bare | Self::Naive => true,
+            Self::Ours | Self::Overlay | Self::Bare | Self::Naive => true,
             Self::Process(process) => process.has_status,
             Self::Nats(_) => false,
         }
@@ -108,6 +112,12 @@ impl System {
         };
         match self {
             Self::Ours => own(&["server"]),
+            Self::Overlay => {
+                let contact = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.link(0)?));
+                let mut command = own(&["server"])?;
+                command.args(["--overlay", "--join", &contact.to_string()]);
+                Ok(command)
+            }
             Self::Bare => own(&["bench", "node", "bare"]),
             Self::Naive => own(&["bench", "node", "naive"]),
             Self::Process(process) => {

@@ -4,7 +4,7 @@
 //! coarse for servers that run for microseconds. What a thread used that has ended meanwhile is not counted.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -32,14 +32,9 @@ impl Usage {
     /// Adds up all processes of the given groups.
     pub fn of_groups(groups: &[i32]) -> anyhow::Result<Self> {
         let mut total = Self::default();
-        let processes =
-            fs::read_dir("/proc").context("usage is read from /proc, which this system does not have")?;
-        for process in processes.flatten() {
-            let stat = fs::read_to_string(process.path().join("stat")).unwrap_or_default();
-            if process_group(&stat).is_some_and(|group| groups.contains(&group)) {
-                // A process that ends while it is being read has nothing left to count.
-                let _ = total.add_process(&process.path());
-            }
+        for (_, process) in processes_of(groups)? {
+            // A process that ends while it is being read has nothing left to count.
+            let _ = total.add_process(&process);
         }
         anyhow::ensure!(total.resident_kib > 0, "no process of the grid is left to be measured");
         Ok(total)
@@ -58,6 +53,44 @@ impl Usage {
         self.file_kib += field(&status, "RssFile");
         Ok(())
     }
+}
+
+/// What the processes of one group hold.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Memory {
+    /// Resident memory, pages that others share counted in full.
+    pub resident_kib: u64,
+    /// Resident memory, pages that several processes share divided among them: summed over all, it is what they take together.
+    pub proportional_kib: u64,
+}
+
+impl Memory {
+    /// Of each of the given groups.
+    pub fn of_each_group(groups: &[i32]) -> anyhow::Result<Vec<Self>> {
+        let mut all = vec![Self::default(); groups.len()];
+        for (index, process) in processes_of(groups)? {
+            let rollup = fs::read_to_string(process.join("smaps_rollup")).unwrap_or_default();
+            all[index].resident_kib += field(&rollup, "Rss");
+            all[index].proportional_kib += field(&rollup, "Pss");
+        }
+        anyhow::ensure!(
+            all.iter().all(|memory| memory.proportional_kib > 0),
+            "a server's memory cannot be read"
+        );
+        Ok(all)
+    }
+}
+
+/// The processes of the given groups: the place of the group, and the folder of the process.
+fn processes_of(groups: &[i32]) -> anyhow::Result<Vec<(usize, PathBuf)>> {
+    let processes =
+        fs::read_dir("/proc").context("usage is read from /proc, which this system does not have")?;
+    let place = |path: PathBuf| {
+        let stat = fs::read_to_string(path.join("stat")).ok()?;
+        let group = process_group(&stat)?;
+        groups.iter().position(|&wanted| wanted == group).map(|index| (index, path))
+    };
+    Ok(processes.flatten().filter_map(|process| place(process.path())).collect())
 }
 
 /// Whether a process was stopped by a signal. Where there is no `/proc` it never seems to be.

@@ -57,7 +57,7 @@ impl Expected {
         let messages = if log.is_empty() { None } else { Some(log.split(|&byte| byte == b',')) };
         for (place, message) in messages.into_iter().flatten().enumerate() {
             let shown = || String::from_utf8_lossy(&message[..message.len().min(60)]).into_owned();
-            let (sender, number) = parse(message)
+            let (sender, number) = sender_and_number(message)
                 .filter(|_| message.len() == self.bytes)
                 .filter(|&(sender, _)| sender < next.len())
                 .with_context(|| format!("message {place} of the log, `{}`, was never sent", shown()))?;
@@ -81,10 +81,11 @@ impl Expected {
 
 /// The number of a whole message, whoever sent it.
 pub fn number_of(message: &[u8]) -> Option<u64> {
-    parse(message).map(|(_, number)| number)
+    sender_and_number(message).map(|(_, number)| number)
 }
 
-fn parse(message: &[u8]) -> Option<(usize, u64)> {
+/// The sender and the number of a whole message.
+pub fn sender_and_number(message: &[u8]) -> Option<(usize, u64)> {
     let (sender, rest) = message.split_at_checked(SENDER_DIGITS)?;
     let (number, filler) = rest.strip_prefix(b".")?.split_at_checked(NUMBER_DIGITS)?;
     let is_whole = filler.strip_prefix(b".")?.iter().all(|&byte| byte == b'x');

@@ -10,7 +10,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::bench::fleet::PortInUse;
 use crate::bench::report::Report;
 use crate::bench::system::{Ports, ProcessSpec, System};
-use crate::bench::{BadOption, Setup, baseline, broadcast, detect, groups, idle, latency, node, startup};
+use crate::bench::{
+    BadOption, Setup, baseline, broadcast, detect, groups, idle, latency, node, overlay, startup,
+};
 
 /// The exit status of a bench whose grid failed: a server died or hung, or a message was lost.
 const EXIT_FAILED: u8 = 1;
@@ -36,6 +38,8 @@ enum Bench {
     Detect(DetectArgs),
     /// Processor time, memory and wake-ups of a grid that nobody talks to.
     Idle(IdleArgs),
+    /// A grid on an overlay: all join through one contact, broadcast, and half of them are killed at once.
+    Overlay(OverlayArgs),
     /// A server of a baseline.
     #[command(hide = true)]
     Node(NodeArgs),
@@ -68,6 +72,13 @@ struct CommonArgs {
     /// How many servers the grids have.
     #[arg(long, value_delimiter = ',', default_values_t = [3, 5, 16], value_name = "LIST")]
     servers: Vec<usize>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Where the servers listen and where the figures go.
+#[derive(Debug, Args)]
+struct OutputArgs {
     /// The first master port; server `i` gets this plus `i`.
     #[arg(long, default_value_t = 10000, value_name = "PORT")]
     master_base: u16,
@@ -82,6 +93,7 @@ struct CommonArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum SystemName {
     Ovid,
+    Overlay,
     Bare,
     Naive,
     Process,
@@ -157,6 +169,33 @@ struct DetectArgs {
 }
 
 #[derive(Debug, Args)]
+struct OverlayArgs {
+    /// How many servers the grids have.
+    #[arg(long, value_delimiter = ',', default_values_t = [64], value_name = "LIST")]
+    servers: Vec<usize>,
+    /// How many broadcasts are sent one by one, by all servers in turn.
+    #[arg(long, default_value_t = 1000, value_name = "COUNT")]
+    broadcasts: u64,
+    /// How many of these a second.
+    #[arg(long, default_value_t = 100.0, value_name = "NUMBER")]
+    rate: f64,
+    /// How many broadcasts each master then sends as fast as its server takes them.
+    #[arg(long, default_value_t = 500, value_name = "COUNT")]
+    pipelined: u64,
+    /// How many of a hundred servers are killed at once.
+    #[arg(long, default_value_t = 50, value_name = "PERCENT")]
+    kill: u8,
+    /// How long each grid is left alone, after a second to settle.
+    #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
+    seconds: f64,
+    /// How often everything is measured.
+    #[arg(long, default_value_t = 3, value_name = "COUNT")]
+    repeats: usize,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
 struct IdleArgs {
     #[command(flatten)]
     common: CommonArgs,
@@ -178,20 +217,23 @@ pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         Bench::Latency(args) => {
             let setup = args.common.setup(&BASELINES, None, args.repeats)?;
             let options = latency::Options { rate: args.rate, seconds: args.seconds };
-            args.common.finish(latency::run(&setup, &options))
+            args.common.output.finish(latency::run(&setup, &options))
         }
         Bench::Startup(args) => {
             let setup = args.common.setup(&[], None, args.repeats)?;
-            args.common.finish(startup::run(&setup))
+            args.common.output.finish(startup::run(&setup))
         }
         Bench::Detect(args) => {
             let setup = args.common.setup(&[], None, 1)?;
-            args.common.finish(detect::run(&setup, &detect::Options { kills: args.kills, stops: args.stops }))
+            args.common
+                .output
+                .finish(detect::run(&setup, &detect::Options { kills: args.kills, stops: args.stops }))
         }
         Bench::Idle(args) => {
             let setup = args.common.setup(&[], None, args.repeats)?;
-            args.common.finish(idle::run(&setup, args.seconds))
+            args.common.output.finish(idle::run(&setup, args.seconds))
         }
+        Bench::Overlay(args) => args.run(),
         Bench::Node(args) => {
             let node = node::Node { id: args.id, n: args.n, port: args.port, link_base: args.link_base };
             baseline::run(args.kind, &node).map(|()| ExitCode::SUCCESS)
@@ -209,7 +251,27 @@ impl BroadcastArgs {
             one_sender: self.one_sender,
             log_bytes_max: self.log_mib_max * 1024 * 1024,
         };
-        self.common.finish(broadcast::run(&setup, &options))
+        self.common.output.finish(broadcast::run(&setup, &options))
+    }
+}
+
+impl OverlayArgs {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        anyhow::ensure!(self.repeats > 0, "nothing to measure: no repeat");
+        let setup = Setup {
+            systems: vec![System::Overlay],
+            servers: self.servers,
+            repeats: self.repeats,
+            ports: self.output.ports(),
+        };
+        let options = overlay::Options {
+            broadcasts: self.broadcasts,
+            rate: self.rate,
+            pipelined: self.pipelined,
+            seconds: self.seconds,
+            killed_percent: self.kill,
+        };
+        self.output.finish(overlay::run(&setup, &options))
     }
 }
 
@@ -234,6 +296,7 @@ impl CommonArgs {
         for name in names {
             match name {
                 SystemName::Ovid => systems.push(System::Ours),
+                SystemName::Overlay => systems.push(System::Overlay),
                 SystemName::Bare => systems.push(System::Bare),
                 SystemName::Naive => systems.push(System::Naive),
                 SystemName::Process if processes.is_empty() => {
@@ -246,8 +309,13 @@ impl CommonArgs {
             }
         }
         anyhow::ensure!(!systems.is_empty() && repeats > 0, "nothing to measure: no system or no repeat");
-        let ports = Ports { master_base: self.master_base, link_base: self.link_base };
-        Ok(Setup { systems, servers: self.servers.clone(), repeats, ports })
+        Ok(Setup { systems, servers: self.servers.clone(), repeats, ports: self.output.ports() })
+    }
+}
+
+impl OutputArgs {
+    fn ports(&self) -> Ports {
+        Ports { master_base: self.master_base, link_base: self.link_base }
     }
 
     /// Prints the table and writes the JSON, also of a run that failed half-way: what was measured is not lost. A grid

@@ -22,6 +22,7 @@
 //! still reaches the layer, which is told of the loss when the link is closed); there is a memory; islands find each other.
 
 mod demotion;
+mod islands;
 mod joining;
 mod links;
 mod requests;
@@ -35,6 +36,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::fmt;
 
+use self::islands::Islands;
 use self::links::{Link, Links, Stage};
 use self::requests::Requests;
 use self::shuffling::Shuffling;
@@ -102,6 +104,8 @@ pub struct HyParView<I> {
     requests: Requests<I>,
     shuffling: Shuffling<I>,
     signs: Signs,
+    /// Only where islands are looked for.
+    islands: Option<Box<Islands<I>>>,
     counts: Counts,
     effects: VecDeque<Effect<I>>,
 }
@@ -115,6 +119,10 @@ struct Neighbour<I> {
     sent: Time,
     /// When something came from there last. Kept only where there is a keep-alive.
     heard: Time,
+    /// Whether it has sent a `KEEPALIVE`.
+    gives_signs: bool,
+    /// Whether it knows the present name of the island.
+    told: bool,
 }
 
 /// What never comes due.
@@ -148,6 +156,7 @@ impl<I: Id> HyParView<I> {
             requests: Requests::default(),
             shuffling: Shuffling::default(),
             signs: Signs::default(),
+            islands: None,
             counts: Counts::default(),
             effects: VecDeque::new(),
             options,
@@ -164,9 +173,9 @@ impl<I: Id> HyParView<I> {
         self.active.iter().map(|neighbour| neighbour.peer)
     }
 
-    /// Whether `peer` is a neighbour.
+    /// Whether somebody is a neighbour.
     pub fn is_active(&self, peer: I) -> bool {
-        self.active.iter().any(|neighbour| neighbour.peer == peer)
+        self.neighbour(peer).is_some()
     }
 
     /// Whom it knows besides, in no particular order.
@@ -228,6 +237,7 @@ impl<I: Id> HyParView<I> {
         self.requests = Requests::default();
         self.shuffling = Shuffling::default();
         self.signs = Signs::default();
+        self.islands = None;
     }
 
     /// A link is up: one that was asked for, or one that somebody else has opened.
@@ -293,6 +303,7 @@ impl<I: Id> HyParView<I> {
     pub fn received_by_post(&mut self, now: Time, control: Control<I>) {
         match control {
             Control::ShuffleReply { number, ids } => self.shuffle_answered(now, number, &ids),
+            Control::Probe { origin, island } => self.probed(now, origin, island),
             _ => self.ignore(),
         }
     }
@@ -329,6 +340,7 @@ impl<I: Id> HyParView<I> {
 
     /// Does what is due.
     pub fn timeout(&mut self, now: Time) {
+        self.forgive_own_sleep(now);
         while let Some(index) = self.links.due(now) {
             self.link_is_late(now, index);
         }
@@ -360,7 +372,8 @@ impl<I: Id> HyParView<I> {
             Control::ShuffleReply { number, ids } => self.shuffle_answered(now, number, &ids),
             Control::Disconnect | Control::NeighbourReply { accept: false } => self.sent_off(now, index),
             // Both have asked each other at once; this is the answer to what is settled.
-            Control::NeighbourReply { accept: true } | Control::KeepAlive(_) => {}
+            Control::NeighbourReply { accept: true } => {}
+            Control::KeepAlive(island) => self.sign_given(now, index, island),
             Control::Join | Control::JoinReply => self.acknowledge(from),
             Control::Neighbour { .. } => self.send(from, Control::NeighbourReply { accept: true }),
             Control::Probe { .. } => self.ignore(),

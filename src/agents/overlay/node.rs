@@ -218,7 +218,9 @@ impl<L: Layer<Peer>> Agent for Node<Peer, L> {
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
-        self.layer.counters()
+        let mut counters = self.membership.counters();
+        counters.extend(self.layer.counters());
+        counters
     }
 }
 

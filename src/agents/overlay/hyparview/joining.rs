@@ -1,29 +1,35 @@
 //! How a newcomer gets in (Section 4.2).
 
 use super::HyParView;
-use super::requests::{Ask, Contact};
+use super::requests::Ask;
 use crate::agents::overlay::{Control, Id};
 use crate::time::Time;
 
 impl<I: Id> HyParView<I> {
-    /// Joins the overlay that `contact` is in. The contact is asked until it has answered, and remembered for good.
+    /// Joins the overlay that `contact` is in. It can be called with one after the other: they are asked in turn until one has answered, and all
+    /// are remembered for good, for the case that this node is left alone.
     pub fn join(&mut self, now: Time, contact: I) {
         self.start(now);
         if contact == self.me {
             return;
         }
         self.counts.joins = self.counts.joins.wrapping_add(1);
-        let answered = self.neighbour(contact).is_some();
         let contacts = &mut self.requests.contacts;
-        contacts.retain(|other| other.peer != contact);
-        if contacts.len() >= CONTACTS_MAX {
-            contacts.remove(0);
+        let known = contacts.iter().position(|other| *other == contact);
+        if known.is_none() && contacts.len() < CONTACTS_MAX {
+            contacts.push(contact);
         }
-        contacts.push(Contact { peer: contact, answered, tried: false });
-        if !answered && !self.request(now, contact, Ask::Join) {
-            // A link of old is still being closed.
-            self.end_round(now);
+        if self.neighbour(contact).is_some() {
+            return;
         }
+        let contacts = &mut self.requests;
+        if !contacts.joining {
+            contacts.joining = true;
+            // It is asked now, even if a round of requests has just come to nothing.
+            contacts.contact = known.unwrap_or(contacts.contacts.len() - 1);
+            contacts.contacts_asked = contacts.contacts_asked.min(contacts.contacts.len() - 1);
+        }
+        self.refill(now);
     }
 
     /// `JOIN`, which is always accepted: the newcomer becomes a neighbour, in the place of another one if need be, and all others learn of it.
@@ -82,4 +88,4 @@ impl<I: Id> HyParView<I> {
 }
 
 /// How many contacts are remembered for good.
-const CONTACTS_MAX: usize = 16;
+const CONTACTS_MAX: usize = 10_000;

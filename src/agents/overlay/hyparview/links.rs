@@ -1,6 +1,7 @@
 //! The links that are no neighbours': each is on its way to become one, or has been one.
 
 use std::ops::{Index, IndexMut};
+use std::time::Duration;
 
 use super::requests::Ask;
 use super::{HyParView, NEVER};
@@ -75,6 +76,11 @@ impl<I: Id> Links<I> {
         self.0.iter().position(|link| link.deadline <= now)
     }
 
+    /// Gives all of them more time.
+    pub(super) fn postpone(&mut self, by: Duration) {
+        self.0.iter_mut().for_each(|link| link.deadline = link.deadline + by);
+    }
+
     pub(super) fn deadline(&self) -> Time {
         self.0.iter().map(|link| link.deadline).min().unwrap_or(NEVER)
     }
@@ -118,9 +124,12 @@ impl<I: Id> HyParView<I> {
         let link = self.links.remove(index);
         match link.stage {
             Stage::Draining => self.effects.push_back(Effect::Down(link.peer, Reason::Demoted)),
-            Stage::Connecting(ask) | Stage::Asked(ask) => {
-                self.request_failed(now, link.peer, ask, why == Why::Unreachable);
+            // Where two have dialled each other at once, one of the links is closed, and perhaps not the one on which both have asked.
+            Stage::Asked(ask) if why == Why::Closed => {
+                let deadline = now + self.options.timeout / 16;
+                self.links.push(Link { stage: Stage::Connecting(ask), deadline, ..link });
             }
+            Stage::Connecting(ask) | Stage::Asked(ask) => self.request_failed(now, link.peer, ask, why),
             Stage::Incoming | Stage::Closing => {}
         }
     }

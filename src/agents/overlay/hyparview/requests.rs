@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::links::{Link, Stage};
 use super::{HyParView, NEVER, Neighbour};
-use crate::agent::Epoch;
+use crate::agent::{Epoch, Why};
 use crate::agents::overlay::{Control, Effect, Id};
 use crate::time::Time;
 
@@ -17,6 +17,8 @@ pub(super) enum Ask {
     JoinReply,
     /// `NEIGHBOUR`, to fill a free place. Whether it is of high priority is seen when it is sent.
     Neighbour,
+    /// `NEIGHBOUR` of high priority to somebody in another island.
+    Bridge,
 }
 
 impl Ask {
@@ -29,7 +31,14 @@ impl Ask {
 /// The rhythm of the requests.
 #[derive(Debug)]
 pub(super) struct Requests<I> {
-    pub(super) contacts: Vec<Contact<I>>,
+    /// Whom `join` has named, in that order; kept for good.
+    pub(super) contacts: Vec<I>,
+    /// Whether one of them has to be asked, whatever neighbours there are.
+    pub(super) joining: bool,
+    /// Which of them is asked next.
+    pub(super) contact: usize,
+    /// How many of them have been asked in this round.
+    pub(super) contacts_asked: usize,
     /// When the next request may be made, after a pause.
     at: Time,
     /// Everybody has been asked, in vain. Only new names are asked before the pause is over.
@@ -38,19 +47,10 @@ pub(super) struct Requests<I> {
     rounds: u8,
 }
 
-/// Somebody whom `join` has named.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Contact<I> {
-    pub(super) peer: I,
-    /// Whether it has ever become a neighbour after that.
-    pub(super) answered: bool,
-    /// Whether it was asked in this round.
-    pub(super) tried: bool,
-}
-
 impl<I> Default for Requests<I> {
     fn default() -> Self {
-        Self { contacts: Vec::new(), at: NEVER, round_over: false, rounds: 0 }
+        let (contacts, joining, contact, contacts_asked) = (Vec::new(), false, 0, 0);
+        Self { contacts, joining, contact, contacts_asked, at: NEVER, round_over: false, rounds: 0 }
     }
 }
 
@@ -96,10 +96,11 @@ impl<I: Id> HyParView<I> {
             Ask::Join => Control::Join,
             Ask::JoinReply => Control::JoinReply,
             Ask::Neighbour => Control::Neighbour { high },
+            Ask::Bridge => Control::Neighbour { high: true },
         };
         self.send(peer, control);
         // What is not answered is always accepted.
-        if !self.own_dialect() && !ask.fills() {
+        if !self.own_dialect() && matches!(ask, Ask::Join | Ask::JoinReply) {
             self.admit(now, index);
             self.tell_up(peer);
         }
@@ -147,16 +148,17 @@ impl<I: Id> HyParView<I> {
     }
 
     /// A request has come to nothing: nobody is there, or nobody answers.
-    pub(super) fn request_failed(&mut self, now: Time, peer: I, ask: Ask, unreachable: bool) {
+    pub(super) fn request_failed(&mut self, now: Time, peer: I, ask: Ask, why: Why) {
         self.counts.failed = self.counts.failed.wrapping_add(1);
         // Section 4.3: who cannot be reached is dropped from the passive view.
-        if self.passive.remove(peer) && !unreachable {
+        if why == Why::Unreachable {
+            self.passive.remove(peer);
+        } else if why != Why::Closed && self.passive.remove(peer) {
             self.memory.insert(peer, &mut self.rng);
         }
-        if ask == Ask::Join && !self.requests.round_over {
-            self.end_round(now);
+        if ask == Ask::Neighbour || ask == Ask::Join {
+            self.refill(now);
         }
-        self.refill(now);
     }
 
     /// Makes a neighbour of whoever is on this link, in the place of another one if need be.
@@ -166,10 +168,10 @@ impl<I: Id> HyParView<I> {
         if self.active.capacity() == 0 {
             self.active.reserve_exact(self.options.active_size);
         }
-        self.active.push(Neighbour { peer, epoch, sent: now, heard: now });
+        self.active.push(Neighbour { peer, epoch, sent: now, heard: now, gives_signs: false, told: false });
         self.passive.remove(peer);
-        for contact in &mut self.requests.contacts {
-            contact.answered |= contact.peer == peer;
+        if self.requests.joining && self.requests.contacts.contains(&peer) {
+            self.requests.joining = false;
         }
         if self.active.len() >= self.options.active_size {
             self.requests.rounds = 0;
@@ -207,11 +209,16 @@ impl<I: Id> HyParView<I> {
         {
             return;
         }
+        if self.requests.joining {
+            self.ask_a_contact(now);
+        }
         loop {
-            let free = self.options.active_size.saturating_sub(self.active.len());
-            let asking =
-                self.links.iter().filter(|link| link.asks().is_some_and(|ask| ask != Ask::JoinReply));
-            let asking = asking.count();
+            let count = |fits: fn(Ask) -> bool| {
+                self.links.iter().filter(|link| link.asks().is_some_and(fits)).count()
+            };
+            let promised = count(|ask| matches!(ask, Ask::JoinReply | Ask::Bridge));
+            let asking = count(|ask| matches!(ask, Ask::Neighbour | Ask::Join));
+            let free = self.options.active_size.saturating_sub(self.active.len() + promised);
             if asking >= free.div_ceil(2) {
                 return;
             }
@@ -240,14 +247,35 @@ impl<I: Id> HyParView<I> {
                 return Some((id, Ask::Join));
             }
         }
-        let links = &self.links;
-        let contact = self
-            .requests
-            .contacts
-            .iter_mut()
-            .find(|contact| !contact.tried && links.find(contact.peer).is_none())?;
-        contact.tried = true;
-        Some((contact.peer, Ask::Join))
+        self.next_contact().map(|contact| (contact, Ask::Join))
+    }
+
+    /// The next of the contacts that has not been asked in this round.
+    fn next_contact(&mut self) -> Option<I> {
+        let count = self.requests.contacts.len();
+        while self.requests.contacts_asked < count {
+            let contact = self.requests.contacts[self.requests.contact % count];
+            self.requests.contact = (self.requests.contact + 1) % count;
+            self.requests.contacts_asked += 1;
+            if self.links.find(contact).is_none() && !self.is_active(contact) {
+                return Some(contact);
+            }
+        }
+        None
+    }
+
+    /// Asks one contact, if none is being asked.
+    fn ask_a_contact(&mut self, now: Time) {
+        if self.links.iter().any(|link| link.asks() == Some(Ask::Join)) {
+            return;
+        }
+        match self.next_contact() {
+            Some(contact) => {
+                self.request(now, contact, Ask::Join);
+            }
+            None if !self.requests.round_over => self.end_round(now),
+            None => {}
+        }
     }
 
     /// A short pause, of a random length.
@@ -259,9 +287,9 @@ impl<I: Id> HyParView<I> {
 
     /// Everybody has been asked: a pause, longer each time, of a random length.
     pub(super) fn end_round(&mut self, now: Time) {
-        let unanswered = self.requests.contacts.iter().any(|contact| !contact.answered);
-        let alone = self.active.is_empty() && !self.requests.contacts.is_empty();
-        if self.passive.is_empty() && !unanswered && !alone {
+        let contacts =
+            !self.requests.contacts.is_empty() && (self.requests.joining || self.active.is_empty());
+        if self.passive.is_empty() && !contacts {
             // There is nobody to ask, until a shuffle brings names.
             return;
         }
@@ -280,13 +308,7 @@ impl<I: Id> HyParView<I> {
         self.requests.at = NEVER;
         if std::mem::take(&mut self.requests.round_over) {
             self.passive.refresh();
-            for index in 0..self.requests.contacts.len() {
-                self.requests.contacts[index].tried = false;
-                let contact = self.requests.contacts[index];
-                if !contact.answered {
-                    self.request(now, contact.peer, Ask::Join);
-                }
-            }
+            self.requests.contacts_asked = 0;
         }
         self.refill(now);
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{HyParView, NEVER, Reason};
-use crate::agents::overlay::{Control, Id};
+use super::{HyParView, NEVER, Neighbour};
+use crate::agents::overlay::{Control, Effect, Id, Island, Reason};
 use crate::time::Time;
 
 /// When to look.
@@ -28,22 +28,52 @@ impl<I: Id> HyParView<I> {
     pub(super) fn start_signs(&mut self, now: Time) {
         if !self.options.keep_alive.is_zero() {
             self.signs.at = now + self.rng.duration(Duration::ZERO, self.options.keep_alive);
+            self.start_islands(now);
         }
+    }
+
+    /// A neighbour lives.
+    pub(super) fn sign_given(&mut self, now: Time, index: usize, island: Option<Island<I>>) {
+        self.active[index].gives_signs = true;
+        if let Some(island) = island {
+            self.island_heard(now, island);
+        }
+    }
+
+    /// A node that did not run for a while, since its process was stopped say, has no right to call others silent: what they have said meanwhile
+    /// is still to be read.
+    pub(super) fn forgive_own_sleep(&mut self, now: Time) {
+        let late = self.deadline().map_or(Duration::ZERO, |deadline| now.since(deadline));
+        if late <= self.options.timeout / 16 {
+            return;
+        }
+        for neighbour in &mut self.active {
+            neighbour.heard = now.min(neighbour.heard + late);
+        }
+        self.links.postpone(late);
+        self.island_slept(late);
     }
 
     /// Looks at all neighbours, once in a period.
     pub(super) fn give_signs(&mut self, now: Time) {
         let period = self.options.keep_alive;
         self.signs.at = now + period;
-        while let Some(index) =
-            self.active.iter().position(|neighbour| now.since(neighbour.heard) > period * SILENT_PERIODS)
-        {
+        // Nodes of `gen_hypar` never give a sign; of them, silence says nothing.
+        let all_give_signs = self.own_dialect();
+        let silent = |neighbour: &Neighbour<I>| {
+            now.since(neighbour.heard) > period * SILENT_PERIODS && (all_give_signs || neighbour.gives_signs)
+        };
+        while let Some(index) = self.active.iter().position(silent) {
             self.lose(now, index, Reason::Silent);
         }
+        let island = self.island_beats(now);
         for index in 0..self.active.len() {
-            let neighbour = self.active[index];
-            if now.since(neighbour.sent) >= period {
-                self.send_to_neighbour(now, neighbour.peer, Control::KeepAlive(None));
+            let neighbour = &mut self.active[index];
+            let news = island.is_some() && !neighbour.told;
+            if news || now.since(neighbour.sent) >= period {
+                neighbour.told = true;
+                neighbour.sent = now;
+                self.effects.push_back(Effect::Send(neighbour.peer, Control::KeepAlive(island)));
             }
         }
     }

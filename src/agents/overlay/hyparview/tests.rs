@@ -1,4 +1,6 @@
 //! What the rules are tested with.
 
+mod anything;
 mod net;
+mod rules;
 mod small;

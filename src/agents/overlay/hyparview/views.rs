@@ -107,6 +107,10 @@ impl<I: Copy + PartialEq> Memory<I> {
         }
     }
 
+    pub(super) fn ids(&self) -> &[I] {
+        &self.ids
+    }
+
     /// Takes out anybody.
     pub(super) fn take_random(&mut self, rng: &mut Rng) -> Option<I> {
         if self.ids.is_empty() {

@@ -66,7 +66,7 @@ impl Net {
             deadlines: BTreeSet::new(),
             rng: Rng::new(seed),
         };
-        (0..count).for_each(|id| net.act(id, |node, now| node.start(now)));
+        (0..count).for_each(|id| net.act(id, Overlay::start));
         net
     }
 
@@ -97,7 +97,6 @@ impl Net {
             self.deadlines.remove(&(before, id));
         }
         if let Some(after) = after {
-            assert!(after > now, "node {id} would never come to rest");
             self.deadlines.insert((after, id));
         }
         for effect in effects {
@@ -161,7 +160,8 @@ impl Net {
             }
             Event::Message(from, to, epoch, control) => {
                 // What is on its way to somebody who closes the link is lost; to the other end it arrives.
-                if !self.closed.contains(&(epoch, to)) {
+                let reached = self.side[from as usize] == self.side[to as usize];
+                if reached && !self.closed.contains(&(epoch, to)) {
                     self.act(to, |node, now| node.received(now, Peer(from), control));
                 }
             }
@@ -198,7 +198,10 @@ impl Net {
                 }
                 _ => {
                     let (_, id) = deadline.expect("it is due");
-                    self.act(id, |node, now| node.timeout(now));
+                    self.act(id, |node, now| {
+                        node.timeout(now);
+                        assert!(node.deadline() > Some(now), "node {id} would never come to rest");
+                    });
                 }
             }
         }
@@ -216,6 +219,24 @@ impl Net {
             let (epoch, _) = self.links.remove(&link).expect("listed");
             let other = if link.0 == id { link.1 } else { link.0 };
             self.later(Event::Down(other, id, epoch, Why::Broken));
+        }
+    }
+
+    /// Cuts all nodes below `limit` off from the others: nothing gets through, and nobody is told.
+    pub(super) fn cut(&mut self, limit: u32) {
+        (0..limit).for_each(|id| self.side[id as usize] = 1);
+    }
+
+    /// Ends that.
+    pub(super) fn mend(&mut self) {
+        self.side.fill(0);
+    }
+
+    /// Starts a node anew, if it has ended; it knows nothing of before.
+    pub(super) fn revive(&mut self, id: u32, contact: Peer) {
+        if self.nodes[id as usize].is_none() {
+            self.nodes[id as usize] = Some(HyParView::new(Peer(id), self.options.clone(), self.rng.number()));
+            self.act(id, |node, now| node.join(now, contact));
         }
     }
 

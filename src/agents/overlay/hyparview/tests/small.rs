@@ -23,7 +23,6 @@ fn nodes_that_join_one_after_the_other_become_one_regular_graph() {
         assert_eq!(net.one_sided(), 0, "seed {seed}");
         let full = net.alive().iter().filter(|id| net.node(**id).active().count() == 5).count();
         assert!(full >= 57, "seed {seed}: {full}");
-        println!("{seed}: {full} {}", net.sent);
     }
 }
 
@@ -42,6 +41,35 @@ fn survivors_find_together_and_come_to_rest() {
         net.run(seconds(600));
         let before = net.sent;
         net.run(seconds(100));
-        println!("{seed}: {}", net.sent - before);
+        let sent = net.sent - before;
+        // A shuffle of each in each of ten periods, of at most arwl steps and an answer; and next to nothing else.
+        assert!(sent <= 10 * 20 * 7 + 200, "seed {seed}: {sent}");
+    }
+}
+
+#[test]
+fn halves_that_were_cut_off_from_each_other_grow_together_again() {
+    for seed in 0..2 {
+        let mut net = Net::joined(40, Options::default(), seed, seconds(60));
+        let roots = |net: &Net| {
+            let mut roots: Vec<Peer> = net
+                .alive()
+                .iter()
+                .filter_map(|id| net.node(*id).island().map(|island| island.root))
+                .collect();
+            roots.sort_unstable();
+            roots.dedup();
+            roots
+        };
+        assert_eq!(roots(&net), [Peer(0)], "seed {seed}");
+        net.cut(20);
+        net.run(seconds(60));
+        assert_eq!(net.parts(), [20, 20], "seed {seed}");
+        assert_eq!(roots(&net), [Peer(0), Peer(20)], "seed {seed}");
+        net.mend();
+        net.run(seconds(30));
+        assert_eq!(net.parts(), [40], "seed {seed}");
+        assert_eq!(net.one_sided(), 0, "seed {seed}");
+        assert_eq!(roots(&net), [Peer(0)], "seed {seed}");
     }
 }

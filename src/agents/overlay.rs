@@ -9,6 +9,7 @@
 //! real sockets. So both run the same code, and the world carries no addresses.
 
 mod broadcast;
+mod census;
 mod flood;
 mod gen_hypar;
 mod hyparview;
@@ -20,12 +21,12 @@ mod options;
 mod payload;
 mod plumtree;
 mod seen;
+mod service;
 #[cfg(test)]
 mod testing;
 
-pub use self::broadcast::{
-    BroadcastOptions, Delivered, News, Refused, Service, ServiceMessage, ServiceOptions,
-};
+pub use self::broadcast::{Broadcast, BroadcastMessage, BroadcastOptions, Delivered, News, Refused};
+pub use self::census::{Census, Entry, State};
 pub use self::flood::{Flood, FloodCounts, FloodMessage};
 pub use self::gen_hypar::{Plain, decode_hypar, encode_hypar, hypar_sender};
 pub use self::hyparview::{Effect, HyParView, Reason};
@@ -36,3 +37,4 @@ pub use self::node::{BY_POST, Net, Node};
 pub use self::options::{Dialect, Options, OptionsError};
 pub use self::payload::{Blob, MessageId, Nothing, Payload};
 pub use self::plumtree::{Arrival, Plumtree, PlumtreeCounts, PlumtreeMessage, PlumtreeOptions, Run};
+pub use self::service::{Service, ServiceMessage, ServiceOptions};

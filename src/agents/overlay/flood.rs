@@ -184,6 +184,7 @@ mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
 
+    use super::super::payload::SEQ_MAX;
     use super::super::testing::Network;
     use super::super::{Blob, Nothing, Reason};
     use super::*;
@@ -231,7 +232,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn messages_survive_their_bytes(source: u32, incarnation: u64, seq in 1..=u64::MAX, round: u16, payload: Vec<u8>) {
+        fn messages_survive_their_bytes(source: u32, incarnation: u64, seq in 1..=SEQ_MAX, round: u16, payload: Vec<u8>) {
             let id = MessageId { source: Peer(source), incarnation, seq };
             let message = FloodMessage { id, round, payload: Blob(Bytes::from(payload)) };
             let mut bytes = Vec::new();

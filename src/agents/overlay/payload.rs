@@ -75,7 +75,7 @@ pub struct MessageId<I> {
 impl<I: Id> MessageId<I> {
     /// The one that is `by` later.
     pub(super) fn later(self, by: u64) -> Self {
-        Self { seq: self.seq.saturating_add(by), ..self }
+        Self { seq: self.seq + by, ..self }
     }
 
     /// Appends it to `bytes`.
@@ -89,12 +89,15 @@ impl<I: Id> MessageId<I> {
     pub(super) fn decode(bytes: &mut &[u8]) -> Result<Self, WireError> {
         let source = I::decode(bytes)?;
         let (incarnation, seq) = (u64::from_be_bytes(take(bytes)?), u64::from_be_bytes(take(bytes)?));
-        if seq == 0 {
-            return Err(WireError::new("broadcasts are counted from 1"));
+        if !(1..=SEQ_MAX).contains(&seq) {
+            return Err(WireError::new(format!("no broadcast has the number {seq}")));
         }
         Ok(Self { source, incarnation, seq })
     }
 }
+
+/// What nobody ever counts up to, so that there is always a next number.
+pub(super) const SEQ_MAX: u64 = u64::MAX / 2;
 
 impl<I: Id> fmt::Display for MessageId<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -53,6 +53,8 @@ pub struct Plumtree<I, P> {
     /// When it is to be announced.
     announce_at: Option<Time>,
     last: Option<(MessageId<I>, u16)>,
+    /// The latest announcement for which there was no room.
+    overflow: Option<(I, MessageId<I>)>,
     counts: PlumtreeCounts,
 }
 
@@ -87,13 +89,16 @@ pub struct PlumtreeCounts {
     pub refused: u64,
 }
 
-/// A message that has come for the first time.
+/// A message that has come for the first time, as far as can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrival<I, P> {
     /// Which one.
     pub id: MessageId<I>,
     /// What it says.
     pub payload: P,
+    /// Whether it is certain that it is new here. If not, its source has sent 128 or more since; it goes no further, and only who counts all
+    /// messages can tell whether it has come before.
+    pub fresh: bool,
 }
 
 type Out<I, P> = Sends<I, PlumtreeMessage<I, P>>;
@@ -114,6 +119,7 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
             queue: Vec::new(),
             announce_at: None,
             last: None,
+            overflow: None,
             counts: PlumtreeCounts::default(),
             options,
         }
@@ -192,6 +198,33 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
         }
     }
 
+    /// Takes a message that the owner has got in another way. It is not passed on, but can be asked for.
+    pub(super) fn adopt(&mut self, now: Time, id: MessageId<I>, payload: P) {
+        self.seen.insert(&id);
+        self.missing.take(&id);
+        // How far it has come is not known; that it has no neighbour as its origin keeps the way from being shortened.
+        self.cache.insert(now, id, 0, None, payload);
+    }
+
+    /// What can be asked for of one life of a source, from `first` on.
+    pub(super) fn cached_from(
+        &self,
+        now: Time,
+        first: MessageId<I>,
+    ) -> impl Iterator<Item = (&MessageId<I>, &P)> {
+        self.cache.from(now, first).map(|(id, cached)| (id, &cached.payload))
+    }
+
+    /// The latest of the announcements for which there was no room since this was asked, and whose it was.
+    pub(super) fn take_overflow(&mut self) -> Option<(I, MessageId<I>)> {
+        self.overflow.take()
+    }
+
+    /// Its neighbours.
+    pub fn neighbours(&self) -> impl Iterator<Item = I> {
+        self.neighbours.iter().map(|neighbour| neighbour.peer)
+    }
+
     /// The neighbours to which payloads are pushed.
     pub fn eager(&self) -> impl Iterator<Item = I> {
         self.neighbours.iter().filter(|neighbour| neighbour.eager).map(|neighbour| neighbour.peer)
@@ -227,6 +260,9 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
             return None;
         }
         if !self.seen.insert(&id) {
+            if self.seen.is_too_old(&id) {
+                return Some(Arrival { id, payload, fresh: false });
+            }
             self.counts.duplicates += 1;
             self.prune(now, from, out);
             return None;
@@ -244,7 +280,7 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
         if let Some(&best) = announcers.iter().min_by_key(|announcer| announcer.1) {
             self.optimise(now, &id, (from, round), best, out);
         }
-        Some(Arrival { id, payload })
+        Some(Arrival { id, payload, fresh: true })
     }
 
     /// Sends a message to the eager neighbours, and will announce it to the lazy ones.
@@ -311,6 +347,7 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
                 self.announced_late(now, &id, (from, run.round), out);
             } else if self.missing.announce(id, (from, run.round), due).is_err() {
                 self.counts.refused += 1;
+                self.overflow = Some((from, id));
             }
         }
     }

@@ -33,6 +33,14 @@ impl<I: Id> Seen<I> {
         self.windows.get(&id.source).is_some_and(|window| window.contains(id.incarnation, id.seq))
     }
 
+    /// Whether a broadcast of the latest life of its source is too old to tell.
+    pub(super) fn is_too_old(&self, id: &MessageId<I>) -> bool {
+        let window = self.windows.get(&id.source);
+        window.is_some_and(|window| {
+            id.incarnation == window.incarnation && window.highest.saturating_sub(id.seq) >= 128
+        })
+    }
+
     /// Notes that a broadcast is seen; whether it is new.
     pub(super) fn insert(&mut self, id: &MessageId<I>) -> bool {
         self.clock = self.clock.wrapping_add(1);
@@ -137,7 +145,7 @@ mod tests {
             assert!(seen.insert(&id(1, 1, seq)));
             assert!(!seen.insert(&id(1, 1, seq)));
         }
-        assert!(!seen.insert(&id(1, 1, 2)), "too old to tell");
+        assert!(!seen.insert(&id(1, 1, 2)) && seen.is_too_old(&id(1, 1, 2)));
         assert!(seen.insert(&id(1, 1, u64::MAX - 127)));
     }
 
@@ -147,7 +155,7 @@ mod tests {
         assert!(seen.insert(&id(1, 2, 5)));
         assert!(!seen.insert(&id(1, 1, 9)));
         assert!(seen.insert(&id(1, 3, 1)));
-        assert!(!seen.insert(&id(1, 2, 6)));
+        assert!(!seen.insert(&id(1, 2, 6)) && !seen.is_too_old(&id(1, 2, 6)));
     }
 
     #[test]

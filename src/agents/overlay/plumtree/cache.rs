@@ -70,6 +70,16 @@ impl<I: Id, P: Payload> Cache<I, P> {
         let age_max = self.limits.age;
         self.entries.get_mut(id).filter(|entry| now.since(entry.at) <= age_max)
     }
+
+    /// What is there of one life of a source, from `first` on.
+    pub(super) fn from(
+        &self,
+        now: Time,
+        first: MessageId<I>,
+    ) -> impl Iterator<Item = (&MessageId<I>, &Cached<I, P>)> {
+        let entries = self.entries.range(first..=MessageId { seq: u64::MAX, ..first });
+        entries.filter(move |(_, entry)| now.since(entry.at) <= self.limits.age)
+    }
 }
 
 #[cfg(test)]

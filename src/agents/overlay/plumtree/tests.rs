@@ -334,8 +334,31 @@ fn what_is_too_long_is_refused_and_can_come_again_shorter() {
 fn announcements_beyond_the_limit_are_not_noted() {
     let mut node = Node::with(1, PlumtreeOptions { missing_max: 2, ..options() });
     node.hear(1, Said::IHave(Run { first: id(1), count: 5, round: 2 }));
-    assert_eq!(node.tree.missing.len(), 2);
     assert_eq!(node.tree.counts().refused, 3);
+    assert_eq!(node.tree.take_overflow(), Some((Peer(1), id(5))));
+    assert_eq!(node.wait(500), [(1, Said::Graft(Some(Run { first: id(1), count: 2, round: 2 })))]);
+}
+
+#[test]
+fn what_is_too_old_to_tell_is_given_to_the_owner_and_goes_no_further() {
+    let mut node = Node::new(2);
+    node.hear(1, gossip(200, 0));
+    let mut out = Sends::default();
+    let arrival = node.tree.receive(node.now, Peer(1), gossip(50, 0), &mut out).expect("it may be new");
+    assert!(!arrival.fresh && out.drain().next().is_none());
+}
+
+#[test]
+fn what_was_got_in_another_way_can_be_asked_for_and_is_not_delivered_again() {
+    let mut node = Node::new(2);
+    node.hear(1, i_have(1, 0));
+    node.tree.adopt(node.now, id(1), Blob("hi".into()));
+    assert_eq!(node.wait(500), []);
+    assert_eq!(node.hear(2, graft(1, 1)).len(), 1);
+    assert_eq!(node.hear(1, gossip(1, 1)), [(1, Said::Prune)]);
+    let first = MessageId { seq: 1, ..id(1) };
+    let cached: Vec<u64> = node.tree.cached_from(node.now, first).map(|(id, _)| id.seq).collect();
+    assert_eq!(cached, [1]);
 }
 
 #[test]

@@ -1,0 +1,136 @@
+//! What is missing is asked for.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::super::{Blob, Id, MessageId};
+use super::message::{ANSWERS_MAX, MARKS_MAX};
+use super::{Broadcast, BroadcastMessage, Out};
+use crate::time::Time;
+
+impl<I: Id> Broadcast<I> {
+    /// A neighbour has delivered a source's messages up to this one.
+    pub(super) fn heard_of(&mut self, now: Time, from: I, mark: &MessageId<I>) {
+        if mark.source != self.own.source {
+            let context = self.context(now, from);
+            self.streams.heard_of(context, mark, &self.options);
+        }
+    }
+
+    /// The time of a source has come: decides where a newcomer begins with it, asks for what is missing, or gives it up.
+    pub(super) fn pursue(&mut self, now: Time, source: I, out: &mut Out<I>) {
+        let me = self.own.source;
+        let Some(stream) = self.streams.get_mut(source) else { return };
+        if stream.next == 0 {
+            let context = self.context(now, me);
+            return self.streams.skip(context, source, &self.options);
+        }
+        let Some((first, last)) = self.streams.gap(source) else { return };
+        let neighbours: Vec<I> = self.tree.neighbours().collect();
+        let Some(repair) = self.streams.get_mut(source).and_then(|stream| stream.repair.as_mut()) else {
+            return;
+        };
+        let untried = |peer: &I| neighbours.contains(peer) && !repair.tried.contains(peer);
+        let next = Some(repair.hint).filter(untried).or_else(|| neighbours.iter().copied().find(untried));
+        if neighbours.is_empty() {
+            // Whoever is cut off does not give up before somebody could be asked.
+            repair.give_up = now + self.options.gap_timeout;
+            return self.streams.set_alarm(source, Some(now + self.options.ask_timeout));
+        }
+        if now >= repair.give_up {
+            let context = self.context(now, me);
+            return self.streams.skip(context, source, &self.options);
+        }
+        let Some(peer) = next else {
+            let give_up = repair.give_up;
+            return self.streams.set_alarm(source, Some(give_up));
+        };
+        repair.tried.push(peer);
+        let again = (now + self.options.ask_timeout).min(repair.give_up);
+        self.streams.set_alarm(source, Some(again));
+        self.counts.asked += 1;
+        out.send(peer, BroadcastMessage::Ask { first, last });
+    }
+
+    /// Answers with what is in the cache, up to a limit; whoever has got that asks for more.
+    pub(super) fn answer(&self, now: Time, from: I, first: MessageId<I>, last: u64, out: &mut Out<I>) {
+        let mut bytes = 0;
+        let cached = self.tree.cached_from(now, first).take_while(|(id, _)| id.seq <= last);
+        let messages: Vec<(u64, Bytes)> = cached
+            .take(ANSWERS_MAX)
+            .take_while(|(_, Blob(contents))| {
+                let room = bytes < ANSWER_BYTES_MAX;
+                bytes += contents.len();
+                room
+            })
+            .map(|(id, Blob(contents))| (id.seq, contents.clone()))
+            .collect();
+        out.send(from, BroadcastMessage::Answer { first, messages: messages.into() });
+    }
+
+    /// Takes an answer, and asks on if something is still missing.
+    pub(super) fn answered(
+        &mut self,
+        now: Time,
+        from: I,
+        first: &MessageId<I>,
+        messages: Vec<(u64, Bytes)>,
+        out: &mut Out<I>,
+    ) {
+        let source = first.source;
+        let life = self.streams.get_mut(source).map(|stream| stream.incarnation);
+        if life != Some(first.incarnation) {
+            return;
+        }
+        let context = self.context(now, from);
+        for (seq, contents) in messages {
+            let id = MessageId { seq, ..*first };
+            if contents.len() > self.options.tree.payload_bytes_max {
+                continue;
+            }
+            if self.streams.offer(context, &id, contents.clone(), &self.options) {
+                self.counts.repaired += 1;
+                self.tree.adopt(now, id, Blob(contents));
+                self.has_caught_up(now, source);
+            }
+        }
+        let progress = self.streams.get_mut(source).is_some_and(|stream| stream.next > first.seq);
+        let Some(repair) = self.streams.get_mut(source).and_then(|stream| stream.repair.as_mut()) else {
+            return;
+        };
+        // Only one who was asked makes us ask on, so that nobody can keep us busy with answers.
+        let asked = repair.tried.contains(&from) || progress;
+        if progress {
+            repair.hint = from;
+        }
+        if asked {
+            self.pursue(now, source, out);
+        }
+    }
+
+    /// More of a source was delivered than neighbours could know.
+    pub(super) fn has_caught_up(&mut self, now: Time, source: I) {
+        self.caught_up.insert(source);
+        self.tell_at.get_or_insert(now + TELL_PERIOD);
+    }
+
+    /// Tells all neighbours, so that they can ask for what they miss themselves.
+    pub(super) fn tell_caught_up(&mut self, out: &mut Out<I>) {
+        self.tell_at = None;
+        let sources = std::mem::take(&mut self.caught_up);
+        let marks: Vec<MessageId<I>> =
+            sources.into_iter().filter_map(|source| self.streams.mark(source)).collect();
+        for marks in marks.chunks(MARKS_MAX) {
+            for peer in self.tree.neighbours() {
+                out.send(peer, BroadcastMessage::Highest(marks.into()));
+            }
+        }
+    }
+}
+
+/// An answer ends with the message that reaches this.
+const ANSWER_BYTES_MAX: usize = 256 << 10;
+
+/// How long it is gathered what neighbours are told.
+const TELL_PERIOD: Duration = Duration::from_millis(100);

@@ -80,10 +80,7 @@ impl Wires<'_> {
 /// A message to a neighbour is plain bytes there; all else that services say to each other has no place among those nodes.
 impl<I> Plain for ServiceMessage<I> {
     fn plain(&self) -> Option<&[u8]> {
-        match self {
-            Self::Direct(bytes) => Some(bytes),
-            _ => None,
-        }
+        if let Self::Direct(bytes) = self { Some(bytes) } else { None }
     }
 
     fn from_plain(bytes: &[u8]) -> Self {

@@ -123,6 +123,27 @@ fn idle_finds_the_processes_of_the_grid() {
 }
 
 #[test]
+fn a_grid_on_an_overlay_loses_half_of_its_servers_and_no_message() {
+    let samples = samples(
+        "overlay --servers 6 --broadcasts 20 --rate 200 --pipelined 10 --seconds 0.2 --kill 50 --repeats 1",
+    );
+    assert_eq!(samples.len(), 1);
+    let sample = &samples[0];
+    assert_eq!(sample["single"]["broadcasts"], 20, "{sample}");
+    assert_eq!(sample["single"]["deliveries"], 20 * 5, "{sample}");
+    assert!(sample["burst"]["millions_per_second"].as_f64() > Some(0.0), "{sample}");
+    assert_eq!(sample["failure"]["survivors"], 3.0, "{sample}");
+    assert!(sample["failure"]["all_ms"].as_f64() > Some(0.0), "{sample}");
+}
+
+#[test]
+fn other_benches_measure_an_overlay_too() {
+    let samples = samples("broadcast --systems overlay,bare --servers 3 --bytes 32 --messages 50 --repeats 1");
+    assert_eq!(samples[0]["system"], "overlay");
+    assert_eq!(samples[0]["deliveries"], 3 * 3 * 50);
+}
+
+#[test]
 fn a_port_in_use_is_said_before_anything_starts() {
     let bases = free_bases();
     let port = bases.1 + 1;
@@ -139,6 +160,8 @@ fn what_cannot_be_measured_is_an_error_of_the_arguments() {
         ("broadcast --systems nats", "--peer nats"),
         ("latency --systems bare --rate 0", "--rate"),
         ("detect --servers 1", "--servers"),
+        ("overlay --servers 1", "--servers"),
+        ("overlay --kill 99", "--kill"),
         ("idle --process 'unclosed", "a quote is not closed"),
     ] {
         fails(&bench(words, free_bases()).output().expect("the bench starts"), 2, &[part]);

@@ -41,8 +41,18 @@ impl TestGrid {
         grid
     }
 
+    /// Arguments for every server that is started from now on.
+    pub(crate) fn add_flags(&mut self, flags: &[&str]) {
+        self.flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    }
+
     pub(crate) fn start(&mut self, id: u16) {
-        let child = self.command(id).spawn().expect("the binary runs");
+        self.start_with(id, &[]);
+    }
+
+    /// Starts a server with arguments of its own.
+    pub(crate) fn start_with(&mut self, id: u16, flags: &[&str]) {
+        let child = self.command(id).args(flags).spawn().expect("the binary runs");
         self.servers[usize::from(id)] = Some(child);
     }
 

@@ -2,6 +2,7 @@
 
 mod boxes;
 mod grid;
+mod overlay;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

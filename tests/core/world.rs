@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ovid::rng::Rng;
 use ovid::server::{Door, Server};
-use ovid::sim::servers::{LabSettings, ServerWorld, Streams, lab, lab_addresses};
+use ovid::sim::servers::{LabSettings, ServerWorld, Streams, lab, lab_addresses, overlay_lab};
 
 /// How long an answer may take.
 const ANSWER_LIMIT_MS: u64 = 1000;
@@ -48,6 +48,25 @@ impl World {
         let mut rng = Rng::new(seed);
         let servers = ServerWorld::new(lab_addresses(n), streams, rng.number(), maker);
         Self { servers, rng, tune, next: Rc::default() }
+    }
+
+    /// Servers of an overlay, with times that suit a test; all run, and have found each other.
+    pub(crate) fn of_overlay(n: u16, seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let maker = overlay_lab(n, |_, setup| {
+            setup.options.shuffle_period = Duration::from_secs(1);
+            setup.options.keep_alive = Duration::from_millis(200);
+            setup.options.probe_period = Duration::from_secs(1);
+            setup.options.timeout = Duration::from_secs(1);
+        });
+        let servers = ServerWorld::new(lab_addresses(n), Streams::default(), rng.number(), maker);
+        let mut world = Self { servers, rng, tune: Rc::new(Cell::new(|_| {})), next: Rc::default() };
+        for id in 0..n {
+            world.start(id);
+            world.run_ms(20);
+        }
+        world.await_all_see(&(0..n).collect::<Vec<_>>());
+        world
     }
 
     /// A grid in which everybody has found everybody.
@@ -116,6 +135,36 @@ impl World {
         for id in self.running() {
             assert_eq!(self.ask(id, "alive"), expected, "server {id}");
         }
+    }
+
+    /// Waits until every server that runs takes just these for alive.
+    pub(crate) fn await_all_see(&mut self, ids: &[u16]) {
+        let ids: Vec<String> = ids.iter().map(u16::to_string).collect();
+        let expected = format!("alive {}", ids.join(","));
+        self.wait_until(&format!("everybody says {expected}"), |world| {
+            let running = world.running();
+            running.into_iter().all(|id| world.ask_now(id, "alive") == expected)
+        });
+    }
+
+    /// Lets time go on until something holds, for a minute at the most.
+    pub(crate) fn wait_until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
+        for _ in 0..600 {
+            if holds(self) {
+                return;
+            }
+            self.run_ms(100);
+        }
+        for id in self.running() {
+            println!("{id}: {}", self.ask_now(id, "status"));
+        }
+        panic!("it never came about that {what}");
+    }
+
+    /// The answer to a command, asked from inside: in no time.
+    pub(crate) fn ask_now(&mut self, id: u16, command: &str) -> String {
+        let answer = self.ask_inside(id, command).concat();
+        String::from_utf8(answer).expect("UTF-8").trim_end_matches('\n').to_owned()
     }
 
     /// A number below `limit`.

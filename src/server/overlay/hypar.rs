@@ -8,7 +8,9 @@ use bytes::Bytes;
 use super::OverlayMessage;
 use super::wires::Wires;
 use crate::agent::WireError;
-use crate::agents::overlay::{Control, Message, Plain, ServiceMessage, decode_hypar, encode_hypar};
+use crate::agents::overlay::{
+    BroadcastMessage, Control, Message, Plain, ServiceMessage, decode_hypar, encode_hypar,
+};
 use crate::grid::{BoxAddress, ServerId};
 use crate::server::core::Core;
 use crate::server::link_manager::Saying;
@@ -80,10 +82,10 @@ impl Wires<'_> {
 /// A message to a neighbour is plain bytes there; all else that services say to each other has no place among those nodes.
 impl<I> Plain for ServiceMessage<I> {
     fn plain(&self) -> Option<&[u8]> {
-        if let Self::Direct(bytes) = self { Some(bytes) } else { None }
+        if let Self::Broadcast(BroadcastMessage::Direct(bytes)) = self { Some(bytes) } else { None }
     }
 
     fn from_plain(bytes: &[u8]) -> Self {
-        Self::Direct(Bytes::copy_from_slice(bytes))
+        Self::Broadcast(BroadcastMessage::Direct(Bytes::copy_from_slice(bytes)))
     }
 }

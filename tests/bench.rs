@@ -138,7 +138,8 @@ fn a_grid_on_an_overlay_loses_half_of_its_servers_and_no_message() {
 
 #[test]
 fn other_benches_measure_an_overlay_too() {
-    let samples = samples("broadcast --systems overlay,bare --servers 3 --bytes 32 --messages 50 --repeats 1");
+    let samples =
+        samples("broadcast --systems overlay,bare --servers 3 --bytes 32 --messages 50 --repeats 1");
     assert_eq!(samples[0]["system"], "overlay");
     assert_eq!(samples[0]["deliveries"], 3 * 3 * 50);
 }

@@ -25,7 +25,9 @@ mod service;
 #[cfg(test)]
 mod testing;
 
-pub use self::broadcast::{Broadcast, BroadcastMessage, BroadcastOptions, Delivered, News, Refused};
+pub use self::broadcast::{
+    Broadcast, BroadcastMessage, BroadcastOptions, Delivered, Kept, Mark, News, Refused,
+};
 pub use self::census::{Census, Entry, State};
 pub use self::flood::{Flood, FloodCounts, FloodMessage};
 pub use self::gen_hypar::{Plain, decode_hypar, encode_hypar, hypar_sender};

@@ -197,8 +197,7 @@ impl Core {
             return host.refuse_broadcast("nodes of gen_hypar talk to their neighbours only");
         }
         let mut wires = Wires { links, outputs, tracing, now };
-        let sent =
-            host.node.act(now, &mut wires, |service, sends| service.broadcast(now, lines.clone(), sends));
+        let sent = host.node.act(now, &mut wires, |service, sends| service.broadcast(now, lines, sends));
         if let Err(refused) = sent {
             host.refuse_broadcast(&refused.to_string());
         }

@@ -15,8 +15,8 @@
 //!   further. What nobody has after [`BroadcastOptions::gap_timeout`] is skipped and counted.
 //! - So after a partition whoever stayed alive gets what the caches still hold of what the other side has said. The news that somebody has caught up
 //!   goes from neighbour to neighbour.
-//! - A *newcomer*, whose first link came up less than [`BroadcastOptions::settle`] ago, begins behind what its neighbours have delivered when it meets
-//!   them; if it meets a source in mid-stream, at the earliest message that arrives within [`BroadcastOptions::opening_wait`].
+//! - What was said before a node's first link came up is past, and none of its business: marks and kept messages carry their age, and a newcomer begins
+//!   behind what is older than itself. What was said since is its business, wherever it first hears of the source.
 //! - Nothing is delivered to its own source.
 //!
 //! Everything that waits is bounded. Source: the FIFO broadcast of Hadzilacos and Toueg, "Fault-tolerant broadcasts and related problems", 1993, over
@@ -31,12 +31,13 @@ mod streams;
 mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
 
-pub use self::message::BroadcastMessage;
-pub(super) use self::message::list;
+pub use self::message::{BroadcastMessage, Kept, Mark};
+pub(super) use self::message::{decode_ms, encode_ms, list};
 pub use self::options::BroadcastOptions;
 use self::streams::{Context, Streams};
 use super::{Arrival, Blob, Happening, Id, Layer, MessageId, Plumtree, PlumtreeMessage, Reason, Sends};
@@ -49,8 +50,9 @@ pub struct Broadcast<I> {
     tree: Plumtree<I, Blob>,
     tree_sends: Sends<I, PlumtreeMessage<I, Blob>>,
     streams: Streams<I>,
-    /// The latest message of this node.
+    /// The latest message of this node, and when it was sent.
     own: MessageId<I>,
+    spoke_at: Time,
     /// When the first link came up.
     linked_at: Option<Time>,
     /// Of which sources neighbours are to be told that more was delivered than they could know, and when.
@@ -124,6 +126,7 @@ impl<I: Id> Broadcast<I> {
             tree_sends: Sends::default(),
             streams: Streams::new(),
             own: MessageId { source: me, incarnation, seq: 0 },
+            spoke_at: Time::ZERO,
             linked_at: None,
             caught_up: BTreeSet::new(),
             tell_at: None,
@@ -137,7 +140,7 @@ impl<I: Id> Broadcast<I> {
     pub fn broadcast(&mut self, now: Time, payload: Bytes, out: &mut Out<I>) -> Result<(), Refused> {
         self.check_length(&payload)?;
         if let Some(id) = self.tree.broadcast(now, Blob(payload), &mut self.tree_sends) {
-            self.own = id;
+            (self.own, self.spoke_at) = (id, now);
             self.counts.broadcasts += 1;
         }
         self.send_trees(out);
@@ -179,8 +182,8 @@ impl<I: Id> Broadcast<I> {
         self.tree.link_up(peer);
         self.tell(News::LinkUp(peer));
         // The first thing on a link, so that a newcomer knows where it stands before it hears a message.
-        let own = Some(self.own).filter(|own| own.seq > 0);
-        let marks: Vec<MessageId<I>> = own.into_iter().chain(self.streams.marks()).collect();
+        let own = Some(Mark { id: self.own, age: now.since(self.spoke_at) }).filter(|own| own.id.seq > 0);
+        let marks: Vec<Mark<I>> = own.into_iter().chain(self.streams.marks(now)).collect();
         for marks in marks.chunks(message::MARKS_MAX) {
             out.send(peer, BroadcastMessage::Highest(marks.into()));
         }
@@ -192,8 +195,8 @@ impl<I: Id> Broadcast<I> {
                 if let Some(arrival) = self.tree.receive(now, from, message, &mut self.tree_sends) {
                     self.arrived(now, from, arrival);
                 }
-                if let Some((peer, mark)) = self.tree.take_overflow() {
-                    self.heard_of(now, peer, &mark);
+                if let Some((peer, id)) = self.tree.take_overflow() {
+                    self.heard_of(now, peer, &Mark { id, age: Duration::ZERO });
                 }
                 self.send_trees(out);
             }
@@ -202,9 +205,11 @@ impl<I: Id> Broadcast<I> {
                     self.heard_of(now, from, mark);
                 }
             }
-            BroadcastMessage::Ask { first, last } => self.answer(now, from, first, last, out),
-            BroadcastMessage::Answer { first, messages } => {
-                self.answered(now, from, &first, messages.into_vec(), out);
+            BroadcastMessage::Ask { first, last, age_max } => {
+                self.answer(now, from, first, last, age_max, out);
+            }
+            BroadcastMessage::Answer { first, whole, messages } => {
+                self.answered(now, from, &first, (whole, messages.into_vec()), out);
             }
             BroadcastMessage::Direct(payload) => {
                 if payload.len() <= self.options.tree.payload_bytes_max {
@@ -222,7 +227,7 @@ impl<I: Id> Broadcast<I> {
             self.pursue(now, source, out);
         }
         if self.tell_at.is_some_and(|at| at <= now) {
-            self.tell_caught_up(out);
+            self.tell_caught_up(now, out);
         }
         self.deliver();
     }
@@ -234,7 +239,7 @@ impl<I: Id> Broadcast<I> {
             return;
         }
         let context = self.context(now, from);
-        let new = self.streams.offer(context, &id, payload, &self.options);
+        let new = self.streams.offer(context, &id, (now, payload), &self.options);
         // The tree has passed on what it knows to be new. The rest is for the neighbours to ask for.
         if new && !fresh {
             self.has_caught_up(now, id.source);
@@ -258,8 +263,7 @@ impl<I: Id> Broadcast<I> {
     }
 
     fn context(&self, now: Time, from: I) -> Context<I> {
-        let settled = self.linked_at.is_some_and(|at| now.since(at) >= self.options.settle);
-        Context { now, from, settled }
+        Context { now, from, since: self.linked_at.unwrap_or(now) }
     }
 
     fn send_trees(&mut self, out: &mut Out<I>) {

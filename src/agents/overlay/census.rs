@@ -197,7 +197,7 @@ impl<I: Id> Census<I> {
             // A death is news however old it is: whoever it is said of has to hear it.
             let silent = entry.state == State::Alive && too_old;
             let repeated = known.repeated;
-            *known = Server { repeated, silent, ..Server::new(entry.incarnation, entry.state, heard) };
+            *known = Server { silent, repeated, ..Server::new(entry.incarnation, entry.state, heard) };
             return !silent;
         }
         if entry.incarnation == known.incarnation && entry.state == known.state && heard > known.heard {

@@ -27,7 +27,7 @@ mod options;
 #[cfg(test)]
 mod tests;
 
-use self::cache::{Cache, Limits};
+use self::cache::{Cache, Cached, Limits};
 use self::message::RUNS_MAX;
 pub use self::message::{PlumtreeMessage, Run};
 use self::missing::{Announcer, Missing};
@@ -134,7 +134,7 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
         let id = MessageId { source: self.me, incarnation: self.incarnation, seq: self.seq };
         self.seen.insert(&id);
         self.push(now, id, 0, &payload, None, out);
-        self.cache.insert(now, id, 0, None, payload);
+        self.cache.insert(now, id, Cached { payload, round: 0, from: None, at: now });
         Some(id)
     }
 
@@ -198,21 +198,21 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
         }
     }
 
-    /// Takes a message that the owner has got in another way. It is not passed on, but can be asked for.
-    pub(super) fn adopt(&mut self, now: Time, id: MessageId<I>, payload: P) {
+    /// Takes a message that the owner has got in another way, and that came to whoever had it at `at`. It is not passed on, but can be asked for.
+    pub(super) fn adopt(&mut self, now: Time, id: MessageId<I>, payload: P, at: Time) {
         self.seen.insert(&id);
         self.missing.take(&id);
         // How far it has come is not known; that it has no neighbour as its origin keeps the way from being shortened.
-        self.cache.insert(now, id, 0, None, payload);
+        self.cache.insert(now, id, Cached { payload, round: 0, from: None, at });
     }
 
-    /// What can be asked for of one life of a source, from `first` on.
+    /// What can be asked for of one life of a source, from `first` on: number, when it came, payload.
     pub(super) fn cached_from(
         &self,
         now: Time,
         first: MessageId<I>,
-    ) -> impl Iterator<Item = (&MessageId<I>, &P)> {
-        self.cache.from(now, first).map(|(id, cached)| (id, &cached.payload))
+    ) -> impl Iterator<Item = (u64, Time, &P)> {
+        self.cache.from(now, first).map(|(id, cached)| (id.seq, cached.at, &cached.payload))
     }
 
     /// The latest of the announcements for which there was no room since this was asked, and whose it was.
@@ -271,7 +271,8 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
         let hops = round.saturating_add(1);
         self.counts.delivered += 1;
         self.last = Some((id, hops));
-        self.cache.insert(now, id, hops, Some(from), payload.clone());
+        let cached = Cached { payload: payload.clone(), round: hops, from: Some(from), at: now };
+        self.cache.insert(now, id, cached);
         self.push(now, id, hops, &payload, Some(from), out);
         // A payload that was only fetched, or was on its way when the link was pruned, does not make the link eager: the other end would not know.
         if self.find(from).is_some_and(|neighbour| neighbour.no_graft_before <= now) {

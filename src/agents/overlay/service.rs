@@ -68,12 +68,12 @@ impl<I: Id> Service<I> {
     }
 
     /// Sends `payload` to everybody else.
-    pub fn broadcast(&mut self, now: Time, payload: Bytes, out: &mut Out<I>) -> Result<(), Refused> {
+    pub fn broadcast(&mut self, now: Time, payload: &[u8], out: &mut Out<I>) -> Result<(), Refused> {
         let (bytes, bytes_max) = (payload.len(), self.payload_bytes_max);
         if bytes > bytes_max {
             return Err(Refused::TooLong { bytes, bytes_max });
         }
-        self.send(now, kind::USER, &payload, out)
+        self.send(now, kind::USER, payload, out)
     }
 
     /// Sends `payload` to one neighbour.
@@ -248,7 +248,7 @@ impl<I: Id> Layer<I> for Service<I> {
 
     fn command(&mut self, now: Time, line: &str, out: &mut Sends<I, Self::Msg>) -> bool {
         let Some(text) = line.strip_prefix("broadcast ") else { return false };
-        self.broadcast(now, Bytes::copy_from_slice(text.as_bytes()), out).is_ok()
+        self.broadcast(now, text.as_bytes(), out).is_ok()
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {

@@ -15,10 +15,6 @@ pub struct BroadcastOptions {
     pub ask_timeout: Duration,
     /// How long a gap is waited for at all. Then it is skipped.
     pub gap_timeout: Duration,
-    /// For how long after its first link a node is a newcomer: what others have already delivered is none of its business.
-    pub settle: Duration,
-    /// How long a newcomer that meets a source in mid-stream waits for slightly older messages.
-    pub opening_wait: Duration,
     /// How many messages of one source may wait for earlier ones.
     pub early_count_max: usize,
     /// How many bytes may wait, of all sources together.
@@ -31,11 +27,9 @@ impl Default for BroadcastOptions {
     fn default() -> Self {
         Self {
             tree: PlumtreeOptions::default(),
-            repair_delay: Duration::from_millis(500),
+            repair_delay: Duration::from_millis(200),
             ask_timeout: Duration::from_secs(1),
             gap_timeout: Duration::from_secs(5),
-            settle: Duration::from_secs(2),
-            opening_wait: Duration::from_millis(200),
             early_count_max: 4_096,
             early_bytes_max: 16 << 20,
             sources_max: 65_536,

@@ -2,30 +2,23 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::super::{Blob, Id, MessageId};
-use super::message::{ANSWERS_MAX, MARKS_MAX};
+use super::message::{ANSWERS_MAX, Kept, MARKS_MAX, Mark};
 use super::{Broadcast, BroadcastMessage, Out};
 use crate::time::Time;
 
 impl<I: Id> Broadcast<I> {
     /// A neighbour has delivered a source's messages up to this one.
-    pub(super) fn heard_of(&mut self, now: Time, from: I, mark: &MessageId<I>) {
-        if mark.source != self.own.source {
+    pub(super) fn heard_of(&mut self, now: Time, from: I, mark: &Mark<I>) {
+        if mark.id.source != self.own.source {
             let context = self.context(now, from);
             self.streams.heard_of(context, mark, &self.options);
         }
     }
 
-    /// The time of a source has come: decides where a newcomer begins with it, asks for what is missing, or gives it up.
+    /// The time of a source has come: asks for what is missing, or gives it up.
     pub(super) fn pursue(&mut self, now: Time, source: I, out: &mut Out<I>) {
-        let me = self.own.source;
-        let Some(stream) = self.streams.get_mut(source) else { return };
-        if stream.next == 0 {
-            let context = self.context(now, me);
-            return self.streams.skip(context, source, &self.options);
-        }
+        let context = self.context(now, self.own.source);
         let Some((first, last)) = self.streams.gap(source) else { return };
         let neighbours: Vec<I> = self.tree.neighbours().collect();
         let Some(repair) = self.streams.get_mut(source).and_then(|stream| stream.repair.as_mut()) else {
@@ -39,7 +32,6 @@ impl<I: Id> Broadcast<I> {
             return self.streams.set_alarm(source, Some(now + self.options.ask_timeout));
         }
         if now >= repair.give_up {
-            let context = self.context(now, me);
             return self.streams.skip(context, source, &self.options);
         }
         let Some(peer) = next else {
@@ -50,23 +42,38 @@ impl<I: Id> Broadcast<I> {
         let again = (now + self.options.ask_timeout).min(repair.give_up);
         self.streams.set_alarm(source, Some(again));
         self.counts.asked += 1;
-        out.send(peer, BroadcastMessage::Ask { first, last });
+        out.send(peer, BroadcastMessage::Ask { first, last, age_max: now.since(context.since) });
     }
 
     /// Answers with what is in the cache, up to a limit; whoever has got that asks for more.
-    pub(super) fn answer(&self, now: Time, from: I, first: MessageId<I>, last: u64, out: &mut Out<I>) {
+    pub(super) fn answer(
+        &self,
+        now: Time,
+        from: I,
+        first: MessageId<I>,
+        last: u64,
+        age_max: Duration,
+        out: &mut Out<I>,
+    ) {
         let mut bytes = 0;
-        let cached = self.tree.cached_from(now, first).take_while(|(id, _)| id.seq <= last);
-        let messages: Vec<(u64, Bytes)> = cached
-            .take(ANSWERS_MAX)
-            .take_while(|(_, Blob(contents))| {
+        let messages = self.tree.cached_from(now, first).take_while(|(seq, ..)| *seq <= last);
+        let messages = messages.filter(|(_, at, _)| now.since(*at) <= age_max).take(ANSWERS_MAX);
+        let messages: Vec<Kept> = messages
+            .take_while(|(_, _, Blob(contents))| {
                 let room = bytes < ANSWER_BYTES_MAX;
                 bytes += contents.len();
                 room
             })
-            .map(|(id, Blob(contents))| (id.seq, contents.clone()))
+            .map(|(seq, at, Blob(contents))| Kept { seq, age: now.since(at), contents: contents.clone() })
             .collect();
-        out.send(from, BroadcastMessage::Answer { first, messages: messages.into() });
+        let own = first.source == self.own.source && first.incarnation == self.own.incarnation;
+        let delivered = self
+            .streams
+            .mark(now, first.source)
+            .is_some_and(|mark| mark.id.incarnation == first.incarnation && mark.id.seq >= last);
+        let was_there = now.since(self.context(now, from).since) >= age_max;
+        let whole = own || (delivered && was_there);
+        out.send(from, BroadcastMessage::Answer { first, whole, messages: messages.into() });
     }
 
     /// Takes an answer, and asks on if something is still missing.
@@ -75,7 +82,7 @@ impl<I: Id> Broadcast<I> {
         now: Time,
         from: I,
         first: &MessageId<I>,
-        messages: Vec<(u64, Bytes)>,
+        (whole, messages): (bool, Vec<Kept>),
         out: &mut Out<I>,
     ) {
         let source = first.source;
@@ -84,27 +91,31 @@ impl<I: Id> Broadcast<I> {
             return;
         }
         let context = self.context(now, from);
-        for (seq, contents) in messages {
+        for Kept { seq, age, contents } in messages {
             let id = MessageId { seq, ..*first };
             if contents.len() > self.options.tree.payload_bytes_max {
                 continue;
             }
-            if self.streams.offer(context, &id, contents.clone(), &self.options) {
+            let at = now - age;
+            if self.streams.offer(context, &id, (at, contents.clone()), &self.options) {
                 self.counts.repaired += 1;
-                self.tree.adopt(now, id, Blob(contents));
+                self.tree.adopt(now, id, Blob(contents), at);
                 self.has_caught_up(now, source);
             }
         }
-        let progress = self.streams.get_mut(source).is_some_and(|stream| stream.next > first.seq);
-        let Some(repair) = self.streams.get_mut(source).and_then(|stream| stream.repair.as_mut()) else {
-            return;
-        };
+        let fresh = self.streams.is_fresh(source);
+        let Some(stream) = self.streams.get_mut(source) else { return };
+        let progress = stream.next > first.seq;
+        let Some(repair) = &mut stream.repair else { return };
         // Only one who was asked makes us ask on, so that nobody can keep us busy with answers.
         let asked = repair.tried.contains(&from) || progress;
         if progress {
             repair.hint = from;
         }
-        if asked {
+        if asked && whole && fresh {
+            // What he does not have is older than this node.
+            self.streams.skip(context, source, &self.options);
+        } else if asked {
             self.pursue(now, source, out);
         }
     }
@@ -116,11 +127,11 @@ impl<I: Id> Broadcast<I> {
     }
 
     /// Tells all neighbours, so that they can ask for what they miss themselves.
-    pub(super) fn tell_caught_up(&mut self, out: &mut Out<I>) {
+    pub(super) fn tell_caught_up(&mut self, now: Time, out: &mut Out<I>) {
         self.tell_at = None;
         let sources = std::mem::take(&mut self.caught_up);
-        let marks: Vec<MessageId<I>> =
-            sources.into_iter().filter_map(|source| self.streams.mark(source)).collect();
+        let marks: Vec<Mark<I>> =
+            sources.into_iter().filter_map(|source| self.streams.mark(now, source)).collect();
         for marks in marks.chunks(MARKS_MAX) {
             for peer in self.tree.neighbours() {
                 out.send(peer, BroadcastMessage::Highest(marks.into()));

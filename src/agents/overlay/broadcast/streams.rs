@@ -7,12 +7,13 @@ use bytes::Bytes;
 
 use super::super::{Id, MessageId};
 use super::BroadcastOptions;
+use super::message::Mark;
 use crate::time::Time;
 
 /// All sources that a node knows.
 #[derive(Debug)]
 pub(super) struct Streams<I> {
-    streams: BTreeMap<I, Stream<I>>,
+    sources: BTreeMap<I, Stream<I>>,
     /// When something is to be done about a stream.
     alarms: BTreeSet<(Time, I)>,
     /// What can be delivered, in order.
@@ -28,12 +29,17 @@ pub(super) struct Streams<I> {
 #[derive(Debug)]
 pub(super) struct Stream<I> {
     pub(super) incarnation: u64,
-    /// The number that is to be delivered next; zero as long as it is not decided where this node begins.
+    /// The number that is to be delivered next.
     pub(super) next: u64,
     /// The highest number that was heard of.
     known: u64,
-    /// What came before its turn.
-    early: BTreeMap<u64, Bytes>,
+    /// What came before its turn, and when.
+    early: BTreeMap<u64, (Time, Bytes)>,
+    /// Whether nothing was delivered yet, nor passed over as past.
+    fresh: bool,
+    /// When the one before the next came.
+    latest: Time,
+    /// When anything came.
     heard: Time,
     alarm: Option<Time>,
     pub(super) repair: Option<Repair<I>>,
@@ -56,14 +62,14 @@ pub(super) struct Context<I> {
     pub(super) now: Time,
     /// Who has told.
     pub(super) from: I,
-    /// Whether this node is no newcomer.
-    pub(super) settled: bool,
+    /// Since when this node is there. What is older is past.
+    pub(super) since: Time,
 }
 
 impl<I: Id> Streams<I> {
     pub(super) fn new() -> Self {
         Self {
-            streams: BTreeMap::new(),
+            sources: BTreeMap::new(),
             alarms: BTreeSet::new(),
             ready: Vec::new(),
             early_bytes: 0,
@@ -73,20 +79,18 @@ impl<I: Id> Streams<I> {
         }
     }
 
-    /// Takes a message; whether it is news.
+    /// Takes a message that came at `at`, here or to whoever had kept it; whether it is news.
     pub(super) fn offer(
         &mut self,
         context: Context<I>,
         id: &MessageId<I>,
-        contents: Bytes,
+        (at, contents): (Time, Bytes),
         options: &BroadcastOptions,
     ) -> bool {
-        // A newcomer does not know where it stands in the stream, but nothing is older than the first.
-        let next = if context.settled || id.seq == 1 { 1 } else { 0 };
-        if !self.open(context.now, id, next, options) {
+        if !self.open(context.now, id, options) {
             return false;
         }
-        let stream = self.streams.get_mut(&id.source).expect("it is open");
+        let stream = self.sources.get_mut(&id.source).expect("it is open");
         stream.heard = context.now;
         if id.seq < stream.next || stream.early.contains_key(&id.seq) {
             return false;
@@ -95,14 +99,14 @@ impl<I: Id> Streams<I> {
         let fits = stream.early.len() < options.early_count_max
             && self.early_bytes + contents.len() <= options.early_bytes_max;
         if id.seq == stream.next {
-            stream.deliver(id.source, contents, &mut self.ready, &mut self.early_bytes);
+            stream.deliver(id.source, (at, contents), &mut self.ready, &mut self.early_bytes);
             if let Some(repair) = &mut stream.repair {
                 repair.give_up = context.now + options.gap_timeout;
                 repair.tried.clear();
             }
         } else if fits {
             self.early_bytes += contents.len();
-            stream.early.insert(id.seq, contents);
+            stream.early.insert(id.seq, (at, contents));
         } else {
             // It can be asked for when its turn comes.
             self.refused += 1;
@@ -112,12 +116,22 @@ impl<I: Id> Streams<I> {
     }
 
     /// Somebody has delivered a source's messages up to this one.
-    pub(super) fn heard_of(&mut self, context: Context<I>, mark: &MessageId<I>, options: &BroadcastOptions) {
-        let next = if context.settled { 1 } else { mark.seq + 1 };
-        if !self.open(context.now, mark, next, options) {
+    pub(super) fn heard_of(
+        &mut self,
+        context: Context<I>,
+        &Mark { id: mark, age }: &Mark<I>,
+        options: &BroadcastOptions,
+    ) {
+        if !self.open(context.now, &mark, options) {
             return;
         }
-        let stream = self.streams.get_mut(&mark.source).expect("it is open");
+        let stream = self.sources.get_mut(&mark.source).expect("it is open");
+        let past = age > context.now.since(context.since);
+        if stream.fresh && stream.early.is_empty() && past {
+            // A newcomer begins behind what was there before it.
+            stream.next = stream.next.max(mark.seq + 1);
+            stream.latest = context.now - age;
+        }
         stream.known = stream.known.max(mark.seq);
         if mark.seq >= stream.next
             && let Some(repair) = &mut stream.repair
@@ -147,7 +161,7 @@ impl<I: Id> Streams<I> {
     }
 
     pub(super) fn set_alarm(&mut self, source: I, at: Option<Time>) {
-        let Some(stream) = self.streams.get_mut(&source) else { return };
+        let Some(stream) = self.sources.get_mut(&source) else { return };
         if let Some(old) = stream.alarm {
             self.alarms.remove(&(old, source));
         }
@@ -157,36 +171,44 @@ impl<I: Id> Streams<I> {
 
     /// A source.
     pub(super) fn get_mut(&mut self, source: I) -> Option<&mut Stream<I>> {
-        self.streams.get_mut(&source)
+        self.sources.get_mut(&source)
     }
 
     /// Up to where everything was delivered.
-    pub(super) fn marks(&self) -> impl Iterator<Item = MessageId<I>> {
-        self.streams.keys().filter_map(|source| self.mark(*source))
+    pub(super) fn marks(&self, now: Time) -> impl Iterator<Item = Mark<I>> {
+        self.sources.keys().filter_map(move |source| self.mark(now, *source))
     }
 
     /// The same of one source; `None` if nothing is.
-    pub(super) fn mark(&self, source: I) -> Option<MessageId<I>> {
-        let stream = self.streams.get(&source).filter(|stream| stream.next > 1)?;
-        Some(MessageId { source, incarnation: stream.incarnation, seq: stream.next - 1 })
+    pub(super) fn mark(&self, now: Time, source: I) -> Option<Mark<I>> {
+        let stream = self.sources.get(&source).filter(|stream| stream.next > 1)?;
+        let id = MessageId { source, incarnation: stream.incarnation, seq: stream.next - 1 };
+        Some(Mark { id, age: now.since(stream.latest) })
     }
 
     /// The first and the last number of the gap before what came early.
     pub(super) fn gap(&self, source: I) -> Option<(MessageId<I>, u64)> {
-        let stream = self.streams.get(&source)?;
+        let stream = self.sources.get(&source)?;
         let first = MessageId { source, incarnation: stream.incarnation, seq: stream.next };
         let last = stream.early.keys().next().map_or(stream.known, |early| early - 1);
-        (stream.next > 0 && stream.next <= last).then_some((first, last))
+        (stream.next <= last).then_some((first, last))
     }
 
-    /// Goes on behind a gap, and decides where to begin where that was open.
+    /// Whether nothing of a source was delivered yet.
+    pub(super) fn is_fresh(&self, source: I) -> bool {
+        self.sources.get(&source).is_some_and(|stream| stream.fresh)
+    }
+
+    /// Goes on behind a gap.
     pub(super) fn skip(&mut self, context: Context<I>, source: I, options: &BroadcastOptions) {
-        let Some(stream) = self.streams.get_mut(&source) else { return };
+        let Some(stream) = self.sources.get_mut(&source) else { return };
         let goes_on = stream.early.keys().next().copied().unwrap_or(stream.known + 1);
-        if stream.next > 0 {
+        // What was there before this node is no loss.
+        if !stream.fresh {
             self.skipped += goes_on.saturating_sub(stream.next);
         }
         stream.next = goes_on;
+        stream.fresh = false;
         stream.repair = None;
         stream.deliver_early(source, &mut self.ready, &mut self.early_bytes);
         self.look(context, source, options);
@@ -197,15 +219,14 @@ impl<I: Id> Streams<I> {
         self.ready.drain(..)
     }
 
-    /// Makes sure that there is a stream for this life of a source, beginning at `next` if it is new. There is none for an earlier life, nor if there
-    /// are too many.
-    fn open(&mut self, now: Time, id: &MessageId<I>, next: u64, options: &BroadcastOptions) -> bool {
-        let full = self.streams.len() >= options.sources_max && !self.streams.contains_key(&id.source);
+    /// Makes sure that there is a stream for this life of a source. There is none for an earlier life, nor if there are too many.
+    fn open(&mut self, now: Time, id: &MessageId<I>, options: &BroadcastOptions) -> bool {
+        let full = self.sources.len() >= options.sources_max && !self.sources.contains_key(&id.source);
         if full && !self.sweep(now, options) {
             self.refused += 1;
             return false;
         }
-        match self.streams.get_mut(&id.source) {
+        match self.sources.get_mut(&id.source) {
             Some(stream) if stream.incarnation == id.incarnation => return true,
             Some(stream) if stream.incarnation > id.incarnation => return false,
             Some(stream) => {
@@ -221,26 +242,24 @@ impl<I: Id> Streams<I> {
         }
         let stream = Stream {
             incarnation: id.incarnation,
-            next,
-            known: next.saturating_sub(1),
+            next: 1,
+            known: 0,
             early: BTreeMap::new(),
+            fresh: true,
+            latest: now,
             heard: now,
             alarm: None,
             repair: None,
         };
-        self.streams.insert(id.source, stream);
+        self.sources.insert(id.source, stream);
         true
     }
 
     /// Looks whether there is a gap now, or none any more.
     fn look(&mut self, context: Context<I>, source: I, options: &BroadcastOptions) {
         let gap = self.gap(source).is_some();
-        let Some(stream) = self.streams.get_mut(&source) else { return };
-        if stream.next == 0 {
-            if stream.alarm.is_none() {
-                self.set_alarm(source, Some(context.now + options.opening_wait));
-            }
-        } else if !gap {
+        let Some(stream) = self.sources.get_mut(&source) else { return };
+        if !gap {
             stream.repair = None;
             if stream.alarm.is_some() {
                 self.set_alarm(source, None);
@@ -260,8 +279,8 @@ impl<I: Id> Streams<I> {
         }
         self.next_sweep = now + Duration::from_secs(1);
         let silence_max = options.tree.cache_age * 2;
-        self.streams.retain(|_, stream| stream.alarm.is_some() || now.since(stream.heard) <= silence_max);
-        self.streams.len() < options.sources_max
+        self.sources.retain(|_, stream| stream.alarm.is_some() || now.since(stream.heard) <= silence_max);
+        self.sources.len() < options.sources_max
     }
 }
 
@@ -269,21 +288,26 @@ impl<I: Id> Stream<I> {
     fn deliver(
         &mut self,
         source: I,
-        contents: Bytes,
+        (at, contents): (Time, Bytes),
         ready: &mut Vec<(MessageId<I>, Bytes)>,
         early_bytes: &mut usize,
     ) {
-        ready.push((MessageId { source, incarnation: self.incarnation, seq: self.next }, contents));
-        self.next += 1;
+        self.advance(source, at, contents, ready);
         self.deliver_early(source, ready, early_bytes);
     }
 
     fn deliver_early(&mut self, source: I, ready: &mut Vec<(MessageId<I>, Bytes)>, early_bytes: &mut usize) {
         while let Some(entry) = self.early.first_entry().filter(|entry| *entry.key() == self.next) {
-            let contents = entry.remove();
+            let (at, contents) = entry.remove();
             *early_bytes -= contents.len();
-            ready.push((MessageId { source, incarnation: self.incarnation, seq: self.next }, contents));
-            self.next += 1;
+            self.advance(source, at, contents, ready);
         }
+    }
+
+    fn advance(&mut self, source: I, at: Time, contents: Bytes, ready: &mut Vec<(MessageId<I>, Bytes)>) {
+        ready.push((MessageId { source, incarnation: self.incarnation, seq: self.next }, contents));
+        self.next += 1;
+        self.fresh = false;
+        self.latest = at;
     }
 }

@@ -35,7 +35,29 @@ impl Node {
         node
     }
 
+    /// What it says, and to whom; ages are left out.
     fn tell(&mut self, happening: Happening<Peer, Said>) -> Vec<(u32, Said)> {
+        let mut said = self.tell_with_ages(happening);
+        for (_, message) in &mut said {
+            match message {
+                Said::Ask { age_max, .. } => *age_max = Duration::ZERO,
+                Said::Answer { messages, .. } => {
+                    for kept in messages {
+                        kept.age = Duration::ZERO;
+                    }
+                }
+                Said::Highest(marks) => {
+                    for mark in marks {
+                        mark.age = Duration::ZERO;
+                    }
+                }
+                _ => {}
+            }
+        }
+        said
+    }
+
+    fn tell_with_ages(&mut self, happening: Happening<Peer, Said>) -> Vec<(u32, Said)> {
         let mut out = Sends::default();
         self.broadcast.handle(self.now, happening, &mut out);
         out.drain().map(|(to, message)| (to.0, message)).collect()
@@ -90,17 +112,35 @@ fn contents(seq: u64) -> Bytes {
     Bytes::from(seq.to_string())
 }
 
+fn mark(id: MessageId<Peer>, age_ms: u64) -> Mark<Peer> {
+    Mark { id, age: Duration::from_millis(age_ms) }
+}
+
 fn highest(seq: u64) -> Said {
-    Said::Highest([id(seq)].into())
+    Said::Highest([mark(id(seq), 0)].into())
 }
 
 fn ask(first: u64, last: u64) -> Said {
-    Said::Ask { first: id(first), last }
+    ask_of(id(first), last)
+}
+
+fn ask_of(first: MessageId<Peer>, last: u64) -> Said {
+    Said::Ask { first, last, age_max: Duration::ZERO }
+}
+
+/// Of any age.
+fn ask_all(first: u64, last: u64) -> Said {
+    Said::Ask { first: id(first), last, age_max: Duration::from_secs(1000) }
 }
 
 fn answer(first: u64, numbers: impl IntoIterator<Item = u64>) -> Said {
-    let messages = numbers.into_iter().map(|seq| (seq, contents(seq))).collect();
-    Said::Answer { first: id(first), messages }
+    let kept = |seq| Kept { seq, age: Duration::ZERO, contents: contents(seq) };
+    Said::Answer { first: id(first), whole: false, messages: numbers.into_iter().map(kept).collect() }
+}
+
+fn whole_answer(first: u64, numbers: impl IntoIterator<Item = u64>) -> Said {
+    let Said::Answer { first, messages, .. } = answer(first, numbers) else { unreachable!() };
+    Said::Answer { first, whole: true, messages }
 }
 
 #[test]
@@ -118,7 +158,7 @@ fn a_gap_is_asked_for_first_of_whom_it_was_learned_from_then_of_the_others() {
     let mut node = Node::new(3);
     node.hear(1, gossip(1));
     node.hear(2, gossip(4));
-    assert_eq!(node.wait(490), []);
+    assert_eq!(node.wait(190), []);
     assert_eq!(node.wait(10), [(2, ask(2, 3))]);
     assert_eq!(node.hear(2, answer(2, [])), [(1, ask(2, 3))], "who has nothing is done with at once");
     assert_eq!(node.wait(990), []);
@@ -133,11 +173,11 @@ fn what_nobody_has_is_skipped_after_the_timeout_and_counted() {
     let mut node = Node::new(1);
     node.hear(1, gossip(1));
     node.hear(1, gossip(4));
-    node.wait(600);
-    node.hear(1, answer(2, [3]));
-    node.wait(4_300);
-    assert_eq!(node.delivered(), [1]);
     node.wait(200);
+    node.hear(1, answer(2, [3]));
+    node.wait(4_700);
+    assert_eq!(node.delivered(), [1]);
+    node.wait(100);
     assert_eq!(node.delivered(), [3, 4]);
     assert_eq!(node.counter("gaps_skipped"), 1);
     node.hear(1, gossip(2));
@@ -154,7 +194,7 @@ fn who_is_cut_off_waits_until_somebody_can_be_asked() {
     assert_eq!(node.delivered(), [1]);
     node.tell(Happening::LinkUp(Peer(2)));
     node.hear(2, highest(3));
-    assert_eq!(node.wait(500), [(2, ask(2, 2))]);
+    assert_eq!(node.wait(200), [(2, ask(2, 2))]);
     node.hear(2, answer(2, [2]));
     assert_eq!(node.delivered(), [2, 3]);
 }
@@ -164,11 +204,11 @@ fn what_was_got_by_asking_can_be_asked_for_and_neighbours_are_told() {
     let mut node = Node::new(2);
     node.hear(1, gossip(1));
     node.hear(1, highest(3));
-    assert_eq!(node.wait(500), [(1, ask(2, 3))]);
+    assert_eq!(node.wait(200), [(1, ask(2, 3))]);
     node.hear(1, answer(2, [2, 3]));
     assert_eq!(node.wait(100), [(1, highest(3)), (2, highest(3))]);
-    assert_eq!(node.hear(2, ask(1, 9)), [(2, answer(1, [1, 2, 3]))]);
-    assert_eq!(node.hear(2, ask(7, 9)), [(2, answer(7, []))]);
+    assert_eq!(node.hear(2, ask_all(1, 9)), [(2, answer(1, [1, 2, 3]))]);
+    assert_eq!(node.hear(2, ask_all(7, 9)), [(2, answer(7, []))]);
 }
 
 #[test]
@@ -176,7 +216,7 @@ fn a_long_history_is_fetched_piece_by_piece() {
     let mut node = Node::new(1);
     node.hear(1, gossip(1));
     node.hear(1, highest(1000));
-    assert_eq!(node.wait(500), [(1, ask(2, 1000))]);
+    assert_eq!(node.wait(200), [(1, ask(2, 1000))]);
     assert_eq!(node.hear(1, answer(2, 2..=257)), [(1, ask(258, 1000))]);
     assert_eq!(node.delivered().len(), 257);
 }
@@ -188,7 +228,7 @@ fn an_answer_is_bounded_and_has_at_least_one_message() {
         let payload = Blob(Bytes::from(vec![0; 200 << 10]));
         node.hear(1, Said::Tree(PlumtreeMessage::Gossip { id: id(seq), round: 0, payload }));
     }
-    let said = node.hear(2, ask(1, 3));
+    let said = node.hear(2, ask_all(1, 3));
     let [(2, Said::Answer { messages, .. })] = &said[..] else { panic!("{said:?}") };
     assert_eq!(messages.len(), 2);
 }
@@ -202,7 +242,10 @@ fn links_begin_with_how_far_each_side_is() {
     let mut out = Sends::default();
     node.broadcast.broadcast(node.now, "mine".into(), &mut out).expect("short");
     let own = MessageId { source: Peer(0), incarnation: 1, seq: 1 };
-    assert_eq!(node.tell(Happening::LinkUp(Peer(3))), [(3, Said::Highest([own, id(1)].into()))]);
+    assert_eq!(
+        node.tell(Happening::LinkUp(Peer(3))),
+        [(3, Said::Highest([mark(own, 0), mark(id(1), 0)].into()))]
+    );
 }
 
 #[test]
@@ -211,47 +254,87 @@ fn who_was_there_gets_what_was_said_while_he_was_cut_off() {
     // He knew the one source, and the other is new to him.
     node.hear(1, gossip(1));
     let other = |seq| MessageId { source: Peer(8), incarnation: 1, seq };
-    node.hear(1, Said::Highest([id(2), other(1)].into()));
-    let asks = node.wait(500);
-    assert_eq!(asks, [(1, Said::Ask { first: other(1), last: 1 }), (1, ask(2, 2))]);
+    node.hear(1, Said::Highest([mark(id(2), 0), mark(other(1), 0)].into()));
+    let asks = node.wait(200);
+    assert_eq!(asks, [(1, ask_of(other(1), 1)), (1, ask(2, 2))]);
 }
 
 #[test]
 fn of_a_source_that_is_new_to_one_who_was_there_everything_is_got_that_anybody_still_has() {
     let mut node = Node::new(2);
     node.hear(1, highest(1000));
-    assert_eq!(node.wait(500), [(1, ask(1, 1000))]);
+    assert_eq!(node.wait(200), [(1, ask(1, 1000))]);
     assert_eq!(node.hear(1, answer(1, 900..=1000)), [(2, ask(1, 899))]);
     assert_eq!(node.hear(2, answer(1, [])), []);
-    node.wait(4_500);
+    node.wait(4_800);
     assert_eq!(node.delivered(), (900..=1000).collect::<Vec<u64>>());
 }
 
 #[test]
-fn a_newcomer_has_no_past() {
+fn a_newcomer_begins_behind_what_is_older_than_itself() {
     let mut node = Node::newcomer(2, BroadcastOptions::default());
-    node.hear(1, highest(7));
+    node.now = node.now + Duration::from_millis(100);
+    node.hear(1, Said::Highest([mark(id(7), 101)].into()));
     assert_eq!(node.wait(1000), []);
     node.hear(1, gossip(7));
     node.hear(2, gossip(8));
     assert_eq!(node.delivered(), [8]);
+    assert_eq!(node.counter("gaps_skipped"), 0);
 }
 
 #[test]
-fn a_newcomer_in_mid_stream_waits_a_moment_for_what_is_slightly_older() {
+fn a_newcomer_gets_what_is_younger_than_itself_from_the_first_on() {
     let mut node = Node::newcomer(2, BroadcastOptions::default());
-    node.hear(1, gossip(57));
-    node.hear(2, gossip(55));
-    node.wait(150);
-    node.hear(2, gossip(56));
-    assert_eq!(node.delivered(), [] as [u64; 0]);
-    node.wait(100);
-    assert_eq!(node.delivered(), [55, 56, 57]);
-    node.hear(2, gossip(54));
-    node.hear(2, gossip(58));
-    assert_eq!(node.delivered(), [58]);
-    node.hear(1, gossip_of(MessageId { source: Peer(8), ..id(1) }));
-    assert_eq!(node.delivered(), [1], "nothing is older than the first");
+    node.now = node.now + Duration::from_millis(100);
+    node.hear(1, Said::Highest([mark(id(7), 99)].into()));
+    node.hear(2, gossip(9));
+    node.now = node.now + Duration::from_millis(200);
+    let asked = node.tell_with_ages(Happening::Timeout);
+    assert_eq!(asked, [(1, Said::Ask { first: id(1), last: 8, age_max: Duration::from_millis(300) })]);
+    assert_eq!(node.hear(1, answer(1, [7])), [(2, ask(1, 6))], "he was not there all the time");
+    node.hear(2, whole_answer(1, [6]));
+    assert_eq!(node.delivered(), [6, 7], "what is before is older than this node");
+    assert_eq!(node.wait(200), [(1, highest(7)), (2, highest(7)), (2, ask(8, 8))]);
+    assert_eq!(node.hear(2, whole_answer(8, [])), [(1, ask(8, 8))]);
+    assert_eq!(node.delivered(), [] as [u64; 0], "but what is missing in between is not");
+}
+
+#[test]
+fn only_what_is_young_enough_is_answered_and_whether_that_is_all() {
+    let mut node = Node::newcomer(2, BroadcastOptions::default());
+    node.hear(1, gossip(1));
+    node.wait(1000);
+    node.hear(1, gossip(2));
+    node.wait(1000);
+    let mut answer_to = |age_max_ms, last| {
+        let age_max = Duration::from_millis(age_max_ms);
+        node.hear(2, Said::Ask { first: id(1), last, age_max })
+    };
+    assert_eq!(answer_to(1500, 2), [(2, whole_answer(1, [2]))]);
+    assert_eq!(answer_to(2000, 2), [(2, whole_answer(1, [1, 2]))]);
+    assert_eq!(answer_to(2001, 2), [(2, answer(1, [1, 2]))], "it was not there before");
+    assert_eq!(answer_to(1500, 3), [(2, answer(1, [2]))], "it has not got that far");
+    let mut out = Sends::default();
+    node.broadcast.broadcast(node.now, "mine".into(), &mut out).expect("short");
+    let own = MessageId { source: Peer(0), incarnation: 1, seq: 1 };
+    let said = node.hear(2, Said::Ask { first: own, last: 1, age_max: Duration::from_secs(99) });
+    assert!(matches!(&said[..], [(2, Said::Answer { whole: true, .. })]), "{said:?}");
+}
+
+#[test]
+fn what_is_repaired_keeps_its_age() {
+    let mut node = Node::new(2);
+    node.hear(1, highest(1));
+    node.wait(200);
+    let kept = Kept { seq: 1, age: Duration::from_secs(7), contents: contents(1) };
+    node.hear(1, Said::Answer { first: id(1), whole: false, messages: [kept].into() });
+    node.now = node.now + Duration::from_secs(1);
+    let said = node.tell_with_ages(Happening::LinkUp(Peer(7)));
+    assert_eq!(said, [(7, Said::Highest([mark(id(1), 8000)].into()))]);
+    assert_eq!(
+        node.hear(2, Said::Ask { first: id(1), last: 1, age_max: Duration::from_secs(7) }),
+        [(2, whole_answer(1, []))]
+    );
 }
 
 #[test]
@@ -282,7 +365,7 @@ fn nothing_comes_back_to_its_source() {
     let own = |incarnation, seq| MessageId { source: Peer(0), incarnation, seq };
     for (incarnation, seq) in [(0, 7), (1, 1), (2, 1)] {
         node.hear(1, gossip_of(own(incarnation, seq)));
-        node.hear(1, Said::Highest([own(incarnation, 9)].into()));
+        node.hear(1, Said::Highest([mark(own(incarnation, 9), 0)].into()));
     }
     assert_eq!(node.delivered(), [] as [u64; 0]);
     assert_eq!(node.wait(6000), []);
@@ -315,12 +398,11 @@ fn what_is_too_long_is_refused() {
 fn what_waits_is_bounded_and_can_be_asked_for_later() {
     let options = BroadcastOptions { early_count_max: 2, early_bytes_max: 3, ..BroadcastOptions::default() };
     let mut node = Node::newcomer(1, options);
-    node.wait(2000);
     for seq in [1, 3, 4, 5, 12] {
         node.hear(1, gossip(seq));
     }
     assert_eq!(node.counter("broadcasts_refused"), 2);
-    assert_eq!(node.wait(500), [(1, ask(2, 2))]);
+    assert_eq!(node.wait(200), [(1, ask(2, 2))]);
     assert_eq!(node.hear(1, answer(2, [2])), [(1, ask(5, 12))]);
     assert_eq!(node.delivered(), [1, 2, 3, 4]);
 }
@@ -335,7 +417,7 @@ fn sources_are_bounded_and_those_that_were_silent_for_long_make_room() {
     assert_eq!(node.delivered().len(), 2);
     node.wait(121_000);
     node.hear(1, gossip(2));
-    assert_eq!(node.wait(510), [(1, ask(1, 1))], "there is room for it now");
+    assert_eq!(node.wait(210), [(1, ask(1, 1))], "there is room for it now");
 }
 
 #[test]
@@ -352,10 +434,9 @@ fn an_owner_that_takes_no_news_loses_the_oldest() {
 fn announcements_for_which_there_is_no_room_show_a_gap() {
     let tree = PlumtreeOptions { missing_max: 0, ..PlumtreeOptions::default() };
     let mut node = Node::newcomer(1, BroadcastOptions { tree, ..BroadcastOptions::default() });
-    node.wait(2000);
     let run = super::super::Run { first: id(1), count: 3, round: 0 };
     node.hear(1, Said::Tree(PlumtreeMessage::IHave(run)));
-    assert_eq!(node.wait(500), [(1, ask(1, 3))]);
+    assert_eq!(node.wait(200), [(1, ask(1, 3))]);
 }
 
 // Whole networks.
@@ -394,7 +475,6 @@ fn everybody_gets_everything_on_links_that_come_and_go() {
         let mut network = network(30, flood);
         let mut rng = Rng::new(u64::from(flood) + 1);
         network.link_at_random(2, &mut rng);
-        network.run(Duration::from_secs(3));
         let mut sent = vec![0; 30];
         for _ in 0..200 {
             let node = rng.index(30);
@@ -427,7 +507,6 @@ fn after_a_partition_both_sides_have_what_was_said_on_either() {
         network.link(node, node / 10 * 10 + (node + 3) % 10);
     }
     network.link(3, 14);
-    network.run(Duration::from_secs(3));
     for node in 0..20 {
         broadcast(&mut network, node);
     }
@@ -461,11 +540,12 @@ proptest! {
             let id = MessageId { source: Peer(source), incarnation, seq };
             match kind {
                 0 | 1 => { node.hear(from, gossip_of(id)); }
-                2 => { node.hear(from, Said::Highest([id].into())); }
-                3 => { node.hear(from, Said::Ask { first: id, last: other }); }
+                2 => { node.hear(from, Said::Highest([mark(id, other * 20)].into())); }
+                3 => { node.hear(from, Said::Ask { first: id, last: other, age_max: Duration::from_secs(other) }); }
                 4 => {
-                    let messages = (seq..seq + other).map(|seq| (seq, contents(seq))).collect();
-                    node.hear(from, Said::Answer { first: id, messages });
+                    let kept = |seq| Kept { seq, age: Duration::from_millis(other), contents: contents(seq) };
+                    let messages = (seq..seq + other).map(kept).collect();
+                    node.hear(from, Said::Answer { first: id, whole: seq % 2 == 0, messages });
                 }
                 5 => { node.wait(other * 50); }
                 _ => {

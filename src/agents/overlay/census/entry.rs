@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::broadcast::{decode_ms, encode_ms};
 use super::super::id::take;
 use crate::agent::WireError;
 
@@ -39,8 +40,7 @@ impl Entry {
             State::Dead => 1,
             State::Left => 2,
         });
-        let age_ms = u32::try_from(self.age.as_millis()).unwrap_or(u32::MAX);
-        bytes.extend(age_ms.to_be_bytes());
+        encode_ms(self.age, bytes);
     }
 
     /// Takes it from the front of `bytes`.
@@ -52,7 +52,7 @@ impl Entry {
             [2] => State::Left,
             [state] => return Err(WireError::new(format!("no server is in the state {state}"))),
         };
-        let age = Duration::from_millis(u32::from_be_bytes(take(bytes)?).into());
+        let age = decode_ms(bytes)?;
         Ok(Self { number, incarnation, state, age })
     }
 }

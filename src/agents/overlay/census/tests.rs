@@ -305,7 +305,7 @@ fn who_leaves_is_gone_at_once() {
     let mut network = network(10);
     network.link_at_random(2, &mut Rng::new(4));
     network.run(Duration::from_secs(3));
-    network.act(4, |service, now, out| service.leave(now, out));
+    network.act(4, Service::leave);
     network.run(Duration::from_millis(50));
     all_say(&network, |_| true, &(0..10).filter(|number| *number != 4).collect());
 }
@@ -316,7 +316,7 @@ fn what_users_say_is_delivered_as_they_said_it() {
     network.link_at_random(2, &mut Rng::new(5));
     network.run(Duration::from_secs(7));
     for text in ["one", "", "three"] {
-        network.act(4, |service, now, out| service.broadcast(now, text.into(), out)).expect("short");
+        network.act(4, |service, now, out| service.broadcast(now, text.as_bytes(), out)).expect("short");
         network.run(Duration::from_secs(6));
     }
     for (number, service) in network.layers.iter_mut().enumerate() {
@@ -335,13 +335,9 @@ fn what_users_say_is_delivered_as_they_said_it() {
 fn a_payload_of_the_longest_length_gets_through() {
     let mut network = network(2);
     network.link(0, 1);
-    let longest = vec![7; 1 << 20];
-    network
-        .act(0, |service, now, out| service.broadcast(now, longest.clone().into(), out))
-        .expect("not too long");
-    network
-        .act(0, |service, now, out| service.broadcast(now, vec![7; (1 << 20) + 1].into(), out))
-        .expect_err("too long");
+    let (longest, longer) = (vec![7; 1 << 20], vec![7; (1 << 20) + 1]);
+    network.act(0, |service, now, out| service.broadcast(now, &longest, out)).expect("not too long");
+    network.act(0, |service, now, out| service.broadcast(now, &longer, out)).expect_err("too long");
     network.run(Duration::from_secs(1));
     let news = std::iter::from_fn(|| network.layers[1].next_news());
     let lengths: Vec<usize> = news

@@ -31,7 +31,8 @@ pub(super) struct Cached<I, P> {
     pub(super) round: u16,
     /// Whom it came from, unless it is this node's own.
     pub(super) from: Option<I>,
-    at: Time,
+    /// When it came, here or, if somebody else had kept it, there.
+    pub(super) at: Time,
 }
 
 impl<I: Id, P: Payload> Cache<I, P> {
@@ -39,10 +40,10 @@ impl<I: Id, P: Payload> Cache<I, P> {
         Self { entries: BTreeMap::new(), order: VecDeque::new(), bytes: 0, limits }
     }
 
-    /// Keeps a message that is not there yet, and drops older ones for it.
-    pub(super) fn insert(&mut self, now: Time, id: MessageId<I>, round: u16, from: Option<I>, payload: P) {
-        self.bytes += payload.size_bytes();
-        if let Some(old) = self.entries.insert(id, Cached { payload, round, from, at: now }) {
+    /// Keeps a message, and drops older ones for it.
+    pub(super) fn insert(&mut self, now: Time, id: MessageId<I>, cached: Cached<I, P>) {
+        self.bytes += cached.payload.size_bytes();
+        if let Some(old) = self.entries.insert(id, cached) {
             self.bytes -= old.payload.size_bytes();
         } else {
             self.order.push_back(id);
@@ -107,15 +108,19 @@ mod tests {
         let limits = Limits { count: 3, bytes: 10, age: Duration::from_secs(5) };
         let mut cache = Cache::new(limits);
         let blob = |length: usize| Blob(Bytes::from(vec![0; length]));
+        let insert = |cache: &mut Cache<Peer, Blob>, seconds, seq, length| {
+            let cached = Cached { payload: blob(length), round: 0, from: None, at: at(seconds) };
+            cache.insert(at(seconds), id(seq), cached);
+        };
         for seq in 1..=4 {
-            cache.insert(at(seq), id(seq), 0, None, blob(1));
+            insert(&mut cache, seq, seq, 1);
         }
         assert_eq!(there(&cache, at(4)), [2, 3, 4]);
-        cache.insert(at(5), id(5), 0, None, blob(9));
+        insert(&mut cache, 5, 5, 9);
         assert_eq!(there(&cache, at(5)), [4, 5]);
         assert_eq!(there(&cache, at(10)), [5]);
         assert_eq!(there(&cache, at(11)), [] as [u64; 0]);
-        cache.insert(at(20), id(6), 0, None, blob(11));
+        insert(&mut cache, 20, 6, 11);
         assert_eq!(there(&cache, at(20)), [] as [u64; 0], "too long to be kept");
         assert_eq!((cache.bytes, cache.order.len(), cache.entries.len()), (0, 0, 0));
     }

@@ -352,12 +352,12 @@ fn what_is_too_old_to_tell_is_given_to_the_owner_and_goes_no_further() {
 fn what_was_got_in_another_way_can_be_asked_for_and_is_not_delivered_again() {
     let mut node = Node::new(2);
     node.hear(1, i_have(1, 0));
-    node.tree.adopt(node.now, id(1), Blob("hi".into()));
+    node.tree.adopt(node.now, id(1), Blob("hi".into()), node.now);
     assert_eq!(node.wait(500), []);
     assert_eq!(node.hear(2, graft(1, 1)).len(), 1);
     assert_eq!(node.hear(1, gossip(1, 1)), [(1, Said::Prune)]);
     let first = MessageId { seq: 1, ..id(1) };
-    let cached: Vec<u64> = node.tree.cached_from(node.now, first).map(|(id, _)| id.seq).collect();
+    let cached: Vec<u64> = node.tree.cached_from(node.now, first).map(|(seq, ..)| seq).collect();
     assert_eq!(cached, [1]);
 }
 

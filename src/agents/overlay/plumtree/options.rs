@@ -35,11 +35,11 @@ impl Default for PlumtreeOptions {
     fn default() -> Self {
         Self {
             flood: false,
-            announce_period: Duration::from_millis(100),
-            first_timeout: Duration::from_millis(500),
-            second_timeout: Duration::from_millis(250),
+            announce_period: Duration::from_millis(50),
+            first_timeout: Duration::from_millis(250),
+            second_timeout: Duration::from_millis(100),
             optimisation_threshold: Some(7),
-            backoff: Duration::from_secs(1),
+            backoff: Duration::from_millis(250),
             cache_count: 16_384,
             cache_bytes: 16 << 20,
             cache_age: Duration::from_secs(60),

@@ -52,10 +52,13 @@ impl Node {
     }
 }
 
-/// First time-out 500 ms, second 250 ms, back-off 1 s; announcements at once.
+/// Announcements at once; the times are the tests' own.
 fn options() -> PlumtreeOptions {
     PlumtreeOptions {
         announce_period: Duration::ZERO,
+        first_timeout: Duration::from_millis(500),
+        second_timeout: Duration::from_millis(250),
+        backoff: Duration::from_secs(1),
         optimisation_threshold: Some(3),
         ..PlumtreeOptions::default()
     }

@@ -41,7 +41,7 @@ use self::links::{Link, Links, Stage};
 use self::requests::Requests;
 use self::shuffling::Shuffling;
 use self::signs::Signs;
-use self::views::{Memory, Passive};
+use self::views::Names;
 use super::{Control, Dialect, Id, Options};
 use crate::agent::{Epoch, Why};
 use crate::rng::Rng;
@@ -97,8 +97,10 @@ pub struct HyParView<I> {
     /// Between `start` and `leave`. Otherwise it answers nobody.
     running: bool,
     active: Vec<Neighbour<I>>,
-    passive: Passive<I>,
-    memory: Memory<I>,
+    passive: Names<I>,
+    /// Names that had no room in the passive view, the latest among them; also some that could not be reached. Some old ones stay for long, and with them
+    /// some of whoever a partition has cut off.
+    memory: Names<I>,
     /// All links that are no neighbours': those that are being opened, asked on, and closed.
     links: Links<I>,
     requests: Requests<I>,
@@ -150,8 +152,8 @@ impl<I: Id> HyParView<I> {
             rng: Rng::new(seed),
             running: false,
             active: Vec::new(),
-            passive: Passive::new(options.passive_size),
-            memory: Memory::new(options.memory_size),
+            passive: Names::new(options.passive_size),
+            memory: Names::new(options.memory_size),
             links: Links::default(),
             requests: Requests::default(),
             shuffling: Shuffling::default(),

@@ -218,9 +218,7 @@ impl<L: Layer<Peer>> Agent for Node<Peer, L> {
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
-        let mut counters = self.membership.counters();
-        counters.extend(self.layer.counters());
-        counters
+        self.layer.counters()
     }
 }
 

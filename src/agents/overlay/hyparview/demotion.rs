@@ -51,7 +51,7 @@ impl<I: Id> HyParView<I> {
             });
             self.effects.push_back(Effect::Unlink(peer));
         }
-        self.memory.insert(peer, &mut self.rng);
+        self.remember(peer);
         self.neighbour_lost(now);
     }
 
@@ -60,11 +60,13 @@ impl<I: Id> HyParView<I> {
         if id == self.me || self.neighbour(id).is_some() || self.passive.contains(id) {
             return;
         }
-        if self.passive.is_full()
-            && let Some(evicted) = self.passive.remove_random(&mut self.rng)
-        {
-            self.memory.insert(evicted, &mut self.rng);
+        if let Some(evicted) = self.passive.insert(id, fresh, &mut self.rng) {
+            self.remember(evicted);
         }
-        self.passive.insert(id, fresh);
+    }
+
+    /// Keeps a name for worse times.
+    pub(super) fn remember(&mut self, id: I) {
+        self.memory.insert(id, true, &mut self.rng);
     }
 }

@@ -132,6 +132,10 @@ impl<I: Id> HyParView<I> {
             Stage::Connecting(ask) | Stage::Asked(ask) => self.request_failed(now, link.peer, ask, why),
             Stage::Incoming | Stage::Closing => {}
         }
+        // Whoever was passed over because of this link can be asked again.
+        if self.active.is_empty() {
+            self.refill(now);
+        }
     }
 
     /// The time of a link that is no neighbour's is over.

@@ -151,10 +151,12 @@ impl<I: Id> HyParView<I> {
     pub(super) fn request_failed(&mut self, now: Time, peer: I, ask: Ask, why: Why) {
         self.counts.failed = self.counts.failed.wrapping_add(1);
         // Section 4.3: who cannot be reached is dropped from the passive view.
-        if why == Why::Unreachable {
-            self.passive.remove(peer);
-        } else if why != Why::Closed && self.passive.remove(peer) {
-            self.memory.insert(peer, &mut self.rng);
+        if why != Why::Closed
+            && self.passive.remove(peer)
+            && (why != Why::Unreachable || self.active.is_empty())
+        {
+            // To a node that is alone, nobody can be reached; perhaps it is not the others that are gone.
+            self.memory.insert(peer, false, &mut self.rng);
         }
         if ask == Ask::Neighbour || ask == Ask::Join {
             self.refill(now);
@@ -199,6 +201,8 @@ impl<I: Id> HyParView<I> {
         if self.requests.round_over {
             self.requests.rounds = 0;
             self.requests.at = self.requests.at.min(now + self.round_pause());
+        } else if self.active.is_empty() {
+            self.refresh();
         }
         self.refill(now);
     }
@@ -242,7 +246,7 @@ impl<I: Id> HyParView<I> {
         if !self.active.is_empty() {
             return None;
         }
-        while let Some(id) = self.memory.take_random(&mut self.rng) {
+        while let Some(id) = self.memory.take_fresh(&mut self.rng) {
             if id != self.me && self.links.find(id).is_none() {
                 return Some((id, Ask::Join));
             }
@@ -287,15 +291,21 @@ impl<I: Id> HyParView<I> {
 
     /// Everybody has been asked: a pause, longer each time, of a random length.
     pub(super) fn end_round(&mut self, now: Time) {
-        let contacts =
-            !self.requests.contacts.is_empty() && (self.requests.joining || self.active.is_empty());
-        if self.passive.is_empty() && !contacts {
+        let alone = self.active.is_empty() && !(self.requests.contacts.is_empty() && self.memory.is_empty());
+        if self.passive.is_empty() && !self.requests.joining && !alone {
             // There is nobody to ask, until a shuffle brings names.
             return;
         }
         self.requests.round_over = true;
         self.requests.rounds = (self.requests.rounds + 1).min(ROUNDS_MAX);
         self.requests.at = now + self.round_pause();
+    }
+
+    /// A new round: everybody may be asked.
+    fn refresh(&mut self) {
+        self.passive.refresh();
+        self.memory.refresh();
+        self.requests.contacts_asked = 0;
     }
 
     fn round_pause(&mut self) -> Duration {
@@ -307,8 +317,7 @@ impl<I: Id> HyParView<I> {
     pub(super) fn ask_again(&mut self, now: Time) {
         self.requests.at = NEVER;
         if std::mem::take(&mut self.requests.round_over) {
-            self.passive.refresh();
-            self.requests.contacts_asked = 0;
+            self.refresh();
         }
         self.refill(now);
     }

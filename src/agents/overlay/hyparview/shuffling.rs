@@ -110,7 +110,7 @@ impl<I: Id> HyParView<I> {
             if self.passive.is_full()
                 && let Some(evicted) = sent.find(|id| self.passive.remove(*id))
             {
-                self.memory.insert(evicted, &mut self.rng);
+                self.remember(evicted);
             }
             self.add_passive(id, true);
         }

@@ -44,7 +44,10 @@ impl<I: Id> HyParView<I> {
     /// is still to be read.
     pub(super) fn forgive_own_sleep(&mut self, now: Time) {
         let late = self.deadline().map_or(Duration::ZERO, |deadline| now.since(deadline));
-        if late <= self.options.timeout / 16 {
+        let usual = self.options.timeout / 16;
+        let usual =
+            if self.options.keep_alive.is_zero() { usual } else { usual.min(self.options.keep_alive / 2) };
+        if late <= usual {
             return;
         }
         for neighbour in &mut self.active {

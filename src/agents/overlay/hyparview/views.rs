@@ -1,17 +1,17 @@
-//! What a node knows beyond its neighbours: names only.
+//! What a node knows beyond its neighbours: names.
 
 use crate::rng::Rng;
 
-/// The passive view, in no particular order but one: whom nobody has asked in this round stands in front.
+/// Names, in no particular order but one: whom nobody has asked in this round stands in front. The passive view is one such set, the memory another.
 #[derive(Debug)]
-pub(super) struct Passive<I> {
+pub(super) struct Names<I> {
     ids: Vec<I>,
     /// How many of them have not been asked in this round.
     fresh: usize,
     size: usize,
 }
 
-impl<I: Copy + PartialEq> Passive<I> {
+impl<I: Copy + PartialEq> Names<I> {
     pub(super) fn new(size: usize) -> Self {
         Self { ids: Vec::new(), fresh: 0, size }
     }
@@ -32,14 +32,20 @@ impl<I: Copy + PartialEq> Passive<I> {
         self.ids.len() >= self.size
     }
 
-    /// Adds somebody who is not in it; there has to be room.
-    pub(super) fn insert(&mut self, id: I, fresh: bool) {
+    /// Adds a name. Where there is no room, one at random has to go, and is given back. Whether it is in there already, the caller knows: in the passive
+    /// view that matters, in the memory a look would cost more than the place.
+    pub(super) fn insert(&mut self, id: I, fresh: bool, rng: &mut Rng) -> Option<I> {
+        if self.size == 0 {
+            return Some(id);
+        }
+        let evicted = self.is_full().then(|| self.remove_at(rng.index(self.ids.len())));
         self.ids.push(id);
         if fresh {
             let last = self.ids.len() - 1;
             self.ids.swap(self.fresh, last);
             self.fresh += 1;
         }
+        evicted
     }
 
     /// Removes somebody; whether it was there.
@@ -47,15 +53,6 @@ impl<I: Copy + PartialEq> Passive<I> {
         let Some(index) = self.ids.iter().position(|other| *other == id) else { return false };
         self.remove_at(index);
         true
-    }
-
-    /// Removes anybody.
-    pub(super) fn remove_random(&mut self, rng: &mut Rng) -> Option<I> {
-        if self.ids.is_empty() {
-            return None;
-        }
-        let index = rng.index(self.ids.len());
-        Some(self.remove_at(index))
     }
 
     fn remove_at(&mut self, mut index: usize) -> I {
@@ -67,7 +64,7 @@ impl<I: Copy + PartialEq> Passive<I> {
         self.ids.swap_remove(index)
     }
 
-    /// Somebody who has not been asked in this round, and is from now on one who has. It stays in the view.
+    /// Somebody who has not been asked in this round, and is from now on one who has. The name stays.
     pub(super) fn take_fresh(&mut self, rng: &mut Rng) -> Option<I> {
         if self.fresh == 0 {
             return None;
@@ -81,45 +78,6 @@ impl<I: Copy + PartialEq> Passive<I> {
     /// A new round: nobody has been asked.
     pub(super) fn refresh(&mut self) {
         self.fresh = self.ids.len();
-    }
-}
-
-/// Names that had no room in the passive view. The latest are always taken, in the place of any other; so some old ones stay for long, and with them
-/// some of whoever a partition has cut off.
-#[derive(Debug)]
-pub(super) struct Memory<I> {
-    ids: Vec<I>,
-    size: usize,
-}
-
-impl<I: Copy + PartialEq> Memory<I> {
-    pub(super) fn new(size: usize) -> Self {
-        Self { ids: Vec::new(), size }
-    }
-
-    /// Remembers somebody. It may be in here twice: to look would cost more than the place.
-    pub(super) fn insert(&mut self, id: I, rng: &mut Rng) {
-        if self.ids.len() < self.size {
-            self.ids.push(id);
-        } else if self.size > 0 {
-            let index = rng.index(self.size);
-            self.ids[index] = id;
-        }
-    }
-
-    pub(super) fn ids(&self) -> &[I] {
-        &self.ids
-    }
-
-    /// Takes out anybody.
-    pub(super) fn take_random(&mut self, rng: &mut Rng) -> Option<I> {
-        if self.ids.is_empty() {
-            return None;
-        }
-        let index = rng.index(self.ids.len());
-        let id = self.ids.swap_remove(index);
-        self.ids.retain(|other| *other != id);
-        Some(id)
     }
 }
 
@@ -138,7 +96,7 @@ pub(super) fn sample<I: Copy + PartialEq>(rng: &mut Rng, ids: &[I], count: usize
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Passive, sample};
+    use super::{Names, sample};
     use crate::rng::Rng;
 
     proptest! {
@@ -156,8 +114,10 @@ mod tests {
 
     #[test]
     fn everybody_is_asked_once_in_a_round() {
-        let (mut rng, mut passive) = (Rng::new(1), Passive::new(9));
-        (0..8).for_each(|id| passive.insert(id, id < 6));
+        let (mut rng, mut passive) = (Rng::new(1), Names::new(9));
+        for id in 0..8 {
+            assert_eq!(passive.insert(id, id < 6, &mut rng), None);
+        }
         passive.remove(3);
         passive.remove(7);
         let mut asked: Vec<u32> = std::iter::from_fn(|| passive.take_fresh(&mut rng)).collect();

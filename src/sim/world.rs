@@ -172,20 +172,21 @@ enum Held {
     Command { session: Session, line: String },
 }
 
-/// The server of one agent.
+/// The server of one agent. What each event looks at lies together, in front: with many agents it is not in the processor's cache.
 #[derive(Debug)]
+#[repr(C)]
 struct Node<A> {
-    name: String,
-    /// `None` while it has crashed.
-    agent: Option<A>,
-    started: bool,
-    paused: bool,
-    held: Vec<Held>,
+    timer: Timer,
     /// Counts its lives.
     incarnation: u32,
-    timer: Timer,
+    started: bool,
+    paused: bool,
+    /// `None` while it has crashed.
+    agent: Option<A>,
+    held: Vec<Held>,
     routes: Vec<Route>,
     disk: Option<Box<Disk>>,
+    name: String,
 }
 
 #[derive(Debug)]

@@ -1,6 +1,8 @@
 //! The links between agents: a sparse set, so that ten thousand agents may each have a few. Tables only; what links do stands in
 //! `linking` and `carrying`.
 
+use smallvec::SmallVec;
+
 use super::flights::Chain;
 use crate::agent::{Epoch, Peer};
 use crate::time::Time;
@@ -80,13 +82,17 @@ impl Link {
     }
 }
 
+/// The links of one agent, ascending by the agent at the other end. Of an agent that has a few, they lie in one line of the processor's cache.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Few(SmallVec<[(Peer, LinkId); 7]>);
+
 /// All links.
 #[derive(Debug, Default)]
 pub(super) struct Links {
     table: Vec<Option<Link>>,
     free: Vec<LinkId>,
-    /// The links of each agent, ascending by the agent at the other end.
-    of: Vec<Vec<(Peer, LinkId)>>,
+    of: Vec<Few>,
     generation: u32,
     /// The last number that was given to a link that an agent opened.
     epoch: Epoch,
@@ -95,20 +101,20 @@ pub(super) struct Links {
 impl Links {
     /// Makes room for one agent more.
     pub(super) fn add_peer(&mut self) {
-        self.of.push(Vec::new());
+        self.of.push(Few::default());
     }
 
     /// The link between two agents.
     #[inline]
     pub(super) fn find(&self, one: Peer, other: Peer) -> Option<LinkId> {
-        let links = &self.of[one.index()];
+        let links = &self.of[one.index()].0;
         let place = links.binary_search_by_key(&other, |&(peer, _)| peer).ok()?;
         Some(links[place].1)
     }
 
     /// The links of an agent, ascending by the agent at the other end.
     pub(super) fn of(&self, peer: Peer) -> &[(Peer, LinkId)] {
-        &self.of[peer.index()]
+        &self.of[peer.index()].0
     }
 
     /// All links, in the order of the table.
@@ -163,7 +169,7 @@ impl Links {
     /// Adds a link that is down. `None` if there is one already.
     pub(super) fn add(&mut self, one: Peer, other: Peer, wanted: bool) -> Option<LinkId> {
         assert!(one != other, "an agent has no link to itself");
-        let place = self.of[one.index()].binary_search_by_key(&other, |&(peer, _)| peer).err()?;
+        let place = self.of[one.index()].0.binary_search_by_key(&other, |&(peer, _)| peer).err()?;
         self.generation = self.generation.wrapping_add(1);
         let link = Link {
             ends: [one.min(other), one.max(other)],
@@ -185,9 +191,9 @@ impl Links {
             self.table.push(Some(link));
             LinkId(u32::try_from(self.table.len() - 1).expect("fewer than 2^32 links"))
         };
-        self.of[one.index()].insert(place, (other, id));
-        let place = self.of[other.index()].partition_point(|&(peer, _)| peer < one);
-        self.of[other.index()].insert(place, (one, id));
+        self.of[one.index()].0.insert(place, (other, id));
+        let place = self.of[other.index()].0.partition_point(|&(peer, _)| peer < one);
+        self.of[other.index()].0.insert(place, (one, id));
         Some(id)
     }
 
@@ -195,7 +201,7 @@ impl Links {
     pub(super) fn remove(&mut self, id: LinkId) {
         let ends = self.get(id).ends;
         for end in ends {
-            self.of[end.index()].retain(|&(_, other)| other != id);
+            self.of[end.index()].0.retain(|&mut (_, other)| other != id);
         }
         self.table[id.0 as usize] = None;
         self.free.push(id);

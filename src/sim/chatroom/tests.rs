@@ -23,6 +23,17 @@ fn good_servers_keep_all_rules_whatever_goes_wrong() {
 }
 
 #[test]
+fn servers_on_an_overlay_keep_all_rules_whatever_goes_wrong() {
+    for seed in 0..6 {
+        let failure_model = if seed % 2 == 0 { FailureModel::Rst } else { FailureModel::Send };
+        let plan = Plan { failure_model, seed, steps: 80, ..OverlayChatroom.default_plan() };
+        let outcome = OverlayChatroom.run(&plan, None);
+        assert_eq!(outcome.violation, None, "{plan:?}");
+        assert!(outcome.figures.messages > 100, "{:?}", outcome.figures);
+    }
+}
+
+#[test]
 fn a_seed_gives_the_same_run_on_every_machine() {
     // Written down once, and anew whenever servers or streams behave differently.
     let mut trace = Vec::new();

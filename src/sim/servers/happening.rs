@@ -120,8 +120,11 @@ pub(super) fn is_told(door: Door, line: &[u8]) -> bool {
     door != Door::Links || !line.starts_with(b"ping ")
 }
 
-/// `msg 1 hello` is a message of kind `msg` that says `hello`; who sent it is known.
+/// `msg 1 hello` is a message of kind `msg` that says `hello`; who sent it is known. The body of a frame that is no text is told by its length.
 fn kind_and_text(line: &[u8]) -> (String, String) {
+    if line.iter().any(u8::is_ascii_control) {
+        return ("bytes".to_owned(), format!("{} bytes", line.len()));
+    }
     let line = String::from_utf8_lossy(line);
     let (kind, rest) = line.split_once(' ').unwrap_or((&line, ""));
     let text = rest.split_once(' ').map_or(rest, |(_, text)| text);

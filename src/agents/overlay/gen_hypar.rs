@@ -84,7 +84,13 @@ fn frame_of(me: BoxAddress, control: &Control<BoxAddress>) -> Option<HyparFrame<
         }
         Control::Disconnect => HyparFrame::Disconnect,
         Control::KeepAlive(_) => HyparFrame::KeepAlive,
-        Control::Probe { .. } => return None,
+        Control::Probe { .. }
+        | Control::Ping { .. }
+        | Control::Pong { .. }
+        | Control::Optimise { .. }
+        | Control::Replace { .. }
+        | Control::ReplaceReply { .. }
+        | Control::Switch { .. } => return None,
     })
 }
 

@@ -21,10 +21,12 @@
 //! Algorithm 1. **Where we differ:** requests are answered and tracked; a neighbour that is sent off is *drained* (what it has sent before it knew
 //! still reaches the layer, which is told of the loss when the link is closed); there is a memory; islands find each other.
 
+mod active;
 mod demotion;
 mod islands;
 mod joining;
 mod links;
+mod optimise;
 mod requests;
 mod shuffling;
 mod signs;
@@ -35,10 +37,13 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 
+use self::active::Active;
 use self::islands::Islands;
 use self::links::{Link, Links, Stage};
-use self::requests::Requests;
+use self::optimise::Optimising;
+use self::requests::{Ask, Requests};
 use self::shuffling::Shuffling;
 use self::signs::Signs;
 use self::views::Names;
@@ -92,11 +97,11 @@ impl fmt::Display for Reason {
 #[derive(Debug)]
 pub struct HyParView<I> {
     me: I,
-    options: Options,
+    options: Arc<Options>,
     rng: Rng,
     /// Between `start` and `leave`. Otherwise it answers nobody.
     running: bool,
-    active: Vec<Neighbour<I>>,
+    active: Active<I>,
     passive: Names<I>,
     /// Names that had no room in the passive view, the latest among them; also some that could not be reached. Some old ones stay for long, and with them
     /// some of whoever a partition has cut off.
@@ -108,23 +113,10 @@ pub struct HyParView<I> {
     signs: Signs,
     /// Only where islands are looked for.
     islands: Option<Box<Islands<I>>>,
+    /// Only where links are changed for faster ones.
+    optimising: Option<Box<Optimising<I>>>,
     counts: Counts,
     effects: VecDeque<Effect<I>>,
-}
-
-/// One entry of the active view.
-#[derive(Clone, Copy, Debug)]
-struct Neighbour<I> {
-    peer: I,
-    epoch: Epoch,
-    /// When something was sent there last. Kept only where there is a keep-alive.
-    sent: Time,
-    /// When something came from there last. Kept only where there is a keep-alive.
-    heard: Time,
-    /// Whether it has sent a `KEEPALIVE`.
-    gives_signs: bool,
-    /// Whether it knows the present name of the island.
-    told: bool,
 }
 
 /// What never comes due.
@@ -140,18 +132,20 @@ struct Counts {
     failed: u32,
     shuffles: u32,
     demoted: u32,
+    exchanged: u32,
     lost: u32,
     ignored: u32,
 }
 
 impl<I: Id> HyParView<I> {
     /// A node that is called `me`, knows nobody, and draws from `seed`.
-    pub fn new(me: I, options: Options, seed: u64) -> Self {
+    pub fn new(me: I, options: impl Into<Arc<Options>>, seed: u64) -> Self {
+        let options = options.into();
         Self {
             me,
             rng: Rng::new(seed),
             running: false,
-            active: Vec::new(),
+            active: Active::new(),
             passive: Names::new(options.passive_size),
             memory: Names::new(options.memory_size),
             links: Links::default(),
@@ -159,6 +153,7 @@ impl<I: Id> HyParView<I> {
             shuffling: Shuffling::default(),
             signs: Signs::default(),
             islands: None,
+            optimising: None,
             counts: Counts::default(),
             effects: VecDeque::new(),
             options,
@@ -172,7 +167,7 @@ impl<I: Id> HyParView<I> {
 
     /// Its neighbours, in no particular order.
     pub fn active(&self) -> impl Iterator<Item = I> {
-        self.active.iter().map(|neighbour| neighbour.peer)
+        self.active.peers().iter().copied()
     }
 
     /// Whether somebody is a neighbour.
@@ -188,9 +183,9 @@ impl<I: Id> HyParView<I> {
     /// The next thing to do.
     pub fn next_effect(&mut self) -> Option<Effect<I>> {
         let effect = self.effects.pop_front();
-        // A burst should not stay in memory on each of many thousand nodes.
-        if effect.is_none() && self.effects.capacity() > 2 * EFFECTS_KEPT {
-            self.effects.shrink_to(EFFECTS_KEPT);
+        // What is kept ready on each of many thousand nodes is never at hand when it is wanted; what was given back just now is.
+        if effect.is_none() {
+            self.effects = VecDeque::new();
         }
         effect
     }
@@ -206,6 +201,7 @@ impl<I: Id> HyParView<I> {
             ("requests_failed", counts.failed),
             ("shuffles", counts.shuffles),
             ("neighbours_demoted", counts.demoted),
+            ("neighbours_exchanged", counts.exchanged),
             ("neighbours_lost", counts.lost),
             ("control_ignored", counts.ignored),
         ]
@@ -219,12 +215,14 @@ impl<I: Id> HyParView<I> {
             self.running = true;
             self.start_shuffling(now);
             self.start_signs(now);
+            self.start_optimising(now);
         }
     }
 
     /// Leaves: says good-bye to all neighbours, and answers nobody until it joins again.
     pub fn leave(&mut self, _now: Time) {
-        for Neighbour { peer, .. } in std::mem::take(&mut self.active) {
+        while !self.active.is_empty() {
+            let (peer, _) = self.active.remove(0);
             self.send(peer, Control::Disconnect);
             self.effects.extend([Effect::Down(peer, Reason::Left), Effect::Unlink(peer)]);
             self.add_passive(peer, false);
@@ -240,6 +238,7 @@ impl<I: Id> HyParView<I> {
         self.shuffling = Shuffling::default();
         self.signs = Signs::default();
         self.islands = None;
+        self.optimising = None;
     }
 
     /// A link is up: one that was asked for, or one that somebody else has opened.
@@ -269,7 +268,7 @@ impl<I: Id> HyParView<I> {
     pub fn link_down(&mut self, now: Time, peer: I, epoch: Epoch, why: Why) {
         if let Some(index) = self.neighbour(peer) {
             // Of an older link, it says nothing about this one.
-            if self.active[index].epoch == epoch {
+            if self.active.notes()[index].epoch == epoch {
                 self.lose(now, index, Reason::Lost(why));
             }
         } else if let Some(index) = self.links.find(peer) {
@@ -289,7 +288,7 @@ impl<I: Id> HyParView<I> {
     pub fn received(&mut self, now: Time, from: I, control: Control<I>) {
         if let Some(index) = self.neighbour(from) {
             if !self.options.keep_alive.is_zero() {
-                self.active[index].heard = now;
+                self.active.notes_mut()[index].heard = now;
             }
             self.received_of_neighbour(now, index, control);
         } else if let Control::ShuffleReply { number, ids } = control {
@@ -315,7 +314,7 @@ impl<I: Id> HyParView<I> {
     pub fn heard(&mut self, now: Time, from: I) -> bool {
         if let Some(index) = self.neighbour(from) {
             if !self.options.keep_alive.is_zero() {
-                self.active[index].heard = now;
+                self.active.notes_mut()[index].heard = now;
             }
             return true;
         }
@@ -335,7 +334,7 @@ impl<I: Id> HyParView<I> {
     pub fn may_send(&mut self, now: Time, to: I) -> bool {
         let Some(index) = self.neighbour(to) else { return false };
         if !self.options.keep_alive.is_zero() {
-            self.active[index].sent = now;
+            self.active.notes_mut()[index].sent = now;
         }
         true
     }
@@ -355,17 +354,20 @@ impl<I: Id> HyParView<I> {
         if self.signs.due() <= now {
             self.give_signs(now);
         }
+        if self.optimising_due() <= now {
+            self.optimise(now);
+        }
     }
 
     /// When something is due.
     pub fn deadline(&self) -> Option<Time> {
         let due = self.links.deadline().min(self.requests.due());
-        let due = due.min(self.shuffling.due()).min(self.signs.due());
+        let due = due.min(self.shuffling.due()).min(self.signs.due()).min(self.optimising_due());
         (due != NEVER).then_some(due)
     }
 
     fn received_of_neighbour(&mut self, now: Time, index: usize, control: Control<I>) {
-        let from = self.active[index].peer;
+        let from = self.active.peers()[index];
         match control {
             Control::ForwardJoin { joiner, ttl } => self.forward_join(now, from, joiner, ttl),
             Control::Shuffle { origin, number, ttl, ids } => {
@@ -378,14 +380,39 @@ impl<I: Id> HyParView<I> {
             Control::KeepAlive(island) => self.sign_given(now, index, island),
             Control::Join | Control::JoinReply => self.acknowledge(from),
             Control::Neighbour { .. } => self.send(from, Control::NeighbourReply { accept: true }),
-            Control::Probe { .. } => self.ignore(),
+            Control::Ping { number } => self.pinged(from, number),
+            Control::Pong { number } => self.neighbour_measured(now, index, number),
+            Control::Replace { initiator, old, limit_us } => {
+                self.replace_asked(now, from, initiator, old, limit_us);
+            }
+            Control::ReplaceReply { initiator, accept } => {
+                self.replace_answered(now, from, initiator, accept);
+            }
+            Control::Probe { .. } | Control::Optimise { .. } | Control::Switch { .. } => self.ignore(),
         }
     }
 
     fn received_on_link(&mut self, now: Time, index: usize, control: Control<I>) {
         let link = self.links[index];
         match (link.stage, control) {
+            // Both have sent each other off at once. All that it has said has arrived.
+            (Stage::Draining, Control::Disconnect) => {
+                self.effects.push_back(Effect::Down(link.peer, Reason::Demoted));
+                self.close(now, index);
+            }
             (Stage::Draining | Stage::Closing | Stage::Connecting(_), _) => {}
+            (Stage::Asked(Ask::Exchange) | Stage::Promised, Control::NeighbourReply { accept }) => {
+                self.exchange_answered(now, index, accept);
+            }
+            (Stage::Asked(Ask::Exchange) | Stage::Promised, Control::Disconnect) => {
+                self.exchange_answered(now, index, false);
+            }
+            (Stage::Asked(Ask::Exchange), Control::Pong { .. }) => self.candidate_measured(now, index),
+            (Stage::Incoming | Stage::Promised, Control::Ping { number }) => self.pinged(link.peer, number),
+            (Stage::Incoming, Control::Optimise { old, gain_us }) => {
+                self.optimise_asked(now, index, old, gain_us);
+            }
+            (Stage::Incoming, Control::Switch { initiator }) => self.switch_asked(now, index, initiator),
             (Stage::Incoming | Stage::Asked(_), Control::Join) => self.joined(now, index),
             (Stage::Incoming | Stage::Asked(_), Control::JoinReply) => {
                 self.admit(now, index);
@@ -420,18 +447,18 @@ impl<I: Id> HyParView<I> {
     /// The place in the active view.
     #[inline]
     fn neighbour(&self, peer: I) -> Option<usize> {
-        self.active.iter().position(|neighbour| neighbour.peer == peer)
+        self.active.find(peer)
     }
 
     /// A neighbour at random that is none of `others`.
     fn random_neighbour(&mut self, others: [I; 2]) -> Option<I> {
-        let fits = |neighbour: &&Neighbour<I>| !others.contains(&neighbour.peer);
-        let count = self.active.iter().filter(fits).count();
+        let fits = |peer: &&I| !others.contains(*peer);
+        let count = self.active.peers().iter().filter(fits).count();
         if count == 0 {
             return None;
         }
         let nth = self.rng.index(count);
-        self.active.iter().filter(fits).nth(nth).map(|neighbour| neighbour.peer)
+        self.active.peers().iter().filter(fits).nth(nth).copied()
     }
 
     fn send(&mut self, to: I, control: Control<I>) {
@@ -453,6 +480,3 @@ impl<I: Id> HyParView<I> {
         self.options.dialect == Dialect::Own
     }
 }
-
-/// How many effects have room at rest.
-const EFFECTS_KEPT: usize = 4;

@@ -66,6 +66,44 @@ pub enum Control<I> {
         /// Its island.
         island: Island<I>,
     },
+    /// Answered at once, so that the round trip can be measured. This and what follows: X-BOT (SRDS 2009), where links are changed for faster ones.
+    Ping {
+        /// Comes back in the answer.
+        number: u32,
+    },
+    /// The answer to `Ping`.
+    Pong {
+        /// Of the `Ping`.
+        number: u32,
+    },
+    /// May the sender take the receiver in the place of a neighbour that is farther away? Answered by `NeighbourReply`.
+    Optimise {
+        /// Which neighbour.
+        old: I,
+        /// How much shorter the round trip is, in microseconds.
+        gain_us: u32,
+    },
+    /// To a neighbour: may the sender take another one in its place, if it can have that one's `old`?
+    Replace {
+        /// Whom.
+        initiator: I,
+        /// Who would be the receiver's neighbour then.
+        old: I,
+        /// How long the round trip to that one may be, in microseconds, for all four to gain.
+        limit_us: u32,
+    },
+    /// The answer to `Replace`.
+    ReplaceReply {
+        /// Whom it is about.
+        initiator: I,
+        /// Whether it may.
+        accept: bool,
+    },
+    /// May the sender take the place of a neighbour, which will have another one? Answered by `NeighbourReply`.
+    Switch {
+        /// Which neighbour.
+        initiator: I,
+    },
 }
 
 /// The name of an island, which is a connected part of the overlay: its smallest node, and the latest sign of life of that one. Within an island all
@@ -92,6 +130,12 @@ impl<I> Control<I> {
             Self::Disconnect => "disconnect",
             Self::KeepAlive(_) => "keepalive",
             Self::Probe { .. } => "probe",
+            Self::Ping { .. } => "ping",
+            Self::Pong { .. } => "pong",
+            Self::Optimise { .. } => "optimise",
+            Self::Replace { .. } => "replace",
+            Self::ReplaceReply { .. } => "replacereply",
+            Self::Switch { .. } => "switch",
         }
     }
 }
@@ -111,6 +155,13 @@ mod tag {
     pub(super) const ACCEPT: u8 = 11;
     pub(super) const DECLINE: u8 = 12;
     pub(super) const PROBE: u8 = 13;
+    pub(super) const PING: u8 = 14;
+    pub(super) const PONG: u8 = 15;
+    pub(super) const OPTIMISE: u8 = 16;
+    pub(super) const REPLACE: u8 = 17;
+    pub(super) const REPLACE_ACCEPT: u8 = 18;
+    pub(super) const REPLACE_DECLINE: u8 = 19;
+    pub(super) const SWITCH: u8 = 20;
 }
 
 impl<I: Id, M: Wire> Wire for Message<I, M> {
@@ -175,7 +226,29 @@ impl<I: Id> Control<I> {
                 origin.encode(bytes);
                 island.encode(bytes);
             }
+            exchange => exchange.encode_exchange(bytes),
         }
+    }
+
+    /// Those of X-BOT.
+    fn encode_exchange(&self, bytes: &mut Vec<u8>) {
+        let (tag, number, ids): (_, Option<u32>, &[I]) = match self {
+            Self::Ping { number } => (tag::PING, Some(*number), &[]),
+            Self::Pong { number } => (tag::PONG, Some(*number), &[]),
+            Self::Optimise { old, gain_us } => (tag::OPTIMISE, Some(*gain_us), &[*old]),
+            Self::Replace { initiator, old, limit_us } => {
+                (tag::REPLACE, Some(*limit_us), &[*initiator, *old])
+            }
+            Self::ReplaceReply { initiator, accept: true } => (tag::REPLACE_ACCEPT, None, &[*initiator]),
+            Self::ReplaceReply { initiator, .. } => (tag::REPLACE_DECLINE, None, &[*initiator]),
+            Self::Switch { initiator } => (tag::SWITCH, None, &[*initiator]),
+            _ => return,
+        };
+        bytes.push(tag);
+        if let Some(number) = number {
+            bytes.extend(number.to_be_bytes());
+        }
+        ids.iter().for_each(|id| id.encode(bytes));
     }
 
     fn decode(mut bytes: &[u8]) -> Result<Self, WireError> {
@@ -203,9 +276,30 @@ impl<I: Id> Control<I> {
             tag::KEEP_ALIVE if bytes.is_empty() => Self::KeepAlive(None),
             tag::KEEP_ALIVE => Self::KeepAlive(Some(Island::decode(&mut bytes)?)),
             tag::PROBE => Self::Probe { origin: I::decode(&mut bytes)?, island: Island::decode(&mut bytes)? },
-            tag => return Err(WireError::new(format!("messages with the tag {tag} are unknown"))),
+            tag => Self::decode_exchange(tag, &mut bytes)?,
         };
         if bytes.is_empty() { Ok(control) } else { Err(WireError::new("too long")) }
+    }
+}
+
+impl<I: Id> Control<I> {
+    /// Those of X-BOT.
+    fn decode_exchange(tag: u8, bytes: &mut &[u8]) -> Result<Self, WireError> {
+        let number = |bytes: &mut &[u8]| take(bytes).map(u32::from_be_bytes);
+        Ok(match tag {
+            tag::PING => Self::Ping { number: number(bytes)? },
+            tag::PONG => Self::Pong { number: number(bytes)? },
+            tag::OPTIMISE => Self::Optimise { gain_us: number(bytes)?, old: I::decode(bytes)? },
+            tag::REPLACE => Self::Replace {
+                limit_us: number(bytes)?,
+                initiator: I::decode(bytes)?,
+                old: I::decode(bytes)?,
+            },
+            tag::REPLACE_ACCEPT => Self::ReplaceReply { initiator: I::decode(bytes)?, accept: true },
+            tag::REPLACE_DECLINE => Self::ReplaceReply { initiator: I::decode(bytes)?, accept: false },
+            tag::SWITCH => Self::Switch { initiator: I::decode(bytes)? },
+            tag => return Err(WireError::new(format!("messages with the tag {tag} are unknown"))),
+        })
     }
 }
 
@@ -260,6 +354,17 @@ mod tests {
             (any::<u32>(), ids()).prop_map(|(number, ids)| Control::ShuffleReply { number, ids }),
             proptest::option::of(island()).prop_map(Control::KeepAlive),
             (peer(), island()).prop_map(|(origin, island)| Control::Probe { origin, island }),
+            any::<u32>().prop_map(|number| Control::Ping { number }),
+            any::<u32>().prop_map(|number| Control::Pong { number }),
+            (peer(), any::<u32>()).prop_map(|(old, gain_us)| Control::Optimise { old, gain_us }),
+            (peer(), peer(), any::<u32>()).prop_map(|(initiator, old, limit_us)| Control::Replace {
+                initiator,
+                old,
+                limit_us
+            }),
+            (peer(), any::<bool>())
+                .prop_map(|(initiator, accept)| Control::ReplaceReply { initiator, accept }),
+            peer().prop_map(|initiator| Control::Switch { initiator }),
         ]
     }
 

@@ -1,7 +1,7 @@
 //! How somebody ceases to be a neighbour.
 
+use super::HyParView;
 use super::links::{Link, Stage};
-use super::{HyParView, Neighbour};
 use crate::agents::overlay::{Control, Effect, Id, Reason};
 use crate::time::Time;
 
@@ -16,7 +16,7 @@ impl<I: Id> HyParView<I> {
 
     /// Sends a neighbour off. Its link is closed by the other end, so that what it has said until then arrives.
     pub(super) fn demote(&mut self, now: Time, index: usize) {
-        let Neighbour { peer, epoch, .. } = self.active.swap_remove(index);
+        let (peer, epoch) = self.active.remove(index);
         self.counts.demoted = self.counts.demoted.wrapping_add(1);
         self.send(peer, Control::Disconnect);
         self.make_room_for_a_link();
@@ -26,19 +26,20 @@ impl<I: Id> HyParView<I> {
 
     /// A neighbour has sent this node off. It lives, and is known further on (Algorithm 1, `Disconnect`).
     pub(super) fn sent_off(&mut self, now: Time, index: usize) {
-        let Neighbour { peer, epoch, .. } = self.active.swap_remove(index);
+        let (peer, epoch) = self.active.remove(index);
         self.counts.demoted = self.counts.demoted.wrapping_add(1);
         self.effects.push_back(Effect::Down(peer, Reason::Demoted));
         self.make_room_for_a_link();
         self.links.push(Link { peer, epoch, stage: Stage::Closing, deadline: now + self.options.timeout });
         self.effects.push_back(Effect::Unlink(peer));
         self.add_passive(peer, false);
+        self.exchange_lost(now, peer);
         self.neighbour_lost(now);
     }
 
     /// The link of a neighbour is gone, or worth nothing. It may be dead, or only out of reach: it is remembered, but not asked soon.
     pub(super) fn lose(&mut self, now: Time, index: usize, reason: Reason) {
-        let Neighbour { peer, epoch, .. } = self.active.swap_remove(index);
+        let (peer, epoch) = self.active.remove(index);
         self.counts.lost = self.counts.lost.wrapping_add(1);
         self.effects.push_back(Effect::Down(peer, reason));
         if reason == Reason::Silent {
@@ -51,7 +52,8 @@ impl<I: Id> HyParView<I> {
             });
             self.effects.push_back(Effect::Unlink(peer));
         }
-        self.remember(peer);
+        self.memory.insert(peer, false, &mut self.rng);
+        self.exchange_lost(now, peer);
         self.neighbour_lost(now);
     }
 

@@ -79,7 +79,7 @@ impl<I: Id> HyParView<I> {
             islands.own_beat = islands.own_beat.saturating_add(1);
             islands.name.beat = islands.own_beat;
             islands.renewed = now;
-            self.active.iter_mut().for_each(|neighbour| neighbour.told = false);
+            self.active.notes_mut().iter_mut().for_each(|notes| notes.told = false);
         }
         let name = islands.name;
         if islands.probe_at <= now {
@@ -106,7 +106,7 @@ impl<I: Id> HyParView<I> {
         }
         islands.name = island;
         islands.renewed = now;
-        self.active.iter_mut().for_each(|neighbour| neighbour.told = false);
+        self.active.notes_mut().iter_mut().for_each(|notes| notes.told = false);
     }
 
     /// This node itself did not run for a while.

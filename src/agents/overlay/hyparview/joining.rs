@@ -40,7 +40,7 @@ impl<I: Id> HyParView<I> {
         self.tell_up(joiner);
         let ttl = self.options.arwl;
         for index in 0..self.active.len() {
-            let peer = self.active[index].peer;
+            let peer = self.active.peers()[index];
             if peer != joiner {
                 self.send_to_neighbour(now, peer, Control::ForwardJoin { joiner, ttl });
             }

@@ -29,6 +29,8 @@ pub(super) enum Stage {
     Asked(Ask),
     /// Somebody else has opened it, and has not said what for.
     Incoming,
+    /// Somebody else has opened it, and has a promise to become a neighbour in the place of another one.
+    Promised,
     /// It was a neighbour's, who has been sent `DISCONNECT`. What comes before the end still reaches the layer, which then learns of the loss.
     Draining,
     /// All is said. The other end closes it, or this one has done so.
@@ -105,8 +107,13 @@ impl<I> Link<I> {
     pub(super) fn asks(&self) -> Option<Ask> {
         match self.stage {
             Stage::Connecting(ask) | Stage::Asked(ask) => Some(ask),
-            Stage::Incoming | Stage::Draining | Stage::Closing => None,
+            Stage::Incoming | Stage::Promised | Stage::Draining | Stage::Closing => None,
         }
+    }
+
+    /// Whether an answer is waited for that makes somebody a neighbour where there is a place.
+    pub(super) fn asked_for_place(&self) -> bool {
+        matches!(self.stage, Stage::Asked(ask) if ask != Ask::Exchange)
     }
 }
 
@@ -125,13 +132,14 @@ impl<I: Id> HyParView<I> {
         match link.stage {
             Stage::Draining => self.effects.push_back(Effect::Down(link.peer, Reason::Demoted)),
             // Where two have dialled each other at once, one of the links is closed, and perhaps not the one on which both have asked.
-            Stage::Asked(ask) if why == Why::Closed => {
+            Stage::Asked(ask) if why == Why::Closed && ask != Ask::Exchange => {
                 let deadline = now + self.options.timeout / 16;
                 self.links.push(Link { stage: Stage::Connecting(ask), deadline, ..link });
             }
             Stage::Connecting(ask) | Stage::Asked(ask) => self.request_failed(now, link.peer, ask, why),
-            Stage::Incoming | Stage::Closing => {}
+            Stage::Incoming | Stage::Promised | Stage::Closing => {}
         }
+        self.exchange_over(now, link.peer);
         // Whoever was passed over because of this link can be asked again.
         if self.active.is_empty() {
             self.refill(now);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::links::{Link, Stage};
-use super::{HyParView, NEVER, Neighbour};
+use super::{HyParView, NEVER};
 use crate::agent::{Epoch, Why};
 use crate::agents::overlay::{Control, Effect, Id};
 use crate::time::Time;
@@ -19,6 +19,8 @@ pub(super) enum Ask {
     Neighbour,
     /// `NEIGHBOUR` of high priority to somebody in another island.
     Bridge,
+    /// What it takes to become a neighbour in the place of another one.
+    Exchange,
 }
 
 impl Ask {
@@ -73,7 +75,7 @@ impl<I: Id> HyParView<I> {
                     true
                 }
                 Stage::Asked(_) => true,
-                Stage::Incoming | Stage::Draining | Stage::Closing => false,
+                Stage::Incoming | Stage::Promised | Stage::Draining | Stage::Closing => false,
             };
         }
         self.counts.requests = self.counts.requests.wrapping_add(1);
@@ -86,8 +88,7 @@ impl<I: Id> HyParView<I> {
     /// The link is up: asks.
     pub(super) fn ask(&mut self, now: Time, index: usize, epoch: Epoch, ask: Ask) {
         // Of high priority only where there is no neighbour (Section 4.3), and none is about to become one.
-        let high =
-            self.active.is_empty() && !self.links.iter().any(|link| matches!(link.stage, Stage::Asked(_)));
+        let high = self.active.is_empty() && !self.links.iter().any(Link::asked_for_place);
         let link = &mut self.links[index];
         link.epoch = epoch;
         link.stage = Stage::Asked(ask);
@@ -97,6 +98,7 @@ impl<I: Id> HyParView<I> {
             Ask::JoinReply => Control::JoinReply,
             Ask::Neighbour => Control::Neighbour { high },
             Ask::Bridge => Control::Neighbour { high: true },
+            Ask::Exchange => self.exchange_linked(now),
         };
         self.send(peer, control);
         // What is not answered is always accepted.
@@ -109,9 +111,9 @@ impl<I: Id> HyParView<I> {
     /// `NEIGHBOUR`: may somebody become a neighbour? (Section 4.3)
     pub(super) fn asked(&mut self, now: Time, index: usize, high: bool) {
         let link = self.links[index];
-        let wanted_too = matches!(link.stage, Stage::Asked(_));
+        let wanted_too = link.asked_for_place();
         // Places for which others have been asked are not given away, so that their answers find them free.
-        let promised = self.links.iter().filter(|link| matches!(link.stage, Stage::Asked(_))).count();
+        let promised = self.links.iter().filter(|link| link.asked_for_place()).count();
         let accept = high || wanted_too || self.active.len() + promised < self.options.active_size;
         if accept {
             self.admit(now, index);
@@ -166,11 +168,9 @@ impl<I: Id> HyParView<I> {
     /// Makes a neighbour of whoever is on this link, in the place of another one if need be.
     pub(super) fn admit(&mut self, now: Time, index: usize) {
         let Link { peer, epoch, .. } = self.links.remove(index);
+        self.exchange_over(now, peer);
         self.make_room(now);
-        if self.active.capacity() == 0 {
-            self.active.reserve_exact(self.options.active_size);
-        }
-        self.active.push(Neighbour { peer, epoch, sent: now, heard: now, gives_signs: false, told: false });
+        self.active.push(self.options.active_size, peer, now, epoch);
         self.passive.remove(peer);
         if self.requests.joining && self.requests.contacts.contains(&peer) {
             self.requests.joining = false;
@@ -220,7 +220,8 @@ impl<I: Id> HyParView<I> {
             let count = |fits: fn(Ask) -> bool| {
                 self.links.iter().filter(|link| link.asks().is_some_and(fits)).count()
             };
-            let promised = count(|ask| matches!(ask, Ask::JoinReply | Ask::Bridge));
+            let promised = count(|ask| matches!(ask, Ask::JoinReply | Ask::Bridge))
+                + self.links.iter().filter(|link| link.stage == Stage::Promised).count();
             let asking = count(|ask| matches!(ask, Ask::Neighbour | Ask::Join));
             let free = self.options.active_size.saturating_sub(self.active.len() + promised);
             if asking >= free.div_ceil(2) {
@@ -236,20 +237,26 @@ impl<I: Id> HyParView<I> {
         }
     }
 
-    /// Whom to ask next: somebody of the passive view; for a node that is alone, somebody it remembers, then its contacts.
+    /// Whom to ask next: somebody of the passive view; where that is not even full, since most of it has died say, somebody remembered; for a node that
+    /// is alone, its contacts as well.
     fn candidate(&mut self) -> Option<(I, Ask)> {
         while let Some(id) = self.passive.take_fresh(&mut self.rng) {
             if self.links.find(id).is_none() {
                 return Some((id, Ask::Neighbour));
             }
         }
-        if !self.active.is_empty() {
+        let alone = self.active.is_empty();
+        if self.passive.is_full() && !alone {
             return None;
         }
         while let Some(id) = self.memory.take_fresh(&mut self.rng) {
-            if id != self.me && self.links.find(id).is_none() {
-                return Some((id, Ask::Join));
+            let known = id == self.me || self.is_active(id) || self.passive.contains(id);
+            if !known && self.links.find(id).is_none() {
+                return Some((id, if alone { Ask::Join } else { Ask::Neighbour }));
             }
+        }
+        if !alone {
+            return None;
         }
         self.next_contact().map(|contact| (contact, Ask::Join))
     }
@@ -291,8 +298,9 @@ impl<I: Id> HyParView<I> {
 
     /// Everybody has been asked: a pause, longer each time, of a random length.
     pub(super) fn end_round(&mut self, now: Time) {
-        let alone = self.active.is_empty() && !(self.requests.contacts.is_empty() && self.memory.is_empty());
-        if self.passive.is_empty() && !self.requests.joining && !alone {
+        let contacts =
+            !self.requests.contacts.is_empty() && (self.requests.joining || self.active.is_empty());
+        if self.passive.is_empty() && self.memory.is_empty() && !contacts {
             // There is nobody to ask, until a shuffle brings names.
             return;
         }

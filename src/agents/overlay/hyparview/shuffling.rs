@@ -15,12 +15,12 @@ pub(super) struct Shuffling<I> {
     /// Whether an answer is waited for. There is at most one, to the latest shuffle.
     asked: bool,
     /// What was sent in it.
-    sent: Box<[I]>,
+    sent: Vec<I>,
 }
 
 impl<I> Default for Shuffling<I> {
     fn default() -> Self {
-        Self { at: NEVER, number: 0, asked: false, sent: Box::default() }
+        Self { at: NEVER, number: 0, asked: false, sent: Vec::new() }
     }
 }
 
@@ -43,11 +43,12 @@ impl<I: Id> HyParView<I> {
         let Some(index) = (!self.active.is_empty()).then(|| self.rng.index(self.active.len())) else {
             return;
         };
-        let to = self.active[index].peer;
+        let to = self.active.peers()[index];
         self.counts.shuffles = self.counts.shuffles.wrapping_add(1);
-        let mut ids = Vec::with_capacity(self.options.shuffle_size());
-        let others: Vec<I> = self.active().filter(|peer| *peer != to).collect();
-        sample(&mut self.rng, &others, self.options.k_active, &mut ids);
+        let mut ids = Vec::with_capacity(self.options.active_size.max(self.options.shuffle_size()));
+        ids.extend(self.active().filter(|peer| *peer != to));
+        self.rng.shuffle(&mut ids);
+        ids.truncate(self.options.k_active);
         sample(&mut self.rng, self.passive.ids(), self.options.k_passive, &mut ids);
         self.shuffling.number = match self.shuffling.number.wrapping_add(1) {
             _ if !self.own_dialect() => 0,
@@ -55,7 +56,8 @@ impl<I: Id> HyParView<I> {
             number => number,
         };
         self.shuffling.asked = true;
-        self.shuffling.sent = ids.clone().into();
+        self.shuffling.sent.clear();
+        self.shuffling.sent.extend_from_slice(&ids);
         let (origin, number, ttl) = (self.me, self.shuffling.number, self.options.arwl);
         self.send_to_neighbour(now, to, Control::Shuffle { origin, number, ttl, ids: ids.into() });
     }
@@ -97,6 +99,7 @@ impl<I: Id> HyParView<I> {
         self.shuffling.asked = false;
         let sent = std::mem::take(&mut self.shuffling.sent);
         self.integrate(ids.iter().copied().take(self.options.shuffle_size() + 1), &sent);
+        self.shuffling.sent = sent;
         self.refill(now);
     }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{HyParView, NEVER, Neighbour};
+use super::active::Notes;
+use super::{HyParView, NEVER};
 use crate::agents::overlay::{Control, Effect, Id, Island, Reason};
 use crate::time::Time;
 
@@ -34,7 +35,7 @@ impl<I: Id> HyParView<I> {
 
     /// A neighbour lives.
     pub(super) fn sign_given(&mut self, now: Time, index: usize, island: Option<Island<I>>) {
-        self.active[index].gives_signs = true;
+        self.active.notes_mut()[index].gives_signs = true;
         if let Some(island) = island {
             self.island_heard(now, island);
         }
@@ -50,8 +51,8 @@ impl<I: Id> HyParView<I> {
         if late <= usual {
             return;
         }
-        for neighbour in &mut self.active {
-            neighbour.heard = now.min(neighbour.heard + late);
+        for notes in self.active.notes_mut() {
+            notes.heard = now.min(notes.heard + late);
         }
         self.links.postpone(late);
         self.island_slept(late);
@@ -63,20 +64,21 @@ impl<I: Id> HyParView<I> {
         self.signs.at = now + period;
         // Nodes of `gen_hypar` never give a sign; of them, silence says nothing.
         let all_give_signs = self.own_dialect();
-        let silent = |neighbour: &Neighbour<I>| {
-            now.since(neighbour.heard) > period * SILENT_PERIODS && (all_give_signs || neighbour.gives_signs)
+        let silent = |notes: &Notes| {
+            now.since(notes.heard) > period * SILENT_PERIODS && (all_give_signs || notes.gives_signs)
         };
-        while let Some(index) = self.active.iter().position(silent) {
+        while let Some(index) = self.active.notes().iter().position(silent) {
             self.lose(now, index, Reason::Silent);
         }
         let island = self.island_beats(now);
         for index in 0..self.active.len() {
-            let neighbour = &mut self.active[index];
-            let news = island.is_some() && !neighbour.told;
-            if news || now.since(neighbour.sent) >= period {
-                neighbour.told = true;
-                neighbour.sent = now;
-                self.effects.push_back(Effect::Send(neighbour.peer, Control::KeepAlive(island)));
+            let peer = self.active.peers()[index];
+            let notes = &mut self.active.notes_mut()[index];
+            let news = island.is_some() && !notes.told;
+            if news || now.since(notes.sent) >= period {
+                notes.told = true;
+                notes.sent = now;
+                self.effects.push_back(Effect::Send(peer, Control::KeepAlive(island)));
             }
         }
     }

@@ -44,6 +44,12 @@ fn control() -> impl Strategy<Value = Control<Peer>> {
         2 => Just(Control::Disconnect),
         1 => proptest::option::of(island()).prop_map(Control::KeepAlive),
         1 => (peer(), island()).prop_map(|(origin, island)| Control::Probe { origin, island }),
+        1 => any::<bool>().prop_map(|ask| if ask { Control::Ping { number: 0 } } else { Control::Pong { number: 0 } }),
+        2 => (peer(), any::<u32>()).prop_map(|(old, gain_us)| Control::Optimise { old, gain_us }),
+        2 => (peer(), peer(), any::<u32>())
+            .prop_map(|(initiator, old, limit_us)| Control::Replace { initiator, old, limit_us }),
+        2 => (peer(), any::<bool>()).prop_map(|(initiator, accept)| Control::ReplaceReply { initiator, accept }),
+        2 => peer().prop_map(|initiator| Control::Switch { initiator }),
     ]
 }
 
@@ -71,6 +77,7 @@ fn options() -> impl Strategy<Value = Options> {
             k_passive: passive_size.min(4),
             memory_size: 8,
             keep_alive: Duration::from_secs(keep_alive),
+            optimise_period: Duration::from_secs(2 * keep_alive),
             dialect: if own { Dialect::Own } else { Dialect::GenHypar },
             ..Options::default()
         },
@@ -95,7 +102,7 @@ proptest! {
                     node.link_up(now, peer, Epoch(epoch));
                 }
                 Happens::Down(peer, why) => {
-                    let known = node.neighbour(peer).map(|index| node.active[index].epoch);
+                    let known = node.neighbour(peer).map(|index| node.active.notes()[index].epoch);
                     let known = known.or_else(|| node.links.find(peer).map(|index| node.links[index].epoch));
                     node.link_down(now, peer, known.unwrap_or_default(), why);
                 }

@@ -11,6 +11,9 @@ use crate::time::Time;
 
 pub(super) type Overlay = HyParView<Peer>;
 
+/// How much longer it takes from one town to another.
+pub(super) const TOWNS_APART: u32 = 20;
+
 /// How long everything takes: a link to come up, a message to arrive.
 pub(super) const LATENCY: Duration = Duration::from_millis(1);
 
@@ -26,6 +29,8 @@ pub(super) struct Net {
     pub(super) nodes: Vec<Option<Overlay>>,
     /// Who is cut off from whom: those of different sides.
     pub(super) side: Vec<u8>,
+    /// In which town each is; from one to another everything takes so many times longer.
+    pub(super) town: Vec<u8>,
     /// What the layer on each node has been told to be its neighbours.
     pub(super) told: Vec<BTreeSet<Peer>>,
     pub(super) sent: u64,
@@ -53,6 +58,7 @@ impl Net {
         let mut net = Self {
             nodes: (0..count).map(node).collect(),
             side: vec![0; count as usize],
+            town: vec![0; count as usize],
             told: vec![BTreeSet::new(); count as usize],
             sent: 0,
             now: Time::ZERO,
@@ -104,31 +110,33 @@ impl Net {
         }
     }
 
-    fn later(&mut self, event: Event) {
+    fn later(&mut self, from: u32, to: u32, event: Event) {
         self.number += 1;
-        self.events.insert((self.now + LATENCY, self.number), event);
+        let latency =
+            if self.town[from as usize] == self.town[to as usize] { LATENCY } else { LATENCY * TOWNS_APART };
+        self.events.insert((self.now + latency, self.number), event);
     }
 
     fn carry_out(&mut self, id: u32, effect: Effect<Peer>) {
         match effect {
-            Effect::Link(Peer(to)) => self.later(Event::Connect(id, to)),
+            Effect::Link(Peer(to)) => self.later(id, to, Event::Connect(id, to)),
             Effect::Unlink(Peer(to)) => {
                 if let Some((epoch, true)) = self.links.remove(&pair(id, to)) {
                     self.closed.insert((epoch, id));
                     self.at_once.push_back(Event::Down(id, to, epoch, Why::Closed));
-                    self.later(Event::Down(to, id, epoch, Why::Closed));
+                    self.later(id, to, Event::Down(to, id, epoch, Why::Closed));
                 }
             }
             Effect::Send(Peer(to), control) => {
                 if let Some((epoch, true)) = self.links.get(&pair(id, to)).copied() {
                     self.sent += 1;
-                    self.later(Event::Message(id, to, epoch, control));
+                    self.later(id, to, Event::Message(id, to, epoch, control));
                 }
             }
             Effect::Post(Peer(to), control) => {
                 self.sent += 1;
                 if self.side[id as usize] == self.side[to as usize] {
-                    self.later(Event::Post(to, control));
+                    self.later(id, to, Event::Post(to, control));
                 }
             }
             Effect::Up(peer) => assert!(self.told[id as usize].insert(peer), "{id} was told of {peer} twice"),
@@ -218,7 +226,7 @@ impl Net {
         for link in links {
             let (epoch, _) = self.links.remove(&link).expect("listed");
             let other = if link.0 == id { link.1 } else { link.0 };
-            self.later(Event::Down(other, id, epoch, Why::Broken));
+            self.later(id, other, Event::Down(other, id, epoch, Why::Broken));
         }
     }
 
@@ -274,6 +282,18 @@ impl Net {
         }
         parts.sort_unstable_by_key(|part| std::cmp::Reverse(*part));
         parts
+    }
+
+    /// How many entries of active views name somebody in another town, and how many there are.
+    pub(super) fn measure(&self) -> (usize, usize) {
+        let (mut far, mut all) = (0, 0);
+        for id in self.alive() {
+            for Peer(peer) in self.node(id).active() {
+                all += 1;
+                far += usize::from(self.town[id as usize] != self.town[peer as usize]);
+            }
+        }
+        (far, all)
     }
 
     /// How many entries of active views are not returned.

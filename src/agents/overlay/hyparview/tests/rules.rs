@@ -51,7 +51,7 @@ impl Lone {
 
     fn down(&mut self, peer: u32, why: Why) -> Effects {
         let peer = Peer(peer);
-        let epoch = self.node.neighbour(peer).map(|index| self.node.active[index].epoch);
+        let epoch = self.node.neighbour(peer).map(|index| self.node.active.notes()[index].epoch);
         let epoch = epoch.or_else(|| self.node.links.find(peer).map(|index| self.node.links[index].epoch));
         self.node.link_down(self.now, peer, epoch.unwrap_or_default(), why);
         self.effects()
@@ -252,7 +252,7 @@ fn who_cannot_be_reached_leaves_the_passive_view_and_who_declines_stays() {
 // Section 4.3, with the pauses that the paper leaves open.
 #[test]
 fn who_has_declined_is_asked_again_after_all_others_and_a_pause() {
-    let mut lone = Lone::new(options(), &[1, 2, 3, 4, 5], &[6, 7, 8]);
+    let mut lone = Lone::new(Options { memory_size: 0, ..options() }, &[1, 2, 3, 4, 5], &[6, 7, 8]);
     let mut asked = linked(&lone.down(1, Why::Broken));
     let (mut all, mut pauses) = (Vec::new(), Vec::new());
     for _ in 0..24 {

@@ -73,3 +73,32 @@ fn halves_that_were_cut_off_from_each_other_grow_together_again() {
         assert_eq!(roots(&net), [Peer(0)], "seed {seed}");
     }
 }
+
+#[test]
+fn slow_links_are_changed_for_faster_ones_and_nobody_loses_a_neighbour() {
+    for seed in 0..2 {
+        let options = Options { optimise_period: seconds(2), ..paper() };
+        let mut net = Net::new(60, options, seed);
+        (0..60_u8).for_each(|id| net.town[usize::from(id)] = id % 3);
+        for id in 1..60 {
+            net.act(id, |node, now| node.join(now, Peer(0)));
+            net.run(Duration::from_millis(200));
+        }
+        let (far, degrees) = net.measure();
+        // Six links of ten would be between towns by chance alone.
+        assert!(far * 10 > degrees * 5, "seed {seed}: {far} of {degrees}");
+        let mut least = degrees;
+        for _ in 0..600 {
+            net.run(Duration::from_millis(500));
+            least = least.min(net.measure().1);
+        }
+        let (far_after, degrees_after) = net.measure();
+        assert!(far_after * 2 < far, "seed {seed}: {far} links between towns, then {far_after}");
+        assert!(
+            degrees_after >= degrees && least + 8 >= degrees,
+            "seed {seed}: {degrees}, {least}, {degrees_after}"
+        );
+        assert_eq!(net.parts(), [60], "seed {seed}");
+        assert_eq!(net.one_sided(), 0, "seed {seed}");
+    }
+}

@@ -248,7 +248,9 @@ impl<I: Id> Control<I> {
         if let Some(number) = number {
             bytes.extend(number.to_be_bytes());
         }
-        ids.iter().for_each(|id| id.encode(bytes));
+        for id in ids {
+            id.encode(bytes);
+        }
     }
 
     fn decode(mut bytes: &[u8]) -> Result<Self, WireError> {

@@ -29,7 +29,9 @@ impl Lone {
             lone.opened(*peer, Control::Neighbour { high: true });
             assert!(lone.node.is_active(Peer(*peer)));
         }
-        passive.iter().for_each(|peer| lone.node.add_passive(Peer(*peer), true));
+        for peer in passive {
+            lone.node.add_passive(Peer(*peer), true);
+        }
         lone.effects();
         lone
     }

@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ovid::agents::overlay::Dialect;
+use ovid::rng::Rng;
 use ovid::server::{Action, ConnId, Door, OverlaySetup, Server};
 use ovid::sim::servers::overlay_lab;
 use ovid::time::Time;
-use ovid::wire::HyparFrame;
+use ovid::wire::{HyparCutter, HyparFrame};
 
 use crate::world::World;
 
@@ -302,6 +303,116 @@ fn what_is_no_frame_or_has_no_place_closes_the_connection() {
     assert!(alone.closed.contains(&conn), "nor is it waited for");
     let told = alone.ask("alive");
     assert!(told.ends_with("alive 0\n"), "{told}");
+}
+
+/// Everything that the server says on one connection is read here as its peer would read it.
+enum Ear {
+    /// This is where the frames of a link are cut.
+    Link(HyparCutter),
+    /// The peer has left a letter, or nothing that can be understood.
+    Deaf,
+}
+
+impl Ear {
+    /// Of somebody who has opened a connection with these bytes.
+    fn of_opener(first: &HyparFrame<'_>) -> Self {
+        let mut cutter = HyparCutter::dialled(FRAME_BYTES_MAX);
+        match first {
+            HyparFrame::Join(_) | HyparFrame::JoinReply(_) => {}
+            HyparFrame::Neighbour { .. } => cutter.expect_answer(),
+            _ => return Self::Deaf,
+        }
+        Self::Link(cutter)
+    }
+
+    fn hear(&mut self, mut bytes: &[u8]) {
+        match self {
+            Self::Deaf => assert!(bytes.is_empty(), "{bytes:?} to somebody who cannot hear it"),
+            Self::Link(cutter) => while cutter.cut(&mut bytes).expect("in its place").is_some() {},
+        }
+    }
+}
+
+const FRAME_BYTES_MAX: usize = 10_000;
+
+fn some_id(rng: &mut Rng) -> std::net::SocketAddrV4 {
+    // Some are smaller than this server's and some larger; one is its own.
+    id(["10.0.0.1:5000", "10.0.0.2:5000", "10.0.0.3:5000", "200.0.0.1:5000", "200.0.0.2:5000", ME]
+        [rng.index(6)])
+}
+
+fn some_opening(rng: &mut Rng) -> HyparFrame<'static> {
+    match rng.index(5) {
+        0 => HyparFrame::Join(some_id(rng)),
+        1 => HyparFrame::JoinReply(some_id(rng)),
+        2 => HyparFrame::ShuffleReply { ids: vec![some_id(rng)] },
+        3 => HyparFrame::Disconnect,
+        _ => HyparFrame::Neighbour { asker: some_id(rng), high: rng.index(2) == 0 },
+    }
+}
+
+fn some_frame(rng: &mut Rng) -> HyparFrame<'static> {
+    let ttl = u8::try_from(rng.index(256)).expect("small");
+    match rng.index(9) {
+        0 => HyparFrame::Message(b"hello"),
+        1 | 2 => HyparFrame::ForwardJoin { joiner: some_id(rng), ttl: ttl % 8 },
+        3 | 4 => HyparFrame::Shuffle { origin: some_id(rng), ttl, ids: vec![some_id(rng), some_id(rng)] },
+        5 => HyparFrame::Disconnect,
+        6 => HyparFrame::KeepAlive,
+        7 => HyparFrame::Answer { accept: rng.index(2) == 0 },
+        _ => some_opening(rng),
+    }
+}
+
+#[test]
+fn whatever_peers_do_each_hears_only_what_has_its_place() {
+    for seed in 0..300 {
+        let mut rng = Rng::new(seed);
+        let mut alone = Alone::with_contact(Some("10.0.0.1:5000"));
+        let mut ears: BTreeMap<ConnId, Ear> = BTreeMap::new();
+        for _ in 0..100 {
+            let conns: Vec<ConnId> = ears.keys().copied().collect();
+            match rng.index(6) {
+                0 => {
+                    let first = some_opening(&mut rng);
+                    let conn = alone.visited(&opened(&first));
+                    ears.insert(conn, Ear::of_opener(&first));
+                }
+                1 if !alone.dials.is_empty() => {
+                    let (conn, _) = alone.dials.remove(rng.index(alone.dials.len()));
+                    if rng.index(4) == 0 {
+                        alone.server.failed(conn, "refused", alone.now);
+                    } else {
+                        ears.insert(conn, Ear::Link(HyparCutter::accepted(FRAME_BYTES_MAX)));
+                        alone.server.connected(conn, alone.now);
+                    }
+                }
+                2 if !conns.is_empty() => {
+                    let conn = conns[rng.index(conns.len())];
+                    ears.remove(&conn);
+                    alone.server.ended(conn, alone.now);
+                }
+                3 => alone.wait_ms(1 + rng.number() % 1_000),
+                _ if !conns.is_empty() => {
+                    alone.hears(conns[rng.index(conns.len())], &frame(&some_frame(&mut rng)));
+                }
+                _ => {}
+            }
+            alone.carry_out();
+            for (conn, ear) in &mut ears {
+                ear.hear(&alone.said.remove(conn).unwrap_or_default());
+            }
+            for conn in std::mem::take(&mut alone.closed) {
+                ears.remove(&conn);
+                alone.dials.retain(|(dialled, _)| *dialled != conn);
+                alone.server.ended(conn, alone.now);
+            }
+            alone.carry_out();
+            let told = alone.ask("peers");
+            let peers = told.lines().find_map(|line| line.strip_prefix("peers ")).expect("an answer");
+            assert!(peers.split(',').count() <= 5 && !peers.contains(ME), "seed {seed}: {peers}");
+        }
+    }
 }
 
 /// Servers that have joined through the first one.

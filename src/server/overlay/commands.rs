@@ -109,6 +109,9 @@ impl Core {
         if matches!(&self.role, Role::Overlay(host) if host.address == contact) {
             return Err(Error("address", format!("{contact} is this server itself")));
         }
+        if self.links.roster().speaks_hypar() && contact.ip().is_ipv6() {
+            return Err(Error("address", format!("{contact}: nodes of gen_hypar have IPv4 addresses")));
+        }
         self.with_node(now, |node, wires| node.join(now, contact, wires));
         Ok(format!("joining {contact}"))
     }

@@ -9,11 +9,20 @@ use crate::agents::overlay::{Dialect, Options, OptionsError};
 /// What servers of an overlay speak to each other.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "snake_case")]
-enum Wire {
+pub(super) enum Wire {
     /// What ovid's servers speak
     Own,
     /// The frames of the implementation in Erlang: membership and messages to neighbours, no broadcasts; IPv4 only
     GenHypar,
+}
+
+impl From<Wire> for Dialect {
+    fn from(wire: Wire) -> Self {
+        match wire {
+            Wire::Own => Self::Own,
+            Wire::GenHypar => Self::GenHypar,
+        }
+    }
 }
 
 /// The options, under the names of the paper; all servers should have the same ones.
@@ -56,9 +65,6 @@ pub(super) struct OverlayOptions {
     /// How often a server tries to change a slow link for a faster one; 0 for never
     #[arg(long, default_value_t = 0, value_name = "MS")]
     optimise_period_ms: u64,
-    /// What the servers speak to each other
-    #[arg(long, value_enum, default_value = "own")]
-    wire: Wire,
 }
 
 impl OverlayOptions {
@@ -77,10 +83,7 @@ impl OverlayOptions {
             memory_size: self.memory_size,
             probe_period: Duration::from_millis(self.probe_period_ms),
             optimise_period: Duration::from_millis(self.optimise_period_ms),
-            dialect: match self.wire {
-                Wire::Own => Dialect::Own,
-                Wire::GenHypar => Dialect::GenHypar,
-            },
+            dialect: Dialect::Own,
         };
         options.check().map(|()| options)
     }

@@ -10,8 +10,8 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use log::info;
 
-use super::overlay::OverlayOptions;
-use crate::agents::overlay::Dialect;
+use super::overlay::{OverlayOptions, Wire};
+use crate::agents::overlay::{Dialect, Options};
 use crate::grid::{BoxAddress, Grid, LINK_BASE_DEFAULT, ServerId, check_master_port};
 use crate::reactor::{Doors, Reactor};
 use crate::server::{LinkSettings, OverlaySetup, ReplyFraming, Roster, Server, Settings};
@@ -74,6 +74,9 @@ pub(super) struct ServerArgs {
     contacts: Vec<SocketAddr>,
     #[command(flatten)]
     options: OverlayOptions,
+    /// With --overlay: what the servers speak to each other
+    #[arg(long, value_enum, default_value = "own")]
+    wire: Wire,
     /// Write what happens into DIR/server-ID-PID.jsonl, for `ovid trace`
     #[arg(long, value_name = "DIR", env = "OVID_TRACE_DIR")]
     trace_dir: Option<PathBuf>,
@@ -166,7 +169,7 @@ fn overlay(
     } else {
         args.contacts.iter().map(|at| BoxAddress::new(*at)).collect()
     };
-    let options = args.options.options()?;
+    let options = Options { dialect: args.wire.into(), ..args.options.options()? };
     if options.dialect == Dialect::GenHypar
         && let Some(address) = contacts.iter().chain([&address]).find(|address| address.ip().is_ipv6())
     {

@@ -6,7 +6,7 @@
 //! **State.** For each source, which is a node in one of its lives: the number that is to be delivered next, what came before its turn, and what is
 //! being done about the gap before that. The tree below has the latest messages for those who miss them.
 //!
-//! **Messages.** Those of the tree; *highest*, when a link comes up and when something was repaired: up to where the sender has delivered each source;
+//! **Messages.** Those of the tree; *highest*, when a link comes up and when something was repaired: how far the sender has heard each source;
 //! *ask* and *answer*: what is missing, from the cache of a neighbour; *direct*: to one neighbour alone.
 //!
 //! **Invariants.**

@@ -13,8 +13,8 @@
 //! - Whoever loses a neighbour, and was not told good-bye, says that this life of it is over. Who is told so of himself goes on to a later one and
 //!   says that.
 //! - *The bound on staleness.* Who crashes is dead for everybody as soon as one neighbour has noticed (at once if the link is reset, after three
-//!   keep-alive periods if not) and its entry has spread. Whoever is not connected any more, as in a partition, is taken for dead when nothing was heard of it
-//!   for three refreshes, and at most a quarter of one later. Entries carry their age, so that passing them on does not make them younger.
+//!   keep-alive periods if not) and its entry has spread. Whoever has nobody left to say so, since all its neighbours crashed with it, or is not connected any
+//!   more, as in a partition, is taken for dead when nothing was heard of it for three refreshes, and at most a quarter of one later. Entries carry their age, so that passing them on does not make them younger.
 //!
 //! Entries are small, so they flood: a change does not wait for a tree that the same crash has just broken, nor for a gap in somebody's stream.
 

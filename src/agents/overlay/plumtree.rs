@@ -16,10 +16,14 @@
 //! Source: Leitão, Pereira and Rodrigues, "Epidemic Broadcast Trees", SRDS 2007, Algorithms 1 to 3. We differ:
 //! - Within a *back-off* after a `GRAFT` no `PRUNE` is sent over the link nor heeded: it can only have crossed the `GRAFT`. Within a back-off
 //!   after a `PRUNE`, what is missing is fetched without a `GRAFT`. So a link does not change to and fro, and its ends agree.
+//! - Where many send at once, copies of one source's messages only shape the tree, and a link for which another one was pruned is kept for a while.
+//!   For what is missing by one cause one link is grafted. ([`PlumtreeOptions::shaper_hold`] of zero leaves the choice of sources as in the paper.)
 //! - The optimisation is also tried when an announcement comes after its message, since gathered announcements are late.
 //! - All tables are bounded.
 
+mod branches;
 mod cache;
+mod lazy;
 mod message;
 mod missing;
 mod options;
@@ -27,10 +31,12 @@ mod options;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use self::cache::{Cache, Cached, Limits};
 use self::message::RUNS_MAX;
 pub use self::message::{PlumtreeMessage, Run};
-use self::missing::{Announcer, Missing};
+use self::missing::Missing;
 pub use self::options::PlumtreeOptions;
 use super::flood::broadcast_command;
 use super::seen::Seen;
@@ -52,6 +58,12 @@ pub struct Plumtree<I, P> {
     queue: Vec<(Option<I>, Run<I>)>,
     /// When it is to be announced.
     announce_at: Option<Time>,
+    /// What this node waits for announced messages.
+    first_timeout: Duration,
+    /// Until when no second link is grafted for what is missing.
+    grafted_until: Time,
+    /// Whose messages shape the tree, and until when if it is not heard again.
+    shaper: Option<(I, Time)>,
     last: Option<(MessageId<I>, u16)>,
     /// The latest announcement for which there was no room.
     overflow: Option<(I, MessageId<I>)>,
@@ -66,6 +78,8 @@ struct Neighbour<I> {
     no_graft_before: Time,
     /// The back-off after a `GRAFT`.
     no_prune_before: Time,
+    /// Until when it is kept, since another one was pruned for it.
+    kept_until: Time,
 }
 
 /// What a tree counts.
@@ -118,6 +132,9 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
             missing: Missing::new(options.missing_max),
             queue: Vec::new(),
             announce_at: None,
+            first_timeout: options.first_timeout + options.first_timeout_spread * sixteenths_of(me) / 16,
+            grafted_until: Time::ZERO,
+            shaper: None,
             last: None,
             overflow: None,
             counts: PlumtreeCounts::default(),
@@ -133,6 +150,7 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
         self.seq += 1;
         let id = MessageId { source: self.me, incarnation: self.incarnation, seq: self.seq };
         self.seen.insert(&id);
+        self.shapes(now, id.source);
         self.push(now, id, 0, &payload, None, out);
         self.cache.insert(now, id, Cached { payload, round: 0, from: None, at: now });
         Some(id)
@@ -171,8 +189,9 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
     /// A neighbour more. It is an eager one: if that makes a circle, the next message prunes it (Section 3.7).
     pub fn link_up(&mut self, peer: I) {
         if self.place(peer).is_none() {
-            let (no_graft_before, no_prune_before) = (Time::ZERO, Time::ZERO);
-            self.neighbours.push(Neighbour { peer, eager: true, no_graft_before, no_prune_before });
+            let [no_graft_before, no_prune_before, kept_until] = [Time::ZERO; 3];
+            let eager = true;
+            self.neighbours.push(Neighbour { peer, eager, no_graft_before, no_prune_before, kept_until });
         }
     }
 
@@ -259,12 +278,15 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
             self.counts.refused += 1;
             return None;
         }
+        let shapes = self.shapes(now, id.source);
         if !self.seen.insert(&id) {
             if self.seen.is_too_old(&id) {
                 return Some(Arrival { id, payload, fresh: false });
             }
             self.counts.duplicates += 1;
-            self.prune(now, from, out);
+            if shapes {
+                self.came_again(now, &id, from, out);
+            }
             return None;
         }
         let announcers = self.missing.take(&id);
@@ -278,7 +300,9 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
         if self.find(from).is_some_and(|neighbour| neighbour.no_graft_before <= now) {
             self.make_eager(now, from, out);
         }
-        if let Some(&best) = announcers.iter().min_by_key(|announcer| announcer.1) {
+        if let Some(&best) = announcers.iter().min_by_key(|announcer| announcer.1)
+            && shapes
+        {
             self.optimise(now, &id, (from, round), best, out);
         }
         Some(Arrival { id, payload, fresh: true })
@@ -306,168 +330,11 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
         if !lazy {
             return;
         }
-        add_to_runs(&mut self.queue, from, &id, round);
+        lazy::add_to_runs(&mut self.queue, from, &id, round);
         if self.options.announce_period.is_zero() || self.queue.len() >= RUNS_MAX {
             self.announce(out);
         } else if self.announce_at.is_none() {
             self.announce_at = Some(now + self.options.announce_period);
-        }
-    }
-
-    /// Announces what has gathered to the lazy neighbours. One that was eager until now has got some of it, and does not mind.
-    fn announce(&mut self, out: &mut Out<I, P>) {
-        self.announce_at = None;
-        if let [(from, run)] = self.queue[..] {
-            for neighbour in &self.neighbours {
-                if !neighbour.eager && Some(neighbour.peer) != from {
-                    self.counts.ihaves_sent += 1;
-                    out.send(neighbour.peer, PlumtreeMessage::IHave(run));
-                }
-            }
-        } else {
-            for neighbour in self.neighbours.iter().filter(|neighbour| !neighbour.eager) {
-                let others = self.queue.iter().filter(|(from, _)| *from != Some(neighbour.peer));
-                let runs: Vec<Run<I>> = others.map(|(_, run)| *run).collect();
-                if !runs.is_empty() {
-                    self.counts.ihaves_sent += 1;
-                    out.send(neighbour.peer, PlumtreeMessage::announcing(&runs));
-                }
-            }
-        }
-        self.queue.clear();
-    }
-
-    /// Algorithm 2, receipt of IHAVE.
-    fn announced(&mut self, now: Time, from: I, run: Run<I>, out: &mut Out<I, P>) {
-        if self.place(from).is_none() {
-            return;
-        }
-        let due = now + self.options.first_timeout;
-        for id in run.ids() {
-            if self.seen.contains(&id) {
-                self.announced_late(now, &id, (from, run.round), out);
-            } else if self.missing.announce(id, (from, run.round), due).is_err() {
-                self.counts.refused += 1;
-                self.overflow = Some((from, id));
-            }
-        }
-    }
-
-    /// Announcements that were gathered come after their messages. If the way over the announcer is much shorter, it is taken from now on.
-    fn announced_late(&mut self, now: Time, id: &MessageId<I>, announcer: Announcer<I>, out: &mut Out<I, P>) {
-        if self.options.optimisation_threshold.is_none() {
-            return;
-        }
-        let cached = self.cache.get(now, id);
-        let Some((from, hops)) = cached.and_then(|cached| Some((cached.from?, cached.round))) else { return };
-        if self.find(from).is_some_and(|neighbour| neighbour.eager) {
-            self.optimise(now, id, (from, hops.saturating_sub(1)), announcer, out);
-        }
-    }
-
-    /// Exchanges the link over which a message has come for one over which it would have come in `threshold` steps less (Algorithm 3, Section 3.8).
-    fn optimise(
-        &mut self,
-        now: Time,
-        id: &MessageId<I>,
-        (from, round): (I, u16),
-        (better, better_round): Announcer<I>,
-        out: &mut Out<I, P>,
-    ) {
-        let Some(threshold) = self.options.optimisation_threshold else { return };
-        let shorter = round > better_round && round - better_round >= threshold && better != from;
-        let may_graft = self.find(better).is_some_and(|neighbour| neighbour.no_graft_before <= now);
-        let may_prune = self.find(from).is_some_and(|neighbour| neighbour.no_prune_before <= now);
-        if !shorter || !may_graft || !may_prune {
-            return;
-        }
-        self.counts.optimised += 1;
-        self.graft(now, better, None, out);
-        self.prune(now, from, out);
-        if let Some(cached) = self.cache.get_mut(now, id) {
-            cached.from = Some(better);
-        }
-    }
-
-    /// Algorithm 2, the timer: asks one who has it for each message that has not come.
-    fn ask_for_missing(&mut self, now: Time, out: &mut Out<I, P>) {
-        let mut asks: Vec<(I, Run<I>)> = Vec::new();
-        while let Some(id) = self.missing.expired(now) {
-            let neighbours = &self.neighbours;
-            let rested =
-                |peer| neighbours.iter().any(|known| known.peer == peer && known.no_graft_before <= now);
-            let asked = self.missing.ask(now, &id, self.options.second_timeout, rested);
-            let Some((peer, round)) = asked else { continue };
-            add_to_runs(&mut asks, peer, &id, round);
-        }
-        for (peer, run) in asks {
-            let Some(neighbour) = self.find(peer) else { continue };
-            if neighbour.no_graft_before <= now {
-                self.graft(now, peer, Some(run), out);
-            } else {
-                self.counts.grafts_sent += 1;
-                out.send(peer, PlumtreeMessage::Fetch(run));
-            }
-        }
-    }
-
-    fn graft(&mut self, now: Time, peer: I, run: Option<Run<I>>, out: &mut Out<I, P>) {
-        self.make_eager(now, peer, out);
-        self.set_no_prune(now, peer);
-        self.counts.grafts_sent += 1;
-        out.send(peer, PlumtreeMessage::Graft(run));
-    }
-
-    fn prune(&mut self, now: Time, peer: I, out: &mut Out<I, P>) {
-        let Some(place) = self.place(peer).filter(|_| !self.options.flood) else { return };
-        let neighbour = &mut self.neighbours[place];
-        if neighbour.no_prune_before > now {
-            return;
-        }
-        neighbour.eager = false;
-        neighbour.no_graft_before = now + self.options.backoff;
-        // What is on its way already needs no PRUNE of its own.
-        neighbour.no_prune_before = now + self.options.second_timeout;
-        self.counts.prunes_sent += 1;
-        out.send(peer, PlumtreeMessage::Prune);
-    }
-
-    /// Algorithm 1, receipt of PRUNE.
-    fn pruned(&mut self, now: Time, peer: I) {
-        let Some(place) = self.place(peer).filter(|_| !self.options.flood) else { return };
-        let neighbour = &mut self.neighbours[place];
-        // It has crossed our GRAFT, after which the link is eager at the other end.
-        let crossed = neighbour.eager && neighbour.no_prune_before > now;
-        if !crossed {
-            neighbour.eager = false;
-            neighbour.no_graft_before = now + self.options.backoff;
-        }
-    }
-
-    /// Sends what somebody asks for, as far as it is there.
-    fn serve(&mut self, now: Time, to: I, run: Option<Run<I>>, out: &mut Out<I, P>) {
-        for id in run.iter().flat_map(|run| run.ids()) {
-            if let Some(cached) = self.cache.get(now, &id) {
-                self.counts.payloads_sent += 1;
-                let (round, payload) = (cached.round, cached.payload.clone());
-                out.send(to, PlumtreeMessage::Gossip { id, round, payload });
-            }
-        }
-    }
-
-    /// From now on payloads are pushed to this neighbour. What was to be announced to it is announced first.
-    fn make_eager(&mut self, now: Time, peer: I, out: &mut Out<I, P>) {
-        let Some(place) = self.place(peer).filter(|place| !self.neighbours[*place].eager) else { return };
-        if !self.queue.is_empty() {
-            self.announce(out);
-        }
-        self.neighbours[place].eager = true;
-        self.neighbours[place].no_graft_before = now;
-    }
-
-    fn set_no_prune(&mut self, now: Time, peer: I) {
-        if let Some(place) = self.place(peer) {
-            self.neighbours[place].no_prune_before = now + self.options.backoff;
         }
     }
 
@@ -480,12 +347,14 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
     }
 }
 
-/// Appends a broadcast to the last run if that is of the same neighbour and goes on with it.
-fn add_to_runs<K: PartialEq, I: Id>(runs: &mut Vec<(K, Run<I>)>, key: K, id: &MessageId<I>, round: u16) {
-    let goes_on = runs.last_mut().is_some_and(|(last, run)| *last == key && run.extend(id, round));
-    if !goes_on {
-        runs.push((key, Run::one(*id, round)));
-    }
+/// A number below 16 for each node, about as often as any other.
+fn sixteenths_of<I: Id>(me: I) -> u32 {
+    let mut bytes = Vec::new();
+    me.encode(&mut bytes);
+    let mixed = bytes
+        .iter()
+        .fold(0_u32, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x9E37_79B1).rotate_left(13));
+    mixed % 16
 }
 
 /// Command: `broadcast <text>`.

@@ -14,7 +14,7 @@ use crate::agent::{Port, Wire, WireError};
 pub enum BroadcastMessage<I> {
     /// The tree's.
     Tree(PlumtreeMessage<I, Blob>),
-    /// Up to where the sender has delivered what each of these sources has sent.
+    /// How far the sender has heard each of these sources.
     Highest(Box<[Mark<I>]>),
     /// What of one life of a source, from this message on and up to the number `last`, can the receiver send?
     Ask {
@@ -39,10 +39,10 @@ pub enum BroadcastMessage<I> {
     Direct(Bytes),
 }
 
-/// Up to where a source was delivered.
+/// How far a source was heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark<I> {
-    /// The last that was delivered.
+    /// The latest of its messages.
     pub id: MessageId<I>,
     /// How long ago it came to whoever says so.
     pub age: Duration,

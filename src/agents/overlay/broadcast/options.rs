@@ -26,7 +26,11 @@ pub struct BroadcastOptions {
 impl Default for BroadcastOptions {
     fn default() -> Self {
         Self {
-            tree: PlumtreeOptions::default(),
+            tree: PlumtreeOptions {
+                first_timeout_spread: Duration::from_millis(150),
+                shaper_hold: Duration::from_secs(12),
+                ..PlumtreeOptions::default()
+            },
             repair_delay: Duration::from_millis(200),
             ask_timeout: Duration::from_secs(1),
             gap_timeout: Duration::from_secs(5),

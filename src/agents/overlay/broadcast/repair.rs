@@ -67,10 +67,7 @@ impl<I: Id> Broadcast<I> {
             .map(|(seq, at, Blob(contents))| Kept { seq, age: now.since(at), contents: contents.clone() })
             .collect();
         let own = first.source == self.own.source && first.incarnation == self.own.incarnation;
-        let delivered = self
-            .streams
-            .mark(now, first.source)
-            .is_some_and(|mark| mark.id.incarnation == first.incarnation && mark.id.seq >= last);
+        let delivered = self.streams.has_delivered(&first, last);
         let was_there = now.since(self.context(now, from).since) >= age_max;
         let whole = own || (delivered && was_there);
         out.send(from, BroadcastMessage::Answer { first, whole, messages: messages.into() });

@@ -174,16 +174,25 @@ impl<I: Id> Streams<I> {
         self.sources.get_mut(&source)
     }
 
-    /// Up to where everything was delivered.
+    /// How far each source has been heard.
     pub(super) fn marks(&self, now: Time) -> impl Iterator<Item = Mark<I>> {
         self.sources.keys().filter_map(move |source| self.mark(now, *source))
     }
 
-    /// The same of one source; `None` if nothing is.
+    /// The same of one source; `None` if nothing was heard of it but its name. What came early counts: whoever is told asks for what is before it too,
+    /// and would not hear of it when it is delivered here.
     pub(super) fn mark(&self, now: Time, source: I) -> Option<Mark<I>> {
-        let stream = self.sources.get(&source).filter(|stream| stream.next > 1)?;
-        let id = MessageId { source, incarnation: stream.incarnation, seq: stream.next - 1 };
-        Some(Mark { id, age: now.since(stream.latest) })
+        let stream = self.sources.get(&source)?;
+        let delivered = (stream.next - 1, stream.latest);
+        let (seq, at) = stream.early.last_key_value().map_or(delivered, |(seq, (at, _))| (*seq, *at));
+        let id = MessageId { source, incarnation: stream.incarnation, seq };
+        (seq > 0).then_some(Mark { id, age: now.since(at) })
+    }
+
+    /// Whether a node that was there all the time has delivered this life of a source up to `last`.
+    pub(super) fn has_delivered(&self, first: &MessageId<I>, last: u64) -> bool {
+        let stream = self.sources.get(&first.source);
+        stream.is_some_and(|stream| stream.incarnation == first.incarnation && stream.next > last)
     }
 
     /// The first and the last number of the gap before what came early.

@@ -81,9 +81,9 @@ impl<I: Id> Missing<I> {
         }
     }
 
-    /// A message whose timer has run out.
-    pub(super) fn expired(&mut self, now: Time) -> Option<MessageId<I>> {
-        for queue in [&mut self.first, &mut self.second] {
+    /// A message whose timer has run out, and whether somebody was asked for it before.
+    pub(super) fn expired(&mut self, now: Time) -> Option<(MessageId<I>, bool)> {
+        for (again, queue) in [(false, &mut self.first), (true, &mut self.second)] {
             while let Some((due, id)) = queue.front().copied().filter(|(due, _)| *due <= now) {
                 queue.pop_front();
                 if self
@@ -91,7 +91,7 @@ impl<I: Id> Missing<I> {
                     .binary_search_by(|entry| entry.id.cmp(&id))
                     .is_ok_and(|place| self.entries[place].due == due)
                 {
-                    return Some(id);
+                    return Some((id, again));
                 }
             }
         }
@@ -178,10 +178,10 @@ mod tests {
         assert_eq!(missing.announce(id(1), (Peer(2), 4), at(20)), Ok(()));
         assert_eq!(missing.deadline(), Some(at(10)));
         assert_eq!(missing.expired(at(9)), None);
-        assert_eq!(missing.expired(at(10)), Some(id(1)));
+        assert_eq!(missing.expired(at(10)), Some((id(1), false)));
         assert_eq!(missing.ask(at(10), &id(1), Duration::from_millis(5), |_| true), Some((Peer(1), 3)));
         assert_eq!(missing.deadline(), Some(at(15)));
-        assert_eq!(missing.expired(at(15)), Some(id(1)));
+        assert_eq!(missing.expired(at(15)), Some((id(1), true)));
         assert_eq!(missing.take(&id(1)), [(Peer(2), 4)]);
         assert_eq!(missing.deadline(), None);
     }
@@ -191,7 +191,7 @@ mod tests {
         let mut missing = Missing::new(10);
         assert_eq!(missing.announce(id(1), (Peer(1), 0), at(10)), Ok(()));
         missing.forget(Peer(1));
-        assert_eq!(missing.expired(at(10)), Some(id(1)));
+        assert_eq!(missing.expired(at(10)), Some((id(1), false)));
         assert_eq!(missing.ask(at(10), &id(1), Duration::from_millis(5), |_| true), None);
         assert!(missing.entries.is_empty());
         assert_eq!(missing.deadline(), None);
@@ -220,6 +220,6 @@ mod tests {
             assert_eq!(missing.announce(id(seq), (Peer(1), 0), at(seq)), Ok(()));
             assert!(missing.first.len() <= 25);
         }
-        assert_eq!(missing.expired(at(2000)), Some(id(1)));
+        assert_eq!(missing.expired(at(2000)), Some((id(1), false)));
     }
 }

@@ -11,10 +11,17 @@ pub struct PlumtreeOptions {
     pub announce_period: Duration,
     /// How long a message that was announced is waited for before somebody is asked for it. Longer than what it takes through the tree.
     pub first_timeout: Duration,
+    /// By how much longer some nodes wait: each by a part of this that its id gives. Of the nodes of a lost branch one then asks before the others,
+    /// and hands on what it gets. Not in the paper.
+    pub first_timeout_spread: Duration,
     /// How long the answer is waited for before the next one is asked: a round trip and a little.
     pub second_timeout: Duration,
     /// By how many steps another way has to be shorter to be taken instead. The paper's: 3 with one sender, 7 with many. `None`: never.
     pub optimisation_threshold: Option<u16>,
+    /// Where many speak at once: only the copies of one source's messages prune links, and exchange them for shorter ways. It is the source with the
+    /// smallest id of those that were heard for that long. If two messages come round a circle in opposite ways, each would cut it somewhere
+    /// else, and a branch would be lost. Zero: those of every source, as in the paper. Not in the paper.
+    pub shaper_hold: Duration,
     /// For how long a link stays as a `GRAFT` or a `PRUNE` has made it. Longer than a round trip.
     pub backoff: Duration,
     /// How many messages are kept for those who ask for them.
@@ -37,8 +44,10 @@ impl Default for PlumtreeOptions {
             flood: false,
             announce_period: Duration::from_millis(50),
             first_timeout: Duration::from_millis(250),
+            first_timeout_spread: Duration::ZERO,
             second_timeout: Duration::from_millis(100),
             optimisation_threshold: Some(7),
+            shaper_hold: Duration::ZERO,
             backoff: Duration::from_millis(250),
             cache_count: 16_384,
             cache_bytes: 16 << 20,

@@ -292,6 +292,68 @@ fn a_pruned_link_is_fetched_from_but_not_grafted_within_the_backoff() {
     assert_eq!(other.lazy(), [1]);
 }
 
+/// A node in whose tree one source's messages make the shape.
+fn shaped(neighbours: u32) -> Node {
+    Node::with(neighbours, PlumtreeOptions { shaper_hold: Duration::from_secs(5), ..options() })
+}
+
+fn gossip_of(source: u32, seq: u64) -> Said {
+    Said::Gossip { id: MessageId { source: Peer(source), ..id(seq) }, round: 0, payload: Blob("hi".into()) }
+}
+
+#[test]
+fn where_many_send_only_the_smallest_source_shapes_the_tree() {
+    let mut node = shaped(3);
+    node.hear(1, gossip_of(7, 1));
+    node.hear(2, gossip_of(8, 1));
+    assert_eq!(node.hear(1, gossip_of(8, 1)), [], "8 is not the smallest");
+    assert_eq!(node.hear(2, gossip_of(7, 1)), [(2, Said::Prune)]);
+    node.wait(5000);
+    node.hear(1, gossip_of(8, 2));
+    assert_eq!(node.hear(3, gossip_of(8, 2)), [(3, Said::Prune)], "7 was not heard for long");
+}
+
+#[test]
+fn the_link_for_which_another_was_pruned_is_kept_for_a_while() {
+    let mut node = Node::new(2);
+    node.hear(1, gossip(1, 0));
+    node.hear(2, gossip(2, 0));
+    assert_eq!(node.hear(2, gossip(1, 0)), [(2, Said::Prune)]);
+    assert_eq!(node.hear(1, gossip(2, 0)), [], "both would be lost");
+    assert_eq!(node.eager(), [1]);
+}
+
+#[test]
+fn for_many_missing_messages_one_link_is_grafted() {
+    let mut node = Node::new(3);
+    for peer in 1..=3 {
+        node.hear(peer, Said::Prune);
+    }
+    node.wait(1000);
+    for (seq, peers) in [(1, [1, 2]), (2, [2, 1]), (3, [3, 3])] {
+        for peer in peers {
+            node.hear(peer, i_have(seq, 0));
+        }
+    }
+    let both = Run { first: id(1), count: 2, round: 0 };
+    assert_eq!(node.wait(500), [(1, Said::Graft(Some(both))), (3, Said::Fetch(Run::one(id(3), 0)))]);
+    assert_eq!(node.wait(250), [(2, Said::Graft(Some(both)))], "1 does not answer");
+}
+
+#[test]
+fn nodes_of_a_lost_branch_do_not_all_ask_at_once() {
+    let spread = PlumtreeOptions { first_timeout_spread: Duration::from_millis(160), ..options() };
+    let due = |me: u32| {
+        let mut tree = Tree::new(Peer(me), 1, spread.clone());
+        tree.link_up(Peer(99));
+        tree.receive(Time::ZERO, Peer(99), i_have(1, 0), &mut Sends::default());
+        tree.next_timeout().expect("it waits").as_nanos() / 1_000_000
+    };
+    let times: std::collections::BTreeSet<u64> = (0..64).map(due).collect();
+    assert!(times.len() > 8, "{times:?}");
+    assert!(times.iter().all(|time| (500..660).contains(time)), "{times:?}");
+}
+
 #[test]
 fn announcements_are_gathered_and_what_follows_one_another_is_one_run() {
     let period = Duration::from_millis(100);
@@ -448,6 +510,31 @@ fn a_tree_that_has_lost_nodes_is_mended_by_what_was_announced() {
     let (reached, _, payloads) = broadcast(&mut tree, 0);
     assert_eq!(payloads, reached as u64 - 1);
     ends_agree(&tree);
+}
+
+#[test]
+fn when_all_send_at_once_the_tree_settles_and_stays() {
+    let shaped = PlumtreeOptions { shaper_hold: Duration::from_secs(5), ..PlumtreeOptions::default() };
+    let mut tree = network(64, 7, &shaped);
+    let mut rng = Rng::new(8);
+    for round in 0..40 {
+        let before = tree.sent.clone();
+        for _ in 0..64 {
+            let node = u32::try_from(rng.below(64)).unwrap();
+            tree.act(node, |tree, now, out| tree.broadcast(now, Nothing, out)).expect("short");
+            tree.run(Duration::from_millis(rng.below(3)));
+        }
+        tree.run(Duration::from_millis(100));
+        let since = |kind| tree.sent.get(kind).unwrap_or(&0) - before.get(kind).unwrap_or(&0);
+        println!("round {round} {:?}", ["gossip", "graft", "fetch", "prune"].map(since));
+        if round >= 20 {
+            assert_eq!(
+                (since("gossip"), since("graft"), since("fetch")),
+                (64 * 63, 0, 0),
+                "in round {round}"
+            );
+        }
+    }
 }
 
 fn reachable(tree: &Network<Plumtree<Peer, Nothing>>, start: u32) -> usize {

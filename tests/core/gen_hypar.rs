@@ -303,6 +303,11 @@ fn what_is_no_frame_or_has_no_place_closes_the_connection() {
     assert!(alone.closed.contains(&conn), "nor is it waited for");
     let told = alone.ask("alive");
     assert!(told.ends_with("alive 0\n"), "{told}");
+    // Whoever used this server's own name has not taken it away.
+    alone.dials.clear();
+    alone.ask(&format!("join {ERLANG}"));
+    let link = alone.connected(ERLANG);
+    assert_eq!(alone.said(link), opened(&HyparFrame::Join(id(ME))));
 }
 
 /// Everything that the server says on one connection is read here as its peer would read it.

@@ -77,13 +77,16 @@ impl Roster {
         Some(id)
     }
 
-    /// The box is no member any more.
+    /// The box is no member any more. An overlay's server itself remains one, though strangers may say that they are it.
     pub(in crate::server) fn remove(&mut self, id: ServerId) {
+        let own = self.own;
         match &mut self.members {
             Members::Lab { .. } => {}
             Members::Boxes { removed, .. } => removed[id.index()] = true,
             Members::Overlay { names, numbers, .. } => {
-                if let Some(address) = names[id.index()].take() {
+                if id != own
+                    && let Some(address) = names[id.index()].take()
+                {
                     numbers.remove(&address);
                 }
             }
@@ -303,6 +306,8 @@ mod tests {
         assert!(!roster.holds(ServerId(1)) && roster.number_of(address("127.0.0.1:4000")).is_none());
         assert_eq!(roster.introduced(b"ping 127.0.0.1:4003"), link(1));
         assert_eq!(roster.introduced(b"letter 127.0.0.1:4009"), Ok(Introduction::Letter));
+        roster.remove(ServerId(0));
+        assert_eq!(roster.introduced(b"ping 127.0.0.1:4001"), link(0), "the own name stays");
         assert_eq!(roster.len(), 3, "a letter's sender needs no number");
         assert!(roster.introduced(b"ping 3").is_err() && roster.introduced(b"letter x").is_err());
     }

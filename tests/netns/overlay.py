@@ -185,19 +185,23 @@ class Story:
 
         self.wait(what, limit_seconds, missing)
 
-    def broadcast(self, sender: int, numbers: set[int], limit_seconds: float = 10) -> str:
-        """Has one server broadcast, and waits until each of the others has it once."""
+    def broadcast(self, sender: int, numbers: set[int]) -> str:
+        """Has one server broadcast, and waits until each of these has it."""
         self._told += 1
         text = f"number {self._told} of {sender}"
         self.servers[sender].send(f"broadcast {text}")
+        self.wait_message(text, numbers, f"a broadcast of server {sender} has reached {sorted(numbers)}")
+        return text
+
+    def wait_message(self, text: str, numbers: set[int], what: str) -> None:
+        """Waits until each of these servers has the message, once."""
 
         def missing() -> str:
             counts = {server.number: server.messages().count(text) for server in self.among(numbers)}
             wrong = {number: count for number, count in counts.items() if count != 1}
             return f"servers that have it another number of times than once: {wrong}" if wrong else ""
 
-        self.wait(f"a broadcast of server {sender} has reached {sorted(numbers)}", limit_seconds, missing)
-        return text
+        self.wait(what, 10, missing)
 
     def among(self, numbers: set[int]) -> list[Server]:
         return [self.servers[number] for number in sorted(numbers)]
@@ -242,13 +246,14 @@ class Story:
         self.wait("both ends of each of its links say `link_down <peer> silent`", 10, missing)
         self.wait_alive(others, 60, f"the others take all but server {victim} for alive")
         self.wait_alive({victim}, 60, "it takes nobody else for alive")
-        self.broadcast(0, others)
+        meanwhile = self.broadcast(0, others)
         if len(server.messages()) != 1:
             raise Failed(f"server {victim} has {server.messages()}, though its cable is pulled")
         self.network.plug(victim)
         self.tell(f"the cable of server {victim} is back")
         self.wait("it has a neighbour again", 30, lambda: "" if server.peers() else "it has no neighbour")
         self.wait_alive(self.all, 60, "all see all again")
+        self.wait_message(meanwhile, self.all, "it has caught up with what was said meanwhile")
         self.broadcast(victim, self.all)
         self.broadcast(0, self.all)
 
@@ -259,13 +264,16 @@ class Story:
         self.tell(f"the network is cut: {sorted(rest)} and {sorted(half)}")
         for island in (rest, half):
             self.wait_alive(island, 60, f"{sorted(island)} take each other, and nobody else, for alive")
+        meanwhile = []
         for island in (rest, half):
             self.wait(f"{sorted(island)} are one island", 30, lambda these=island: self.is_one(these))
-            self.broadcast(min(island), island)
+            meanwhile.append(self.broadcast(min(island), island))
         self.network.attach(half, "whole")
         self.tell("the network is whole again")
         self.wait("the two islands have become one overlay", 60, lambda: self.is_one(self.all))
         self.wait_alive(self.all, 60, "all see all again")
+        for text in meanwhile:
+            self.wait_message(text, self.all, f"all have `{text}`, which was said on one side meanwhile")
         for island in (rest, half):
             self.broadcast(min(island), self.all)
 

@@ -105,8 +105,6 @@ mod tests {
     fn without_arguments_they_are_the_defaults() {
         let options = Program::parse_from(["ovid"]).overlay.options();
         assert_eq!(options, Ok(Options::default()));
-        let wire = Program::parse_from(["ovid", "--wire", "gen_hypar"]).overlay.options();
-        assert_eq!(wire.map(|options| options.dialect), Ok(Dialect::GenHypar));
         let nonsense = Program::parse_from(["ovid", "--k-active", "9"]).overlay.options();
         assert!(nonsense.is_err());
     }

@@ -75,7 +75,7 @@ pub(super) struct ServerArgs {
     #[command(flatten)]
     options: OverlayOptions,
     /// With --overlay: what the servers speak to each other
-    #[arg(long, value_enum, default_value = "own")]
+    #[arg(long, value_enum, default_value = "own", requires = "overlay")]
     wire: Wire,
     /// Write what happens into DIR/server-ID-PID.jsonl, for `ovid trace`
     #[arg(long, value_name = "DIR", env = "OVID_TRACE_DIR")]

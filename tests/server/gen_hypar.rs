@@ -60,10 +60,15 @@ fn servers_join_a_node_of_another_sort_and_each_other() {
 }
 
 #[test]
-fn addresses_that_have_no_place_in_a_frame_are_refused_at_once() {
-    let grid = TestGrid::new(2, &["--overlay", "--wire", "gen_hypar", "--join", "[::1]:3000"]);
-    let child = grid.command(0).stderr(Stdio::piped()).spawn().expect("it runs");
-    let output = child.wait_with_output().expect("an end");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && error.contains("[::1]:3000: --wire gen_hypar"), "{error}");
+fn what_has_no_place_on_that_wire_is_refused_at_once() {
+    for (flags, complaint) in [
+        (&["--overlay", "--wire", "gen_hypar", "--join", "[::1]:3000"][..], "[::1]:3000: --wire gen_hypar"),
+        (&["--wire", "gen_hypar"], "--overlay"),
+    ] {
+        let grid = TestGrid::new(2, flags);
+        let child = grid.command(0).stderr(Stdio::piped()).spawn().expect("it runs");
+        let output = child.wait_with_output().expect("an end");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains(complaint), "{error}");
+    }
 }

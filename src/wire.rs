@@ -2,6 +2,8 @@
 //!
 //! The chatroom lab's links speak two lines, newline-ended UTF-8: `ping <sender>`, a heartbeat, and
 //! `msg <sender> <contents>`, a message. A peer is known by the first line it sends.
+//!
+//! Boxes and servers of an overlay speak frames of their own ([`frame`]); an overlay can speak those of `gen_hypar`, too ([`HyparFrame`]).
 
 mod frames;
 mod hypar;

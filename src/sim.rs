@@ -12,6 +12,7 @@ mod flood;
 mod gossip;
 mod kvs;
 pub mod linear;
+mod overlay;
 mod queue;
 mod run;
 mod scenario;
@@ -36,5 +37,6 @@ pub fn scenarios() -> Vec<Box<dyn Scenario>> {
         Box::new(flood::FloodScenario),
         Box::new(gossip::GossipScenario),
         Box::new(kvs::KvsScenario),
+        Box::new(overlay::OverlayScenario),
     ]
 }

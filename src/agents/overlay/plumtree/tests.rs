@@ -526,7 +526,6 @@ fn when_all_send_at_once_the_tree_settles_and_stays() {
         }
         tree.run(Duration::from_millis(100));
         let since = |kind| tree.sent.get(kind).unwrap_or(&0) - before.get(kind).unwrap_or(&0);
-        println!("round {round} {:?}", ["gossip", "graft", "fetch", "prune"].map(since));
         if round >= 20 {
             assert_eq!(
                 (since("gossip"), since("graft"), since("fetch")),

@@ -108,6 +108,9 @@ pub(super) fn run(args: &ServerArgs) -> anyhow::Result<ExitCode> {
         let name = format!("server-{}-{}.jsonl", args.id, std::process::id());
         super::write_trace(&mut reactor, &folder.join(name), &args.id.to_string())?;
     }
+    if !args.overlay && args.options.options()? != Options::default() {
+        bail!("the options of an overlay need --overlay");
+    }
     let mut server = if args.overlay {
         let (settings, setup) = overlay(args, settings, grid)?;
         Server::of_overlay(settings, setup, log_bytes_max, reactor.now())

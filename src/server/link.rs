@@ -18,6 +18,9 @@ use crate::wire::{
 /// The longest first line: a stranger gets little room before it has said who it is.
 const FIRST_LINE_BYTES_MAX: usize = 64 * 1024;
 
+/// The longest letter: some hundred addresses.
+const LETTER_BYTES_MAX: usize = 16 * 1024;
+
 /// Who opened the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
@@ -212,6 +215,7 @@ impl Link {
 
     /// Moves to [`Stage::Letter`]; what was heard behind the first line.
     pub(super) fn expect_letter(&mut self) -> Vec<u8> {
+        self.reader = Some(Reader::new(false, LETTER_BYTES_MAX));
         let Stage::Nameless { mut heard } = std::mem::replace(&mut self.stage, Stage::Letter) else {
             return Vec::new();
         };

@@ -387,7 +387,7 @@ impl LinkManager {
             self.limits.pop_first();
             if self.links.get(&conn).is_some_and(|link| link.limit == Some(at)) {
                 out.act(Action::Close(conn));
-                self.closed(conn, Why::Broken, "did not say who it is in time", now);
+                self.closed(conn, Why::Broken, "it has taken too long", now);
             }
         }
         for peer in self.dialler.due(now) {

@@ -66,10 +66,17 @@ type OverlayNode = Node<BoxAddress, Service<BoxAddress>>;
 type OverlayMessage =
     Message<BoxAddress, <Service<BoxAddress> as crate::agents::overlay::Layer<BoxAddress>>::Msg>;
 
+/// How much longer than a line a broadcast may be: it carries all lines of a read, of which the first may have begun in the one before.
+const BATCH_BYTES: usize = 128 << 10;
+/// How much longer than a broadcast a frame may be: neighbours send each other several of those that one has missed.
+const ANSWER_BYTES: usize = 512 << 10;
+
 impl OverlaySetup {
-    fn into_host(self) -> OverlayHost {
+    fn into_host(self, payload_bytes_max: usize) -> OverlayHost {
         let Self { grid, address, options, incarnation, seed, .. } = self;
-        let service = Service::new(address, grid.id().0, incarnation, ServiceOptions::default());
+        let mut service = ServiceOptions::default();
+        service.broadcast.tree.payload_bytes_max = payload_bytes_max;
+        let service = Service::new(address, grid.id().0, incarnation, service);
         OverlayHost {
             grid,
             address,
@@ -107,7 +114,10 @@ impl Core {
         let contacts = setup.contacts.clone();
         let own = setup.grid.id();
         settings.links.roster.speak(setup.options.dialect);
-        let mut core = Self::empty(settings, Role::Overlay(Box::new(setup.into_host())), now);
+        let payload_bytes_max = settings.links.line_bytes_max + BATCH_BYTES;
+        settings.links.line_bytes_max = payload_bytes_max + ANSWER_BYTES;
+        let host = setup.into_host(payload_bytes_max);
+        let mut core = Self::empty(settings, Role::Overlay(Box::new(host)), now);
         core.host_chatroom(own, log_bytes_max);
         core.with_node(now, |node, wires| {
             node.start(now, wires);

@@ -173,6 +173,26 @@ fn commands_that_cannot_be_carried_out_say_why() {
 }
 
 #[test]
+fn the_longest_line_breaks_no_link() {
+    let mut world = World::of_overlay(3, 9);
+    let watcher = world.watcher(1);
+    let message = "x".repeat((1 << 20) - "broadcast ".len() - 1);
+    let master = world.connect(0, Door::Masters);
+    world.send(master, format!("broadcast before\nbroadcast {message}\nbroadcast behind\n").as_bytes());
+    world.await_in_all_logs(&["before".to_owned(), message, "behind".to_owned()]);
+    assert_eq!(world.lines(watcher), [""; 0], "no link has gone down");
+}
+
+#[test]
+fn a_letter_is_short() {
+    let mut world = World::of_overlay(2, 10);
+    let stranger = world.connect(0, Door::Links);
+    world.send(stranger, b"letter 127.0.0.1:9\nframe overlay overlay 1 1000000\n");
+    world.run_ms(100);
+    assert!(world.is_closed(stranger), "nobody keeps a million bytes of a stranger");
+}
+
+#[test]
 fn strangers_with_rubbish_harm_nobody() {
     let mut world = World::of_overlay(5, 7);
     let rubbish: [&[u8]; 7] = [

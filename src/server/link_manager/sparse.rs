@@ -23,12 +23,13 @@ const LETTERS_MAX: usize = 64;
 const ENDINGS_MAX: usize = 256;
 
 impl LinkManager {
-    /// Dials a server of the overlay, unless there is a link or a dial already. Whether that could be done; it cannot where there are too many.
-    pub(in crate::server) fn want(&mut self, address: BoxAddress, now: Time, out: &mut Outputs) -> bool {
-        let Some(peer) = self.settings.roster.admit(address) else { return false };
-        self.make_slot(peer);
-        self.dial(peer, now, out);
-        true
+    /// Dials a server of the overlay, unless there is a link or a dial already. Without effect where it has to do with too many servers; then no news
+    /// come, either, and the overlay's own time-out tells it to ask somebody else.
+    pub(in crate::server) fn want(&mut self, address: BoxAddress, now: Time, out: &mut Outputs) {
+        if let Some(peer) = self.settings.roster.admit(address) {
+            self.make_slot(peer);
+            self.dial(peer, now, out);
+        }
     }
 
     /// Wants no link to a server of the overlay any more: one that is up is closed once what waits has been sent, and a dial is given up.

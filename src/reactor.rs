@@ -172,7 +172,7 @@ impl Reactor {
                     MASTERS_DOOR => self.note_waiting(Door::Masters),
                     SIGNALS => {
                         server.stopped(self.now());
-                        self.note_events(server);
+                        self.settle(server);
                         return Ok(End::Signal);
                     }
                     WAKER => {

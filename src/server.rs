@@ -126,8 +126,10 @@ impl Server {
         self.settle(now);
     }
 
-    /// The host is about to end the process in order, for a reason of its own: this is the trace's last word.
+    /// The host is about to end the process in order, for a reason of its own: this is the trace's last word. What is touched now is still to be
+    /// flushed, as far as that goes: a server of an overlay says good-bye.
     pub fn stopped(&mut self, now: Time) {
+        self.core.leave_overlay(now);
         self.core.tracing.note(now, || What::Stop);
     }
 

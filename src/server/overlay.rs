@@ -287,6 +287,14 @@ impl Core {
             .ok()
     }
 
+    /// Says good-bye, where this server is one of an overlay: nobody has to find out that it is gone.
+    pub(super) fn leave_overlay(&mut self, now: Time) {
+        self.with_node(now, |node, wires| {
+            node.act(now, wires, |service, sends| service.leave(now, sends));
+            node.leave(now, wires);
+        });
+    }
+
     /// Does what is due for the node.
     pub(super) fn overlay_timeout(&mut self, now: Time) {
         let due = |host: &OverlayHost| host.deadline().is_some_and(|deadline| deadline <= now);

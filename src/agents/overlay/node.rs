@@ -1,5 +1,7 @@
 //! One node: the membership, and a layer on top of it.
 
+use std::sync::Arc;
+
 use super::{Control, Effect, Happening, HyParView, Id, Layer, Message, Options, Sends};
 use crate::agent::{Agent, Dest, Epoch, Input, Outbox, Peer, Port, Why, Wire};
 use crate::time::Time;
@@ -34,7 +36,7 @@ where
 
 impl<I: Id, L: Layer<I>> Node<I, L> {
     /// A node that is called `me` and draws from `seed`.
-    pub fn new(me: I, options: Options, seed: u64, layer: L) -> Self {
+    pub fn new(me: I, options: impl Into<Arc<Options>>, seed: u64, layer: L) -> Self {
         Self { membership: HyParView::new(me, options, seed), layer, sends: Sends::default() }
     }
 

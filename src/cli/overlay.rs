@@ -50,9 +50,9 @@ pub(super) struct OverlayOptions {
     /// How often a server shuffles
     #[arg(long, default_value_t = 10_000, value_name = "MS")]
     shuffle_period_ms: u64,
-    /// How often a link carries something; a neighbour that is silent for three times that is given up; 0 for never
-    #[arg(long, default_value_t = 1_000, value_name = "MS")]
-    keep_alive_ms: u64,
+    /// How often a link carries something; a neighbour that is silent for three times that is given up; 0 for never [default: 1000]
+    #[arg(long, value_name = "MS")]
+    keep_alive_ms: Option<u64>,
     /// How long a request may take before somebody else is asked
     #[arg(long, default_value_t = 10_000, value_name = "MS")]
     timeout_ms: u64,
@@ -78,7 +78,7 @@ impl OverlayOptions {
             k_active: self.k_active,
             k_passive: self.k_passive,
             shuffle_period: Duration::from_millis(self.shuffle_period_ms),
-            keep_alive: Duration::from_millis(self.keep_alive_ms),
+            keep_alive: self.keep_alive_ms.map_or(Options::default().keep_alive, Duration::from_millis),
             timeout: Duration::from_millis(self.timeout_ms),
             memory_size: self.memory_size,
             probe_period: Duration::from_millis(self.probe_period_ms),
@@ -86,6 +86,16 @@ impl OverlayOptions {
             dialect: Dialect::Own,
         };
         options.check().map(|()| options)
+    }
+
+    /// Whether keep-alives were asked for, or not wanted, in so many words.
+    pub(super) fn says_keep_alive(&self) -> bool {
+        self.keep_alive_ms.is_some()
+    }
+
+    /// Whether nothing was asked for.
+    pub(super) fn are_defaults(&self) -> bool {
+        self.options().is_ok_and(|options| options == Options::default())
     }
 }
 

@@ -12,7 +12,7 @@ mod flood;
 mod gossip;
 mod kvs;
 pub mod linear;
-mod overlay;
+pub(crate) mod overlay;
 mod queue;
 mod run;
 mod scenario;

@@ -1,6 +1,7 @@
 //! `ovid sim`: runs services in the simulated world, looks for what goes wrong, and makes it small.
 
 mod batch;
+mod overlay;
 mod report;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,7 @@ use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 
 use self::batch::Batch;
+use self::overlay::ExperimentArgs;
 use self::report::{Failure, Report};
 use crate::sim::{
     Carrier, FailureModel, Fault, Plan, PlanError, Scenario, Violation, parse_faults, run_safely, scenarios,
@@ -62,6 +64,8 @@ pub(super) struct SimArgs {
     /// Write the report as one line of JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    experiments: ExperimentArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -78,6 +82,14 @@ enum FailureModelName {
 
 /// Runs one of ovid's own scenarios, or one of `more`.
 pub(super) fn run(args: &SimArgs, more: Vec<Box<dyn Scenario>>) -> anyhow::Result<ExitCode> {
+    if let Some(name) = &args.experiments.experiment {
+        overlay::run(name, args, &mut io::stdout().lock())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    ensure!(
+        !args.experiments.are_idle(),
+        "options of an overlay are for --experiment; scenarios have their own"
+    );
     let known: Vec<Box<dyn Scenario>> = scenarios().into_iter().chain(more).collect();
     let right = run_one_of(&program(), &known, args, &mut io::stdout().lock())?;
     Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(EXIT_VIOLATION) })
@@ -130,6 +142,20 @@ fn find<'a>(scenarios: &'a [Box<dyn Scenario>], name: &str) -> Result<&'a dyn Sc
 }
 
 impl SimArgs {
+    /// An option that was given and that only scenarios have.
+    fn of_scenarios(&self) -> Option<&'static str> {
+        let given = [
+            ("--servers", self.servers.is_some()),
+            ("--faults", self.faults.is_some()),
+            ("--steps", self.steps.is_some()),
+            ("--runs", self.runs != 1),
+            ("--carrier", self.carrier.is_some()),
+            ("--wire", self.wire),
+            ("--trace", self.trace.is_some()),
+        ];
+        given.into_iter().find_map(|(option, given)| given.then_some(option))
+    }
+
     /// The scenario's usual plan, but for what was asked for.
     fn plan(&self, scenario: &dyn Scenario) -> Result<Plan, PlanError> {
         let usual = scenario.default_plan();
@@ -137,10 +163,7 @@ impl SimArgs {
             CarrierName::Stream => Carrier::Stream,
             CarrierName::Datagram => Carrier::Datagram,
         });
-        let failure_model = self.failure_model.map_or(usual.failure_model, |name| match name {
-            FailureModelName::Rst => FailureModel::Rst,
-            FailureModelName::Send => FailureModel::Send,
-        });
+        let failure_model = self.failure_model.map_or(usual.failure_model, FailureModel::from);
         let possible = scenario.faults(carrier);
         let faults: BTreeSet<Fault> = match &self.faults {
             Some(list) => parse_faults(list, &possible)?,
@@ -158,6 +181,15 @@ impl SimArgs {
         };
         validate(scenario, &plan)?;
         Ok(plan)
+    }
+}
+
+impl From<FailureModelName> for FailureModel {
+    fn from(name: FailureModelName) -> Self {
+        match name {
+            FailureModelName::Rst => Self::Rst,
+            FailureModelName::Send => Self::Send,
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! being each other's; and what some of them go on broadcasting reaches all.
 
 mod checkers;
+pub(crate) mod experiments;
 mod member;
 mod service;
 #[cfg(test)]

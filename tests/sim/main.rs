@@ -4,6 +4,7 @@
 mod command_line;
 mod datagrams;
 mod disks;
+mod experiments;
 mod links;
 mod lives;
 mod openings;

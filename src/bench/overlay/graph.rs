@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Context;
 
 use crate::bench::master::Master;
+use crate::bench::stats::as_f64;
 
 /// The neighbours of each server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,7 +23,7 @@ impl Graph {
 
     /// How many neighbours a server has, on average.
     pub(super) fn degree_mean(&self) -> f64 {
-        let count = |number: usize| super::super::stats::as_f64(number as u64);
+        let count = |number: usize| as_f64(number as u64);
         count(self.0.values().map(BTreeSet::len).sum()) / count(self.0.len())
     }
 

@@ -18,6 +18,9 @@
 //!   after a `PRUNE`, what is missing is fetched without a `GRAFT`. So a link does not change to and fro, and its ends agree.
 //! - Where many send at once, copies of one source's messages only shape the tree, and a link for which another one was pruned is kept for a while.
 //!   For what is missing by one cause one link is grafted. ([`PlumtreeOptions::shaper_hold`] of zero leaves the choice of sources as in the paper.)
+//! - A link is exchanged for a shorter way only if it was long for several messages in a row ([`PlumtreeOptions::optimisation_patience`]). At once, as in the
+//!   paper, each of many senders pulls the tree to itself: among 3,000 nodes the last hop grew from 12.4 to 17.6 in 100 broadcasts, and on; with a patience
+//!   of two it stays at 13.3.
 //! - The optimisation is also tried when an announcement comes after its message, since gathered announcements are late.
 //! - All tables are bounded.
 
@@ -80,6 +83,9 @@ struct Neighbour<I> {
     no_prune_before: Time,
     /// Until when it is kept, since another one was pruned for it.
     kept_until: Time,
+    /// Whether the latest message that came first by it could have come by a much shorter way, and how many in a row before it.
+    long_now: bool,
+    long_before: u8,
 }
 
 /// What a tree counts.
@@ -190,8 +196,15 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
     pub fn link_up(&mut self, peer: I) {
         if self.place(peer).is_none() {
             let [no_graft_before, no_prune_before, kept_until] = [Time::ZERO; 3];
-            let eager = true;
-            self.neighbours.push(Neighbour { peer, eager, no_graft_before, no_prune_before, kept_until });
+            self.neighbours.push(Neighbour {
+                peer,
+                eager: true,
+                no_graft_before,
+                no_prune_before,
+                kept_until,
+                long_now: false,
+                long_before: 0,
+            });
         }
     }
 
@@ -292,6 +305,7 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
         let announcers = self.missing.take(&id);
         let hops = round.saturating_add(1);
         self.counts.delivered += 1;
+        self.came_first(from);
         self.last = Some((id, hops));
         let cached = Cached { payload: payload.clone(), round: hops, from: Some(from), at: now };
         self.cache.insert(now, id, cached);

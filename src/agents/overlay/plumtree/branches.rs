@@ -63,7 +63,7 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
         let shorter = round > better_round && round - better_round >= threshold && better != from;
         let may_graft = self.find(better).is_some_and(|neighbour| neighbour.no_graft_before <= now);
         let may_prune = self.find(from).is_some_and(|neighbour| neighbour.may_be_pruned(now));
-        if !shorter || !may_graft || !may_prune {
+        if !shorter || !may_graft || !may_prune || !self.is_long_again(from) {
             return;
         }
         self.counts.optimised += 1;
@@ -71,7 +71,25 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
         self.prune(now, from, out);
         if let Some(cached) = self.cache.get_mut(now, id) {
             cached.from = Some(better);
+            cached.round = better_round.saturating_add(1);
         }
+    }
+
+    /// A message has come first over this link.
+    pub(super) fn came_first(&mut self, from: I) {
+        if let Some(place) = self.place(from) {
+            let neighbour = &mut self.neighbours[place];
+            let was_long = std::mem::take(&mut neighbour.long_now);
+            neighbour.long_before = if was_long { neighbour.long_before.saturating_add(1) } else { 0 };
+        }
+    }
+
+    /// The message that came over this link would have come by a much shorter way: whether that was so of the last few too.
+    fn is_long_again(&mut self, from: I) -> bool {
+        let Some(place) = self.place(from) else { return false };
+        let neighbour = &mut self.neighbours[place];
+        neighbour.long_now = true;
+        neighbour.long_before + 1 >= self.options.optimisation_patience
     }
 
     pub(super) fn graft(&mut self, now: Time, peer: I, run: Option<Run<I>>, out: &mut Out<I, P>) {

@@ -18,6 +18,9 @@ pub struct PlumtreeOptions {
     pub second_timeout: Duration,
     /// By how many steps another way has to be shorter to be taken instead. The paper's: 3 with one sender, 7 with many. `None`: never.
     pub optimisation_threshold: Option<u16>,
+    /// How many messages in a row have to have come over a link by that much too long a way before it is exchanged. In the paper it is one; with many
+    /// senders each then pulls the tree to itself, and makes it longer for the others. At least 1, at most 255.
+    pub optimisation_patience: u8,
     /// Where many speak at once: only the copies of one source's messages prune links, and exchange them for shorter ways. It is the source with the
     /// smallest id of those that were heard for that long. If two messages come round a circle in opposite ways, each would cut it somewhere
     /// else, and a branch would be lost. Zero: those of every source, as in the paper. Not in the paper.
@@ -47,6 +50,7 @@ impl Default for PlumtreeOptions {
             first_timeout_spread: Duration::ZERO,
             second_timeout: Duration::from_millis(100),
             optimisation_threshold: Some(7),
+            optimisation_patience: 2,
             shaper_hold: Duration::ZERO,
             backoff: Duration::from_millis(250),
             cache_count: 16_384,

@@ -60,6 +60,7 @@ fn options() -> PlumtreeOptions {
         second_timeout: Duration::from_millis(250),
         backoff: Duration::from_secs(1),
         optimisation_threshold: Some(3),
+        optimisation_patience: 1,
         ..PlumtreeOptions::default()
     }
 }
@@ -352,6 +353,19 @@ fn nodes_of_a_lost_branch_do_not_all_ask_at_once() {
     let times: std::collections::BTreeSet<u64> = (0..64).map(due).collect();
     assert!(times.len() > 8, "{times:?}");
     assert!(times.iter().all(|time| (500..660).contains(time)), "{times:?}");
+}
+
+#[test]
+fn with_patience_a_link_is_exchanged_only_if_it_is_long_several_times_in_a_row() {
+    let mut node = Node::with(2, PlumtreeOptions { optimisation_patience: 2, ..options() });
+    node.hear(2, Said::Prune);
+    node.wait(1000);
+    let mut exchanged = Vec::new();
+    for (seq, other_round) in [(1, 0), (2, 9), (3, 0), (4, 0)] {
+        node.hear(1, gossip(seq, 9));
+        exchanged.push(!node.hear(2, i_have(seq, other_round)).is_empty());
+    }
+    assert_eq!(exchanged, [false, false, false, true]);
 }
 
 #[test]

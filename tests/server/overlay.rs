@@ -235,3 +235,17 @@ fn a_script_of_the_lab_says_the_same_on_an_overlay() {
     assert!(output.status.success(), "{said}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), read("output"), "{said}");
 }
+
+#[test]
+fn a_server_that_is_ended_in_order_says_good_bye() {
+    let mut grid = joined(3);
+    let leaving = address(&grid, 2);
+    wait_until("they are neighbours", || peers(&mut grid.master(1)).contains(&leaving));
+    let mut watcher = grid.master(1);
+    assert_eq!(watcher.ask("watch"), "watching");
+    grid.signal(2, Signal::TERM);
+    // It was not lost: its last word came before its connection ended.
+    hear(&mut watcher, &format!("link_down {leaving} demoted"));
+    grid.wait_for_end(2);
+    grid.wait_until_all_see(&[0, 1]);
+}

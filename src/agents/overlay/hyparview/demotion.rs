@@ -52,7 +52,7 @@ impl<I: Id> HyParView<I> {
             });
             self.effects.push_back(Effect::Unlink(peer));
         }
-        self.memory.insert(peer, false, &mut self.rng);
+        self.remember_lost(peer);
         self.exchange_lost(now, peer);
         self.neighbour_lost(now);
     }
@@ -70,5 +70,12 @@ impl<I: Id> HyParView<I> {
     /// Keeps a name for worse times.
     pub(super) fn remember(&mut self, id: I) {
         self.memory.insert(id, true, &mut self.rng);
+    }
+
+    /// Keeps the name of somebody who is dead, or only out of reach: not asked before the next round.
+    pub(super) fn remember_lost(&mut self, id: I) {
+        if !self.memory.contains(id) {
+            self.memory.insert(id, false, &mut self.rng);
+        }
     }
 }

@@ -94,7 +94,9 @@ impl<I: Id> HyParView<I> {
         let Some(islands) = &mut self.islands else { return };
         if island.root == self.me {
             // Said by this node before it was started anew. It has to be louder to be heard.
-            islands.own_beat = islands.own_beat.max(island.beat);
+            if island.beat - islands.own_beat.min(island.beat) < BEATS_AHEAD_MAX {
+                islands.own_beat = islands.own_beat.max(island.beat);
+            }
             return;
         }
         let newer = island.root == islands.name.root && island.beat > islands.name.beat;
@@ -167,6 +169,10 @@ impl<I: Id> HyParView<I> {
 
 /// After how many keep-alive periods a name that nobody renews is given up. News of it take up to one for each hop.
 const NAME_PERIODS: u32 = 20;
+
+/// A root that was started anew takes over its former beat up to so far ahead; nobody has lived for longer. More is made up, and would leave it no
+/// room to be louder.
+const BEATS_AHEAD_MAX: u64 = 1 << 32;
 
 /// For how many periods a name that was given up is not believed again.
 const STALE_PERIODS: u32 = 60;

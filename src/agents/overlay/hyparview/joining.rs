@@ -7,7 +7,7 @@ use crate::time::Time;
 
 impl<I: Id> HyParView<I> {
     /// Joins the overlay that `contact` is in. It can be called with one after the other: they are asked in turn until one has answered, and all
-    /// are remembered for good, for the case that this node is left alone.
+    /// are remembered until it leaves, for the case that it is left alone.
     pub fn join(&mut self, now: Time, contact: I) {
         self.start(now);
         if contact == self.me {
@@ -16,7 +16,10 @@ impl<I: Id> HyParView<I> {
         self.counts.joins = self.counts.joins.wrapping_add(1);
         let contacts = &mut self.requests.contacts;
         let known = contacts.iter().position(|other| *other == contact);
-        if known.is_none() && contacts.len() < CONTACTS_MAX {
+        if known.is_none() {
+            if contacts.len() >= CONTACTS_MAX {
+                contacts.remove(0);
+            }
             contacts.push(contact);
         }
         if self.neighbour(contact).is_some() {

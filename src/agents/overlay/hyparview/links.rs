@@ -69,6 +69,11 @@ impl<I: Id> Links<I> {
         link
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn iter(&self) -> std::slice::Iter<'_, Link<I>> {
         self.0.iter()
     }

@@ -33,7 +33,7 @@ impl Ask {
 /// The rhythm of the requests.
 #[derive(Debug)]
 pub(super) struct Requests<I> {
-    /// Whom `join` has named, in that order; kept for good.
+    /// Whom `join` has named, in that order; kept until this node leaves.
     pub(super) contacts: Vec<I>,
     /// Whether one of them has to be asked, whatever neighbours there are.
     pub(super) joining: bool,
@@ -89,6 +89,8 @@ impl<I: Id> HyParView<I> {
     pub(super) fn ask(&mut self, now: Time, index: usize, epoch: Epoch, ask: Ask) {
         // Of high priority only where there is no neighbour (Section 4.3), and none is about to become one.
         let high = self.active.is_empty() && !self.links.iter().any(Link::asked_for_place);
+        // Several were asked at once by a node that was alone; one has been faster.
+        let ask = if ask == Ask::Join && !high && !self.requests.joining { Ask::Neighbour } else { ask };
         let link = &mut self.links[index];
         link.epoch = epoch;
         link.stage = Stage::Asked(ask);
@@ -158,7 +160,7 @@ impl<I: Id> HyParView<I> {
             && (why != Why::Unreachable || self.active.is_empty())
         {
             // To a node that is alone, nobody can be reached; perhaps it is not the others that are gone.
-            self.memory.insert(peer, false, &mut self.rng);
+            self.remember_lost(peer);
         }
         if ask == Ask::Neighbour || ask == Ask::Join {
             self.refill(now);
@@ -255,7 +257,7 @@ impl<I: Id> HyParView<I> {
                 return Some((id, if alone { Ask::Join } else { Ask::Neighbour }));
             }
         }
-        if !alone {
+        if !alone || self.is_joining_somebody() {
             return None;
         }
         self.next_contact().map(|contact| (contact, Ask::Join))
@@ -266,7 +268,7 @@ impl<I: Id> HyParView<I> {
         let count = self.requests.contacts.len();
         while self.requests.contacts_asked < count {
             let contact = self.requests.contacts[self.requests.contact % count];
-            self.requests.contact = (self.requests.contact + 1) % count;
+            self.requests.contact = self.requests.contact % count + 1;
             self.requests.contacts_asked += 1;
             if self.links.find(contact).is_none() && !self.is_active(contact) {
                 return Some(contact);
@@ -275,9 +277,14 @@ impl<I: Id> HyParView<I> {
         None
     }
 
+    /// One contact is asked after the other: each that accepts has a neighbour displaced, and all its others told.
+    fn is_joining_somebody(&self) -> bool {
+        self.links.iter().any(|link| link.asks() == Some(Ask::Join))
+    }
+
     /// Asks one contact, if none is being asked.
     fn ask_a_contact(&mut self, now: Time) {
-        if self.links.iter().any(|link| link.asks() == Some(Ask::Join)) {
+        if self.is_joining_somebody() {
             return;
         }
         match self.next_contact() {

@@ -42,8 +42,8 @@ fn survivors_find_together_and_come_to_rest() {
         let before = net.sent;
         net.run(seconds(100));
         let sent = net.sent - before;
-        // A shuffle of each in each of ten periods, of at most arwl steps and an answer; and next to nothing else.
-        assert!(sent <= 10 * 20 * 7 + 200, "seed {seed}: {sent}");
+        // A shuffle of each in each of ten periods, of at most arwl steps and an answer; and seldom a round of requests by who has a place free.
+        assert!(sent <= 10 * 20 * 7 + 400, "seed {seed}: {sent}");
     }
 }
 

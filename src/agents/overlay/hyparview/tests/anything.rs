@@ -146,7 +146,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 20, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 20, ..ProptestConfig::default() })]
     #[test]
     fn a_network_in_which_nodes_crash_join_and_leave_becomes_one_again(
         seed: u64, events in proptest::collection::vec((0_u8..4, 0_u32..30, 0_u64..4_000), 1..40),

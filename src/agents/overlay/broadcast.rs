@@ -19,7 +19,9 @@
 //!   behind what is older than itself. What was said since is its business, wherever it first hears of the source.
 //! - Nothing is delivered to its own source.
 //!
-//! Everything that waits is bounded. Source: the FIFO broadcast of Hadzilacos and Toueg, "Fault-tolerant broadcasts and related problems", 1993, over
+//! Everything that waits is bounded. Whoever may connect is trusted not to lie about others: forged messages of a source can end its stream here.
+//!
+//! Source: the FIFO broadcast of Hadzilacos and Toueg, "Fault-tolerant broadcasts and related problems", 1993, over
 //! a tree that may lose; the repair is our own.
 
 mod message;
@@ -138,6 +140,7 @@ impl<I: Id> Broadcast<I> {
 
     /// Sends `payload` to everybody else.
     pub fn broadcast(&mut self, now: Time, payload: Bytes, out: &mut Out<I>) -> Result<(), Refused> {
+        let now = now + PAST;
         self.check_length(&payload)?;
         if let Some(id) = self.tree.broadcast(now, Blob(payload), &mut self.tree_sends) {
             (self.own, self.spoke_at) = (id, now);
@@ -282,6 +285,10 @@ fn push<I>(queue: &mut VecDeque<News<I>>, news: News<I>, counts: &mut Counts) {
     queue.push_back(news);
 }
 
+/// How long before the beginning of the host's time a broadcast and a census count from. What others tell of may be older than the host, and the
+/// times at which that came could not be told apart otherwise. Longer than any age on the wire.
+pub(super) const PAST: Duration = Duration::from_secs(50 * 24 * 60 * 60);
+
 /// How much news waits at most for an owner that does not take it.
 const NEWS_MAX: usize = 65_536;
 
@@ -290,6 +297,7 @@ impl<I: Id> Layer<I> for Broadcast<I> {
     type Msg = BroadcastMessage<I>;
 
     fn handle(&mut self, now: Time, happening: Happening<I, Self::Msg>, out: &mut Sends<I, Self::Msg>) {
+        let now = now + PAST;
         match happening {
             Happening::Message { from, message } => self.received(now, from, message, out),
             Happening::Timeout => self.timeout(now, out),
@@ -302,7 +310,8 @@ impl<I: Id> Layer<I> for Broadcast<I> {
     }
 
     fn deadline(&self) -> Option<Time> {
-        [self.tree.next_timeout(), self.streams.deadline(), self.tell_at].into_iter().flatten().min()
+        let deadlines = [self.tree.next_timeout(), self.streams.deadline(), self.tell_at];
+        deadlines.into_iter().flatten().min().map(|at| at - PAST)
     }
 
     fn command(&mut self, now: Time, line: &str, out: &mut Sends<I, Self::Msg>) -> bool {

@@ -82,7 +82,8 @@ impl<I: Id> Census<I> {
     }
 
     /// What is known of a server; `None` if that is nothing, or nothing any more.
-    pub fn entry(&self, now: Time, number: u16) -> Option<Entry> {
+    #[cfg(test)]
+    fn entry(&self, now: Time, number: u16) -> Option<Entry> {
         let own = Some(self.own(now)).filter(|own| own.number == number);
         own.or_else(|| self.servers.get(&number).map(|server| server.entry(number, now)))
     }
@@ -191,6 +192,9 @@ impl<I: Id> Census<I> {
             }
             return !too_old;
         };
+        if entry.incarnation.saturating_sub(known.incarnation) > LIVES_MAX {
+            return false;
+        }
         let later = entry.incarnation > known.incarnation;
         let worse = entry.incarnation == known.incarnation && entry.state > known.state;
         if later || worse {
@@ -212,8 +216,8 @@ impl<I: Id> Census<I> {
     /// If others take this life for over, goes on to the next; whether it has.
     fn refute(&mut self, now: Time, entry: &Entry) -> bool {
         let own = self.own(now);
-        let wrong =
-            entry.state != State::Alive && entry.incarnation >= own.incarnation && own.state == State::Alive;
+        let mine = (own.incarnation..=own.incarnation.saturating_add(LIVES_MAX)).contains(&entry.incarnation);
+        let wrong = mine && entry.state != State::Alive && own.state == State::Alive;
         if wrong {
             self.refuted += 1;
             self.set_own(now, State::Alive, entry.incarnation.saturating_add(1));
@@ -244,6 +248,9 @@ impl<I: Id> Census<I> {
         (self.refresh / 4).max(Duration::from_millis(1))
     }
 }
+
+/// A life that is by more later than the one that is known is not believed: nobody could ever contradict the last of all.
+const LIVES_MAX: u64 = 1 << 40;
 
 impl Server {
     fn new(incarnation: u64, state: State, heard: Time) -> Self {

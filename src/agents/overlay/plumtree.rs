@@ -238,6 +238,11 @@ impl<I: Id, P: Payload> Plumtree<I, P> {
         self.cache.insert(now, id, Cached { payload, round: 0, from: None, at });
     }
 
+    /// Its own broadcasts are those of another life from now on.
+    pub(super) fn begin_life(&mut self, incarnation: u64) {
+        (self.incarnation, self.seq) = (incarnation, 0);
+    }
+
     /// What can be asked for of one life of a source, from `first` on: number, when it came, payload.
     pub(super) fn cached_from(
         &self,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::broadcast::list;
+use super::broadcast::{PAST, list};
 use super::census::{Census, Entry};
 use super::id::take;
 use super::{
@@ -85,7 +85,7 @@ impl<I: Id> Service<I> {
 
     /// Tells everybody that this server goes. To be followed by the good-bye of its node.
     pub fn leave(&mut self, now: Time, out: &mut Out<I>) {
-        self.census.leave(now);
+        self.census.leave(now + PAST);
         self.tell_neighbours(now, None, &[], out);
     }
 
@@ -114,7 +114,7 @@ impl<I: Id> Service<I> {
     }
 
     fn received(&mut self, now: Time, from: I, entries: &[Entry], out: &mut Out<I>) {
-        let (news, refuted) = self.census.received(now, from, entries);
+        let (news, refuted) = self.census.received(now + PAST, from, entries);
         if !news.is_empty() {
             self.tell_neighbours(now, Some(from), &news, out);
         }
@@ -132,7 +132,7 @@ impl<I: Id> Service<I> {
 
     /// Tells one neighbour who is speaking, and these entries.
     fn tell(&self, now: Time, peer: I, entries: &[Entry], out: &mut Out<I>) {
-        let own = self.census.own(now);
+        let own = self.census.own(now + PAST);
         if entries.is_empty() {
             out.send(peer, ServiceMessage::Entries([own].into()));
         }
@@ -156,7 +156,7 @@ impl<I: Id> Service<I> {
                 }
                 Some(&kind::REFRESH) => {
                     if let Ok((number, life)) = refresh_of(&payload[1..])
-                        && let Some(dead) = self.census.refreshed(now, number, life)
+                        && let Some(dead) = self.census.refreshed(now + PAST, number, life)
                     {
                         self.tell_neighbours(now, None, &[dead], out);
                     }
@@ -187,14 +187,14 @@ impl<I: Id> Service<I> {
 
     fn link_down(&mut self, now: Time, peer: I, reason: Reason, out: &mut Out<I>) {
         self.hand_down(now, Happening::LinkDown(peer, reason), out);
-        if let Some(dead) = self.census.link_down(now, peer, reason) {
+        if let Some(dead) = self.census.link_down(now + PAST, peer, reason) {
             self.tell_neighbours(now, None, &[dead], out);
         }
     }
 
     fn timeout(&mut self, now: Time, out: &mut Out<I>) {
         self.hand_down(now, Happening::Timeout, out);
-        if let Some(own) = self.census.timeout(now) {
+        if let Some(own) = self.census.timeout(now + PAST) {
             let mut contents = [0; 10];
             contents[..2].copy_from_slice(&own.number.to_be_bytes());
             contents[2..].copy_from_slice(&own.incarnation.to_be_bytes());
@@ -234,7 +234,7 @@ impl<I: Id> Layer<I> for Service<I> {
             }
             Happening::Timeout => self.timeout(now, out),
             Happening::LinkUp(peer) => {
-                let entries = self.census.link_up(now, peer);
+                let entries = self.census.link_up(now + PAST, peer);
                 self.tell(now, peer, &entries, out);
                 self.hand_down(now, Happening::LinkUp(peer), out);
             }
@@ -243,7 +243,7 @@ impl<I: Id> Layer<I> for Service<I> {
     }
 
     fn deadline(&self) -> Option<Time> {
-        self.broadcast.deadline().into_iter().chain(self.census.deadline()).min()
+        self.broadcast.deadline().into_iter().chain(self.census.deadline().map(|at| at - PAST)).min()
     }
 
     fn command(&mut self, now: Time, line: &str, out: &mut Sends<I, Self::Msg>) -> bool {

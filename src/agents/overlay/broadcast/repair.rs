@@ -13,6 +13,11 @@ impl<I: Id> Broadcast<I> {
         if mark.id.source != self.own.source {
             let context = self.context(now, from);
             self.streams.heard_of(context, mark, &self.options);
+        } else if (1..LIVES_MAX).contains(&mark.id.incarnation.saturating_sub(self.own.incarnation)) {
+            // Somebody remembers a later life of this node: its clock was set back. As an earlier one it would not be heard.
+            let incarnation = mark.id.incarnation + 1;
+            self.own = MessageId { incarnation, seq: 0, ..self.own };
+            self.tree.begin_life(incarnation);
         }
     }
 
@@ -60,9 +65,9 @@ impl<I: Id> Broadcast<I> {
         let messages = messages.filter(|(_, at, _)| now.since(*at) <= age_max).take(ANSWERS_MAX);
         let messages: Vec<Kept> = messages
             .take_while(|(_, _, Blob(contents))| {
-                let room = bytes < ANSWER_BYTES_MAX;
+                let first = bytes == 0;
                 bytes += contents.len();
-                room
+                first || bytes <= ANSWER_BYTES_MAX
             })
             .map(|(seq, at, Blob(contents))| Kept { seq, age: now.since(at), contents: contents.clone() })
             .collect();
@@ -137,8 +142,11 @@ impl<I: Id> Broadcast<I> {
     }
 }
 
-/// An answer ends with the message that reaches this.
+/// An answer is no longer than this, unless its first message is.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
+
+/// No clock was set back so far that a later life is by that much later.
+const LIVES_MAX: u64 = 1 << 40;
 
 /// How long it is gathered what neighbours are told.
 const TELL_PERIOD: Duration = Duration::from_millis(100);

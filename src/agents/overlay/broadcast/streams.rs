@@ -33,6 +33,8 @@ pub(super) struct Stream<I> {
     pub(super) next: u64,
     /// The highest number that was heard of.
     known: u64,
+    /// Up to where nobody is asked any more.
+    given_up: u64,
     /// What came before its turn, and when.
     early: BTreeMap<u64, (Time, Bytes)>,
     /// Whether nothing was delivered yet, nor passed over as past.
@@ -96,8 +98,10 @@ impl<I: Id> Streams<I> {
             return false;
         }
         stream.known = stream.known.max(id.seq);
+        let passed = stream.pass_over(id.seq.min(stream.given_up + 1));
+        self.skipped = self.skipped.saturating_add(passed);
         let fits = stream.early.len() < options.early_count_max
-            && self.early_bytes + contents.len() <= options.early_bytes_max;
+            && self.early_bytes + cost(&contents) <= options.early_bytes_max;
         if id.seq == stream.next {
             stream.deliver(id.source, (at, contents), &mut self.ready, &mut self.early_bytes);
             if let Some(repair) = &mut stream.repair {
@@ -105,7 +109,7 @@ impl<I: Id> Streams<I> {
                 repair.tried.clear();
             }
         } else if fits {
-            self.early_bytes += contents.len();
+            self.early_bytes += cost(&contents);
             stream.early.insert(id.seq, (at, contents));
         } else {
             // It can be asked for when its turn comes.
@@ -208,18 +212,18 @@ impl<I: Id> Streams<I> {
         self.sources.get(&source).is_some_and(|stream| stream.fresh)
     }
 
-    /// Goes on behind a gap.
+    /// Goes on behind a gap. If nothing is behind it but hearsay, what was heard of is forgotten instead: should something come, it need not be waited
+    /// for again.
     pub(super) fn skip(&mut self, context: Context<I>, source: I, options: &BroadcastOptions) {
         let Some(stream) = self.sources.get_mut(&source) else { return };
-        let goes_on = stream.early.keys().next().copied().unwrap_or(stream.known + 1);
-        // What was there before this node is no loss.
-        if !stream.fresh {
-            self.skipped += goes_on.saturating_sub(stream.next);
-        }
-        stream.next = goes_on;
-        stream.fresh = false;
         stream.repair = None;
-        stream.deliver_early(source, &mut self.ready, &mut self.early_bytes);
+        if let Some(early) = stream.early.keys().next().copied() {
+            self.skipped = self.skipped.saturating_add(stream.pass_over(early));
+            stream.deliver_early(source, &mut self.ready, &mut self.early_bytes);
+        } else {
+            stream.given_up = stream.given_up.max(stream.known);
+            stream.known = stream.next - 1;
+        }
         self.look(context, source, options);
     }
 
@@ -241,7 +245,7 @@ impl<I: Id> Streams<I> {
             Some(stream) => {
                 // The life is over: what is missing of it will not come any more. What came early is delivered before the new life begins.
                 while let Some(&early) = stream.early.keys().next() {
-                    self.skipped += early - stream.next;
+                    self.skipped = self.skipped.saturating_add(early - stream.next);
                     stream.next = early;
                     stream.deliver_early(id.source, &mut self.ready, &mut self.early_bytes);
                 }
@@ -253,6 +257,7 @@ impl<I: Id> Streams<I> {
             incarnation: id.incarnation,
             next: 1,
             known: 0,
+            given_up: 0,
             early: BTreeMap::new(),
             fresh: true,
             latest: now,
@@ -294,6 +299,15 @@ impl<I: Id> Streams<I> {
 }
 
 impl<I: Id> Stream<I> {
+    /// Goes on with a later number; how many were lost by it. What was there before this node is no loss.
+    fn pass_over(&mut self, next: u64) -> u64 {
+        if next <= self.next {
+            return 0;
+        }
+        let passed = next - std::mem::replace(&mut self.next, next);
+        if std::mem::take(&mut self.fresh) { 0 } else { passed }
+    }
+
     fn deliver(
         &mut self,
         source: I,
@@ -308,7 +322,7 @@ impl<I: Id> Stream<I> {
     fn deliver_early(&mut self, source: I, ready: &mut Vec<(MessageId<I>, Bytes)>, early_bytes: &mut usize) {
         while let Some(entry) = self.early.first_entry().filter(|entry| *entry.key() == self.next) {
             let (at, contents) = entry.remove();
-            *early_bytes -= contents.len();
+            *early_bytes -= cost(&contents);
             self.advance(source, at, contents, ready);
         }
     }
@@ -319,4 +333,9 @@ impl<I: Id> Stream<I> {
         self.fresh = false;
         self.latest = at;
     }
+}
+
+/// What a message that waits takes, however short it is.
+fn cost(contents: &Bytes) -> usize {
+    contents.len() + 128
 }

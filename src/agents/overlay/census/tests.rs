@@ -168,6 +168,37 @@ fn who_leaves_is_not_alive_until_it_comes_back() {
     assert_eq!(census.own(at(21)), entry(0, 2, State::Alive));
 }
 
+#[test]
+fn a_life_that_nobody_could_follow_is_not_believed() {
+    let mut census = census();
+    let last = [entry(1, 1, State::Alive), entry(0, u64::MAX, State::Dead), entry(2, u64::MAX, State::Dead)];
+    assert_eq!(census.received(at(1), Peer(1), &last), (vec![], false));
+    assert_eq!(alive(&census), [0, 1, 2]);
+}
+
+#[test]
+fn one_that_has_just_started_does_not_bring_the_silent_back() {
+    let mut service = Service::new(Peer(0), 0, 1, ServiceOptions::default());
+    let mut out = Sends::default();
+    let mut tell = |service: &mut Service<Peer>, seconds, happening| {
+        service.handle(at(seconds), happening, &mut out);
+        out.drain().collect::<Vec<_>>()
+    };
+    for peer in [1, 2] {
+        tell(&mut service, 1, Happening::LinkUp(Peer(peer)));
+    }
+    let entries = [entry(1, 1, State::Alive), old(entry(7, 1, State::Alive), 14)].into();
+    let message = ServiceMessage::Entries(entries);
+    let said = tell(&mut service, 1, Happening::Message { from: Peer(1), message });
+    let [(Peer(2), ServiceMessage::Entries(passed_on))] = &said[..] else { panic!("{said:?}") };
+    assert_eq!(passed_on[2..], [old(entry(7, 1, State::Alive), 14)]);
+    assert!(service.alive().any(|number| number == 7));
+    for seconds in 2..5 {
+        tell(&mut service, seconds, Happening::Timeout);
+    }
+    assert!(service.alive().all(|number| number != 7));
+}
+
 proptest! {
     #[test]
     fn the_order_of_entries_does_not_matter(

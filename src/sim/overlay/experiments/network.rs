@@ -101,7 +101,7 @@ impl Reached {
 /// How many units of time lie between two nodes' joins: a join is over by then, but for the rare one whose neighbours are busy.
 const JOIN_UNITS: u32 = 12;
 /// How many units of time a broadcast has. A flood takes about ten.
-const BROADCAST_UNITS: u32 = 60;
+pub(super) const BROADCAST_UNITS: u32 = 60;
 /// How many at a time, between looks at where it has got to.
 const LOOK_UNITS: u32 = 6;
 /// Time goes on in steps of this length, so that what the world notes for its checkers does not pile up.

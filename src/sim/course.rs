@@ -16,7 +16,9 @@ pub trait Checker<A: Agent> {
 
     /// Safety: whether what has happened may happen; an error says what is wrong. [`World::happened`] says what was touched since
     /// the last time.
-    fn check(&mut self, world: &World<A>) -> Result<(), String>;
+    fn check(&mut self, _world: &World<A>) -> Result<(), String> {
+        Ok(())
+    }
 
     /// Liveness: asked again and again once the world has healed, until there is no error any more or patience is at its end. An
     /// error says what is still missing.

@@ -223,10 +223,6 @@ impl Checker<Flood> for Agreement {
         "agreement"
     }
 
-    fn check(&mut self, _: &World<Flood>) -> Result<(), String> {
-        Ok(())
-    }
-
     fn settled(&mut self, world: &World<Flood>) -> Result<(), String> {
         let agents = || world.peers().filter_map(|peer| Some((peer, world.agent(peer)?)));
         let Some((first, best)) = agents().max_by_key(|(_, agent)| agent.known.len()) else { return Ok(()) };

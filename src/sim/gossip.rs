@@ -278,10 +278,6 @@ impl Checker<Gossip> for Agreement {
         "agreement"
     }
 
-    fn check(&mut self, _: &World<Gossip>) -> Result<(), String> {
-        Ok(())
-    }
-
     fn settled(&mut self, world: &World<Gossip>) -> Result<(), String> {
         let agents = || world.peers().filter_map(|peer| Some((peer, world.agent(peer)?)));
         for (owner, right) in agents() {

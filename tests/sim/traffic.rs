@@ -269,10 +269,6 @@ impl Checker<Talker> for Meshed {
         "mesh"
     }
 
-    fn check(&mut self, _: &World<Talker>) -> Result<(), String> {
-        Ok(())
-    }
-
     fn settled(&mut self, world: &World<Talker>) -> Result<(), String> {
         for one in world.peers() {
             for other in world.peers().filter(|&other| other != one) {
@@ -297,10 +293,6 @@ struct Rest;
 impl Checker<Talker> for Rest {
     fn name(&self) -> &'static str {
         "rest"
-    }
-
-    fn check(&mut self, _: &World<Talker>) -> Result<(), String> {
-        Ok(())
     }
 
     fn settled(&mut self, world: &World<Talker>) -> Result<(), String> {

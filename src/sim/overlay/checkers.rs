@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::member::{Member, number, options};
+use super::watched::Heard;
 use crate::agent::{Epoch, Peer};
 use crate::agents::overlay::MessageId;
 use crate::sim::{Checker, LinkState, World};
@@ -75,21 +76,24 @@ impl Checker<Member> for LayerContract {
     }
 }
 
-/// A broadcast is delivered at most once, not to its source, and later ones of the same source after earlier ones.
+/// A broadcast is delivered at most once, not to its source, and later ones of the same source after earlier ones; of what somebody speaks in the end
+/// nothing is left out.
 #[derive(Default)]
 pub(super) struct Order {
-    heard: BTreeMap<Peer, Heard>,
+    lives: BTreeMap<Peer, Life>,
 }
 
 /// What one server has delivered.
 #[derive(Default)]
-struct Heard {
+struct Life {
     /// In which of its lives.
     crashes: u32,
     /// How many of its deliveries were looked at.
     seen: usize,
     /// Of each source, in which life it had said what was delivered last, and which of its broadcasts that was.
     last: BTreeMap<Peer, (u64, u64)>,
+    /// Of each source, the last that it spoke.
+    spoken: BTreeMap<Peer, u64>,
 }
 
 impl Checker<Member> for Order {
@@ -99,23 +103,30 @@ impl Checker<Member> for Order {
 
     fn check(&mut self, world: &World<Member>) -> Result<(), String> {
         for (peer, member) in touched(world) {
-            let heard = self.heard.entry(peer).or_default();
+            let life = self.lives.entry(peer).or_default();
             let crashes = world.crashes_of(peer);
-            if heard.crashes != crashes {
-                *heard = Heard { crashes, ..Heard::default() };
+            if life.crashes != crashes {
+                *life = Life { crashes, ..Life::default() };
             }
             let delivered = member.layer().delivered();
-            for &MessageId { source, incarnation, seq } in &delivered[heard.seen..] {
+            for &Heard { id: MessageId { source, incarnation, seq }, spoken } in &delivered[life.seen..] {
                 if source == peer {
                     return Err(format!("{peer} hears its own broadcast {seq}"));
                 }
                 let id = (incarnation, seq);
-                let last = heard.last.insert(source, id).unwrap_or_default();
+                let last = life.last.insert(source, id).unwrap_or_default();
                 if id <= last {
                     return Err(format!("{peer} hears broadcast {id:?} of {source} after {last:?}"));
                 }
+                let Some(spoken) = spoken else { continue };
+                let before = life.spoken.insert(source, spoken).unwrap_or(spoken - 1);
+                if spoken != before + 1 {
+                    return Err(format!(
+                        "{peer} hears {source} speak for the {spoken}th time after {before}"
+                    ));
+                }
             }
-            heard.seen = delivered.len();
+            life.seen = delivered.len();
         }
         Ok(())
     }
@@ -183,10 +194,6 @@ impl Checker<Member> for Connected {
         "connected"
     }
 
-    fn check(&mut self, _: &World<Member>) -> Result<(), String> {
-        Ok(())
-    }
-
     fn settled(&mut self, world: &World<Member>) -> Result<(), String> {
         let Some((first, _)) = living(world).next() else { return Ok(()) };
         let (mut reached, mut next) = (BTreeSet::from([first]), vec![first]);
@@ -210,10 +217,6 @@ pub(super) struct Degrees;
 impl Checker<Member> for Degrees {
     fn name(&self) -> &'static str {
         "degrees"
-    }
-
-    fn check(&mut self, _: &World<Member>) -> Result<(), String> {
-        Ok(())
     }
 
     fn settled(&mut self, world: &World<Member>) -> Result<(), String> {
@@ -254,17 +257,13 @@ impl Checker<Member> for Reach {
         "reach"
     }
 
-    fn check(&mut self, _: &World<Member>) -> Result<(), String> {
-        Ok(())
-    }
-
     fn settled(&mut self, world: &World<Member>) -> Result<(), String> {
         for &speaker in &self.speakers {
             // What it has said last may still be on its way.
-            let spoke = world.agent(speaker).and_then(|member| member.layer().spoke_before());
+            let spoke = world.agent(speaker).and_then(Member::spoke_before);
             let Some(spoke) = spoke else { return Err(format!("{speaker} has not spoken twice")) };
             for (peer, member) in living(world).filter(|(peer, _)| *peer != speaker) {
-                if member.layer().heard_at(speaker).is_none_or(|heard| heard < spoke) {
+                if member.heard_at(speaker).is_none_or(|heard| heard < spoke) {
                     return Err(format!("{peer} does not hear {speaker}"));
                 }
             }
@@ -279,10 +278,6 @@ pub(super) struct Alive;
 impl Checker<Member> for Alive {
     fn name(&self) -> &'static str {
         "alive"
-    }
-
-    fn check(&mut self, _: &World<Member>) -> Result<(), String> {
-        Ok(())
     }
 
     fn settled(&mut self, world: &World<Member>) -> Result<(), String> {

@@ -38,6 +38,8 @@ pub(super) enum Flaw {
     Picky,
     /// It broadcasts nothing.
     Mute,
+    /// It delivers not everything that somebody speaks.
+    Skips,
     /// It calls itself by another number.
     Pretends,
     /// It delivers everything twice.
@@ -52,6 +54,8 @@ pub(super) struct Member {
     node: Node<Peer, Watched>,
     /// Through whom it joins when it starts.
     contacts: Vec<Peer>,
+    /// When it started. As real servers do, it counts its time from there.
+    born: Option<Time>,
     flaw: Option<Flaw>,
     /// What a flawed one would like to say.
     outbox: Outbox<Said>,
@@ -68,7 +72,13 @@ impl Member {
         let number = number(me) + u16::from(has(Flaw::Pretends));
         let service_options = ServiceOptions { refresh: REFRESH, ..ServiceOptions::default() };
         let layer = Watched::new(Service::new(me, number, life, service_options), flaw);
-        Self { node: Node::new(me, options, seed, layer), contacts, flaw, outbox: Outbox::default() }
+        Self {
+            node: Node::new(me, options, seed, layer),
+            contacts,
+            born: None,
+            flaw,
+            outbox: Outbox::default(),
+        }
     }
 
     /// Its neighbours.
@@ -99,6 +109,16 @@ impl Member {
         passive
     }
 
+    /// When something of `source` was delivered here last, by the world's clock.
+    pub(super) fn heard_at(&self, source: Peer) -> Option<Time> {
+        self.layer().heard_at(source).map(|at| self.in_the_world(at))
+    }
+
+    /// When it spoke the last time but one, by the world's clock.
+    pub(super) fn spoke_before(&self) -> Option<Time> {
+        self.layer().spoke_before().map(|at| self.in_the_world(at))
+    }
+
     /// What is on top of its membership.
     pub(super) fn layer(&self) -> &Watched {
         self.node.layer()
@@ -120,6 +140,10 @@ impl Member {
         for contact in self.contacts.iter().filter(|_| starts) {
             self.node.join(now, *contact, out);
         }
+    }
+
+    fn in_the_world(&self, at: Time) -> Time {
+        self.born.unwrap_or(Time::ZERO) + at.since(Time::ZERO)
     }
 
     fn has(&self, flaw: Flaw) -> bool {
@@ -145,6 +169,7 @@ impl Agent for Member {
     type Msg = Said;
 
     fn handle(&mut self, now: Time, input: Input<'_, Said>, out: &mut Outbox<Said>) {
+        let now = Time::since_start(now.since(*self.born.get_or_insert(now)));
         if self.flaw.is_none() {
             return self.take(now, input, out);
         }
@@ -157,7 +182,7 @@ impl Agent for Member {
     }
 
     fn deadline(&self) -> Option<Time> {
-        self.node.deadline()
+        self.node.deadline().map(|at| self.in_the_world(at))
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {

@@ -24,6 +24,7 @@ fn each_checker_finds_a_server_that_breaks_its_rule() {
         (Flaw::Imagines, "layer"),
         (Flaw::Repeats, "order"),
         (Flaw::Muddles, "order"),
+        (Flaw::Skips, "order"),
         (Flaw::Clings, "links"),
         (Flaw::Modest, "degrees"),
         (Flaw::Picky, "connected"),

@@ -17,14 +17,24 @@ pub(super) struct Watched {
     /// Who is a neighbour, as far as it was told.
     up: BTreeSet<Peer>,
     /// What was delivered, in order.
-    delivered: Vec<MessageId<Peer>>,
+    delivered: Vec<Heard>,
     /// When something of each source was delivered last.
     heard_at: BTreeMap<Peer, Time>,
     complaint: Option<String>,
     speaks_at: Option<Time>,
+    /// How often it has spoken.
+    spoken: u64,
     /// When it spoke last, and before that.
     spoke: [Option<Time>; 2],
     flaw: Option<Flaw>,
+}
+
+/// Something that was delivered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    pub(super) id: MessageId<Peer>,
+    /// Of what its source says when it speaks: the how manyth it is.
+    pub(super) spoken: Option<u64>,
 }
 
 impl Watched {
@@ -36,6 +46,7 @@ impl Watched {
             heard_at: BTreeMap::new(),
             complaint: None,
             speaks_at: None,
+            spoken: 0,
             spoke: [None, None],
             flaw,
         }
@@ -52,7 +63,7 @@ impl Watched {
     }
 
     /// What was delivered in this life, in order.
-    pub(super) fn delivered(&self) -> &[MessageId<Peer>] {
+    pub(super) fn delivered(&self) -> &[Heard] {
         &self.delivered
     }
 
@@ -91,9 +102,12 @@ impl Watched {
         self.complaint.get_or_insert(complaint);
     }
 
-    fn note_delivered(&mut self, now: Time, id: MessageId<Peer>) {
-        self.heard_at.insert(id.source, now);
-        self.delivered.push(id);
+    fn note_delivered(&mut self, now: Time, heard: Heard) {
+        if self.flaw == Some(Flaw::Skips) && heard.spoken == Some(2) {
+            return;
+        }
+        self.heard_at.insert(heard.id.source, now);
+        self.delivered.push(heard);
         let len = self.delivered.len();
         if self.flaw == Some(Flaw::Repeats) {
             self.delivered.extend(self.delivered.last().copied());
@@ -106,7 +120,9 @@ impl Watched {
     fn speak(&mut self, now: Time, out: &mut Out) {
         self.speaks_at = Some(now + SPEAKS_EVERY);
         self.spoke = [Some(now), self.spoke[0]];
-        self.inner.command(now, "broadcast something", out);
+        self.spoken += 1;
+        let line = format!("broadcast spoken {}", self.spoken);
+        self.inner.command(now, &line, out);
     }
 }
 
@@ -127,8 +143,10 @@ impl Layer<Peer> for Watched {
         }
         self.inner.handle(now, happening, out);
         while let Some(news) = self.inner.next_news() {
-            if let News::Delivered(Delivered { source, incarnation, seq, .. }) = news {
-                self.note_delivered(now, MessageId { source, incarnation, seq });
+            if let News::Delivered(Delivered { source, incarnation, seq, payload }) = news {
+                let spoken = std::str::from_utf8(&payload).ok().and_then(|text| text.strip_prefix("spoken "));
+                let spoken = spoken.and_then(|number| number.parse().ok());
+                self.note_delivered(now, Heard { id: MessageId { source, incarnation, seq }, spoken });
             }
         }
     }

@@ -60,9 +60,9 @@ impl Series {
     }
 }
 
-const WIDTH: f64 = 760.0;
+const WIDTH: f64 = 776.0;
 const LEFT: f64 = 76.0;
-const RIGHT: f64 = WIDTH - 24.0;
+const RIGHT: f64 = WIDTH - 40.0;
 const TOP: f64 = 52.0;
 const BOTTOM: f64 = 372.0;
 /// About how wide a character is; the browser knows better, so names get room to spare.
@@ -146,7 +146,7 @@ fn decades(low: f64, high: f64) -> Vec<f64> {
 
 /// A number at an axis.
 fn tick(value: f64) -> String {
-    if value.abs() >= 10_000.0 {
+    if value.abs() >= 1_000.0 {
         let text = format!("{value:.0}");
         let head = text.len() % 3;
         let groups: Vec<&str> = std::iter::once(&text[..head])
@@ -290,8 +290,8 @@ mod tests {
         assert_eq!(steps(3.0, 3.0), [3.0, 3.2]);
         assert_eq!(decades(1_000.0, 100_000.0), [1_000.0, 10_000.0, 100_000.0]);
         assert_eq!(decades(5.0, 5.0), [1.0, 10.0]);
-        let ticks = [0.0, 0.2, 0.600_000_000_000_000_1, 100.0, 10_000.0, 100_000.0, 1_500_000.0].map(tick);
-        assert_eq!(ticks, ["0", "0.2", "0.6", "100", "10,000", "100,000", "1,500,000"]);
+        let ticks = [0.0, 0.2, 0.600_000_000_000_000_1, 100.0, 1_000.0, 100_000.0, 1_500_000.0].map(tick);
+        assert_eq!(ticks, ["0", "0.2", "0.6", "100", "1,000", "100,000", "1,500,000"]);
     }
 
     #[test]

@@ -222,3 +222,15 @@ fn plot(samples: &Samples) -> Plot {
         ],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_flood_reaches_is_the_mean_over_all_senders() {
+        // Three nodes are together, and two: each of the three reaches three of five, each of the two reaches two.
+        let graph = Graph::new([vec![1], vec![2], vec![0], vec![4], vec![3]]);
+        assert!((by_component(&graph) - 52.0).abs() < 1e-9, "{}", by_component(&graph));
+    }
+}

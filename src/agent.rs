@@ -13,7 +13,8 @@
 //! 5. Within one epoch of a link, messages arrive in the order in which they were sent, each at most once. A host may say that it
 //!    breaks this on purpose (a lossy carrier).
 //! 6. What has to survive a crash is proposed ([`Outbox::propose`]) and changes the agent's state only when it comes back as
-//!    [`Input::Committed`]; whatever depends on it is withheld until then.
+//!    [`Input::Committed`]; whatever depends on it is withheld until then. An agent that is a log itself asks its disk by [`Write`] and
+//!    withholds the same way until [`Input::Stored`].
 
 mod commands;
 mod erased;
@@ -22,6 +23,7 @@ mod message;
 mod outbox;
 mod registry;
 mod setup;
+mod storage;
 
 use std::fmt;
 use std::num::ParseIntError;
@@ -34,6 +36,7 @@ pub use self::message::{JsonMessage, NoMessage, Text, Wire, WireError};
 pub use self::outbox::{Audience, Dest, Outbox, Output};
 pub use self::registry::Registry;
 pub use self::setup::{Attrs, Configure, Mistake, Setup};
+pub use self::storage::{Applied, Entry, Found, Lsn, Read, Recovered, Row, Term, Write};
 pub use crate::grid::Port;
 use crate::time::Time;
 
@@ -74,6 +77,12 @@ pub trait Agent {
     /// When [`Input::Timeout`] is wanted next. Asked for after each input, so it has to be cheap.
     fn deadline(&self) -> Option<Time> {
         None
+    }
+
+    /// Whether all of the agent's state is in the rows that it asks to be kept ([`Output::Keep`]), so that the records before them need not
+    /// be handed over again.
+    fn keeps_rows(&self) -> bool {
+        false
     }
 
     /// Names and values of what the agent counts, for whoever asks for its status.

@@ -6,6 +6,8 @@ pub mod chatroom;
 pub mod dummy;
 pub mod kvs;
 pub mod overlay;
+pub mod raft;
+pub mod replicated;
 pub mod tty;
 
 use crate::agent::Registry;

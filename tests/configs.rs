@@ -126,7 +126,11 @@ impl Host {
             | Output::Note { .. }
             | Output::Link { .. }
             | Output::Unlink { .. }
-            | Output::Post { .. } => {}
+            | Output::Post { .. }
+            | Output::Barrier { .. }
+            | Output::Keep { .. }
+            | Output::Write(_)
+            | Output::Read(_) => {}
         }
     }
 }

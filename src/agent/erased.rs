@@ -27,6 +27,9 @@ pub trait ErasedAgent: Send {
     /// As [`Agent::deadline`].
     fn deadline(&self) -> Option<Time>;
 
+    /// As [`Agent::keeps_rows`].
+    fn keeps_rows(&self) -> bool;
+
     /// As [`Agent::counters`].
     fn counters(&self) -> Vec<(&'static str, u64)>;
 }
@@ -71,6 +74,10 @@ where
         self.agent.deadline()
     }
 
+    fn keeps_rows(&self) -> bool {
+        self.agent.keeps_rows()
+    }
+
     fn counters(&self) -> Vec<(&'static str, u64)> {
         self.agent.counters()
     }
@@ -91,6 +98,12 @@ fn typed<M: Wire>(input: Input<'_, AgentBytes>) -> Result<Input<'_, M>, WireErro
         Input::Commands { commands } => Input::Commands { commands },
         Input::Committed { index, record } => Input::Committed { index, record },
         Input::NotCommitted { record, why } => Input::NotCommitted { record, why },
+        Input::Barrier { token } => Input::Barrier { token },
+        Input::Restore { rows, first, last } => Input::Restore { rows, first, last },
+        Input::Recovered { recovered } => Input::Recovered { recovered },
+        Input::Stored { upto } => Input::Stored { upto },
+        Input::StoreFailed { why } => Input::StoreFailed { why },
+        Input::Found { found } => Input::Found { found },
     })
 }
 
@@ -106,6 +119,10 @@ fn encoded<M: Wire>(output: Output<M>) -> Output<AgentBytes> {
         Output::Say { line } => Output::Say { line },
         Output::Propose { record } => Output::Propose { record },
         Output::Note { text } => Output::Note { text },
+        Output::Barrier { token } => Output::Barrier { token },
+        Output::Keep { row } => Output::Keep { row },
+        Output::Write(write) => Output::Write(write),
+        Output::Read(read) => Output::Read(read),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::{Commands, Peer, Port};
+use super::{Commands, Found, Lsn, Peer, Port, Recovered, Row};
 use crate::wire::Messages;
 
 /// One input. All of it belongs to the host again once [`super::Agent::handle`] has returned.
@@ -69,6 +69,42 @@ pub enum Input<'a, M> {
         record: &'a [u8],
         /// Why.
         why: &'a Refusal,
+    },
+    /// The agent's log has been asked ([`super::Outbox::barrier`]), and every record that was committed before the question has been handed over:
+    /// what the agent reads from its own state now is not stale.
+    Barrier {
+        /// Which question.
+        token: u64,
+    },
+    /// The agent's whole state is replaced by rows that it, or its like on another server, asked to be kept. It forgets what it knows with the first
+    /// part and goes on with the last. Comes before [`Input::Start`], or later, when this server has fallen too far behind.
+    Restore {
+        /// Rows, all with values, ascending by their keys from part to part.
+        rows: &'a [Row],
+        /// Whether this is the first part.
+        first: bool,
+        /// If this is the last part: the record up to which the rows reach.
+        last: Option<Index>,
+    },
+    /// What the disk of an agent that is a log itself holds. Its first input.
+    Recovered {
+        /// That.
+        recovered: &'a Recovered,
+    },
+    /// Everything that the agent has asked to be written, up to this, is durable.
+    Stored {
+        /// The number of the last such write.
+        upto: Lsn,
+    },
+    /// The disk cannot be written any more. What was asked for and not stored may or may not be there after a restart.
+    StoreFailed {
+        /// What went wrong.
+        why: &'a str,
+    },
+    /// What the agent has asked to be read.
+    Found {
+        /// That.
+        found: Found,
     },
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::{Peer, Port, Request};
+use super::{Peer, Port, Read, Request, Row, Write};
 
 /// Where a message is to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +83,21 @@ pub enum Output<M> {
         /// The record.
         record: Vec<u8>,
     },
+    /// Ask the agent's log whether its state is up to date; answered by [`super::Input::Barrier`], or never, if that cannot be found out.
+    Barrier {
+        /// Comes back with the answer.
+        token: u64,
+    },
+    /// Keep a row of the agent's state, which has come of the records handed over so far, so that these need not be handed over again. Without effect where
+    /// the log keeps no rows.
+    Keep {
+        /// The row.
+        row: Row,
+    },
+    /// Put something on the disk. Only for agents that are a log themselves; elsewhere the host drops it.
+    Write(Write),
+    /// Read something from the disk. Only for agents that are a log themselves; elsewhere the host drops it.
+    Read(Read),
     /// Open a link. It comes up ([`super::Input::LinkUp`], at both ends) or it does not ([`super::Input::LinkDown`] with
     /// [`super::Why::Unreachable`], here only); a link that goes down later is not opened again by itself. Without effect while there is one, or
     /// while this end waits for one. If both ends ask there is one link; if the one before is still being closed, the new one comes up behind it.
@@ -177,6 +192,26 @@ impl<M> Outbox<M> {
     /// Proposes a record for the agent's log.
     pub fn propose(&mut self, record: Vec<u8>) {
         self.outputs.push(Output::Propose { record });
+    }
+
+    /// Asks the agent's log whether its state is up to date.
+    pub fn barrier(&mut self, token: u64) {
+        self.outputs.push(Output::Barrier { token });
+    }
+
+    /// Keeps a row of the agent's state, or removes it.
+    pub fn keep(&mut self, key: impl Into<Bytes>, value: Option<Bytes>) {
+        self.outputs.push(Output::Keep { row: Row { key: key.into(), value } });
+    }
+
+    /// Puts something on the disk.
+    pub fn write(&mut self, write: Write) {
+        self.outputs.push(Output::Write(write));
+    }
+
+    /// Reads something from the disk.
+    pub fn read(&mut self, read: Read) {
+        self.outputs.push(Output::Read(read));
     }
 
     /// Notes something about the agent's state for whoever looks at the trace of this run. It is worked out only if

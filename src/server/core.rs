@@ -265,6 +265,11 @@ impl Core {
                     host.refuse(agent, "links between boxes are the configuration's");
                 }
             }
+            Output::Barrier { .. } | Output::Keep { .. } | Output::Write(_) | Output::Read(_) => {
+                if let Role::Box(host) = &mut self.role {
+                    host.refuse(agent, "this host has no such disk yet");
+                }
+            }
             Output::Note { text } => {
                 let text = format!("{}: {text}", self.agent_name(agent));
                 self.tracing.note(now, || What::Note { text });

@@ -132,7 +132,13 @@ impl Agent for Probe {
             }
             Input::NotCommitted { why, .. } => Told::NotCommitted(why.to_string()),
             Input::Commands { commands } => return self.obey(now, commands, out),
-            Input::Lines { .. } => return,
+            Input::Lines { .. }
+            | Input::Barrier { .. }
+            | Input::Restore { .. }
+            | Input::Recovered { .. }
+            | Input::Stored { .. }
+            | Input::StoreFailed { .. }
+            | Input::Found { .. } => return,
         };
         self.told.push((now.as_nanos(), told));
     }

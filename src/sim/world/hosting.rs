@@ -135,6 +135,12 @@ impl<A: Agent> World<A> {
                 Output::Link { peer: other } => self.open_link(peer, other),
                 Output::Unlink { peer: other } => self.close_link(peer, other),
                 Output::Post { to: (to, port), message } => self.post(peer, to, port, message),
+                Output::Barrier { .. } | Output::Keep { .. } | Output::Write(_) | Output::Read(_) => {
+                    self.break_law(
+                        "outputs",
+                        format!("agent {peer} wants a disk that this world does not have yet"),
+                    );
+                }
                 Output::Note { text } => self.tell(peer, |_| What::Note { text }),
             }
         }

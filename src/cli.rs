@@ -2,6 +2,7 @@
 //! standard error and an exit status. It knows no protocol rule.
 
 mod bench;
+mod chaos;
 mod files;
 mod grid;
 mod overlay;
@@ -44,6 +45,8 @@ enum Command {
     Grid(grid::GridArgs),
     /// Measure grids of servers: throughput, latency, start-up, failure detection, idle cost.
     Bench(bench::BenchArgs),
+    /// Attack a replicated store of real processes, and judge what its clients saw.
+    Chaos(chaos::ChaosArgs),
     /// Draw traces of runs: a page for a browser, `ShiViz`'s log, a table.
     #[command(subcommand)]
     Trace(trace::TraceCommand),
@@ -64,6 +67,7 @@ pub fn run_with(registry: Registry, scenarios: Vec<Box<dyn Scenario>>) -> ExitCo
         Command::Server(args) => server::run(&args),
         Command::Grid(args) => grid::run(args, &registry),
         Command::Bench(args) => bench::run(args),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Trace(command) => trace::run(&command),
         Command::Sim(args) => sim::run(&args, scenarios),
     };

@@ -25,4 +25,5 @@ pub mod reactor;
 pub mod sim;
 
 pub mod bench;
+pub mod chaos;
 pub mod cli;

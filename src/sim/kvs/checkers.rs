@@ -36,14 +36,19 @@ impl Linearizable {
     fn record(&mut self, world: &World<Node>) {
         let happened = world.happened();
         for told in &happened.told {
-            let (Some(request), Some((key, input))) = (told.request, input_of(&told.line)) else { continue };
+            let (Some(request), Some((key, input))) = (told.request, RegisterInput::of_command(&told.line))
+            else {
+                continue;
+            };
             let call = self.keys.entry(key.clone()).or_default().history.ask(input);
             self.open.insert((told.to, request), (key, call));
         }
         for answer in &happened.answers {
             let Some((key, call)) = self.open.remove(&(answer.from, answer.to)) else { continue };
             // Who is told that it is unknown has no answer.
-            if let (Some(output), Some(key)) = (output_of(&answer.line), self.keys.get_mut(&key)) {
+            if let (Some(output), Some(key)) =
+                (RegisterOutput::of_answer(&answer.line), self.keys.get_mut(&key))
+            {
                 key.history.answer(call, output);
             }
         }
@@ -153,7 +158,7 @@ impl Checker<Node> for Answered {
                     answer.from, answer.line
                 ));
             };
-            if last && output_of(&answer.line).is_none() {
+            if last && RegisterOutput::of_answer(&answer.line).is_none() {
                 return Err(format!("all is well, and {line:?} is answered by {:?}", answer.line));
             }
         }
@@ -172,29 +177,6 @@ impl Checker<Node> for Answered {
                 self.open.len()
             )),
         }
-    }
-}
-
-/// The key that a command is about, and what it asks.
-fn input_of(line: &str) -> Option<(String, RegisterInput)> {
-    let mut words = line.split(' ');
-    let (verb, key, value) = (words.next()?, words.next()?, words.next());
-    let input = match (verb, value) {
-        ("put", Some(value)) => RegisterInput::Put(value.to_owned()),
-        ("get", None) => RegisterInput::Get,
-        ("delete", None) => RegisterInput::Delete,
-        _ => return None,
-    };
-    Some((key.to_owned(), input))
-}
-
-/// What an answer says; nothing if the client does not know.
-fn output_of(line: &str) -> Option<RegisterOutput> {
-    match line.split_once(' ') {
-        None if line == "ok" => Some(RegisterOutput::Done),
-        None if line == "nothing" => Some(RegisterOutput::Nothing),
-        Some(("value", value)) => Some(RegisterOutput::Value(value.to_owned())),
-        _ => None,
     }
 }
 

@@ -28,6 +28,33 @@ pub enum RegisterOutput {
     Nothing,
 }
 
+impl RegisterInput {
+    /// The key that a command to a client of the store is about (`put <key> <value>`, `get <key>`, `delete <key>`), and what it asks.
+    pub fn of_command(line: &str) -> Option<(String, Self)> {
+        let mut words = line.split(' ');
+        let (verb, key, value) = (words.next()?, words.next()?, words.next());
+        let input = match (verb, value) {
+            ("put", Some(value)) => Self::Put(value.to_owned()),
+            ("get", None) => Self::Get,
+            ("delete", None) => Self::Delete,
+            _ => return None,
+        };
+        Some((key.to_owned(), input))
+    }
+}
+
+impl RegisterOutput {
+    /// What the answer of a client of the store says; nothing if the client does not know, or was refused.
+    pub fn of_answer(line: &str) -> Option<Self> {
+        match line.split_once(' ') {
+            None if line == "ok" => Some(Self::Done),
+            None if line == "nothing" => Some(Self::Nothing),
+            Some(("value", value)) => Some(Self::Value(value.to_owned())),
+            _ => None,
+        }
+    }
+}
+
 impl Model for Register {
     type State = Option<String>;
     type Input = RegisterInput;

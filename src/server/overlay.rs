@@ -129,15 +129,20 @@ impl Core {
         core
     }
 
+    /// The node's host and what the node acts through, where this server is one of an overlay.
+    fn host_and_wires(&mut self, now: Time) -> Option<(&mut OverlayHost, Wires<'_>)> {
+        let Self { links, outputs, role, tracing, .. } = self;
+        let Role::Overlay(host) = role else { return None };
+        Some((host, Wires { links, outputs, tracing, now }))
+    }
+
     /// Lets the node do something, and then does what that has led to.
     fn with_node<R>(
         &mut self,
         now: Time,
         act: impl FnOnce(&mut OverlayNode, &mut Wires<'_>) -> R,
     ) -> Option<R> {
-        let Self { links, outputs, role, tracing, .. } = self;
-        let Role::Overlay(host) = role else { return None };
-        let mut wires = Wires { links, outputs, tracing, now };
+        let (host, mut wires) = self.host_and_wires(now)?;
         let result = act(&mut host.node, &mut wires);
         self.take_overlay_news(now);
         Some(result)
@@ -146,9 +151,7 @@ impl Core {
     /// Hands on what the node has for the chatroom and for those who watch.
     fn take_overlay_news(&mut self, now: Time) {
         loop {
-            let Self { links, outputs, role, tracing, .. } = self;
-            let Role::Overlay(host) = role else { return };
-            let mut wires = Wires { links, outputs, tracing, now };
+            let Some((host, mut wires)) = self.host_and_wires(now) else { return };
             let Some(news) = host.node.act(now, &mut wires, |service, _| service.next_news()) else { break };
             match news {
                 News::LinkUp(peer) => {
@@ -201,12 +204,10 @@ impl Core {
 
     /// The chatroom sends lines to everyone.
     pub(super) fn broadcast_lines(&mut self, lines: &Bytes, now: Time) {
-        let Self { links, outputs, role, tracing, .. } = self;
-        let Role::Overlay(host) = role else { return };
-        if links.roster().speaks_hypar() {
+        let Some((host, mut wires)) = self.host_and_wires(now) else { return };
+        if wires.links.roster().speaks_hypar() {
             return host.refuse_broadcast("nodes of gen_hypar talk to their neighbours only");
         }
-        let mut wires = Wires { links, outputs, tracing, now };
         let sent = host.node.act(now, &mut wires, |service, sends| service.broadcast(now, lines, sends));
         if let Err(refused) = sent {
             host.refuse_broadcast(&refused.to_string());

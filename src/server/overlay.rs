@@ -8,7 +8,7 @@ mod commands;
 mod hypar;
 mod wires;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use log::{info, warn};
@@ -54,8 +54,6 @@ pub(super) struct OverlayHost {
     watchers: BTreeSet<ConnId>,
     /// Those among them that want to hear of broadcasts too.
     listeners: BTreeSet<ConnId>,
-    /// Lines for the watchers.
-    said: VecDeque<Bytes>,
     misunderstood: u64,
     bad_lines: u64,
 }
@@ -83,7 +81,6 @@ impl OverlaySetup {
             node: Node::new(address, options, seed, service),
             watchers: BTreeSet::new(),
             listeners: BTreeSet::new(),
-            said: VecDeque::new(),
             misunderstood: 0,
             bad_lines: 0,
         }
@@ -148,28 +145,35 @@ impl Core {
         Some(result)
     }
 
-    /// Hands on what the node has for the chatroom and for those who watch.
+    /// Hands on what the node has for the chatroom and for those who watch, in the order in which it happened.
     fn take_overlay_news(&mut self, now: Time) {
         loop {
             let Some((host, mut wires)) = self.host_and_wires(now) else { return };
-            let Some(news) = host.node.act(now, &mut wires, |service, _| service.next_news()) else { break };
+            let Some(news) = host.node.act(now, &mut wires, |service, _| service.next_news()) else { return };
             match news {
                 News::LinkUp(peer) => {
                     info!("overlay: link up peer={peer}");
-                    host.say(|| format!("link_up {peer}"));
+                    self.tell_watchers(|| format!("link_up {peer}"));
                 }
                 News::LinkDown(peer, reason) => {
                     info!("overlay: link down peer={peer} why=\"{reason}\"");
-                    host.say(|| format!("link_down {peer} {}", reason.to_string().replace(' ', "_")));
+                    self.tell_watchers(|| {
+                        format!("link_down {peer} {}", reason.to_string().replace(' ', "_"))
+                    });
                 }
                 News::Direct(from, bytes) => {
-                    host.say(|| format!("message {from} {}", commands::base64_of(&bytes)));
+                    self.tell_watchers(|| format!("message {from} {}", commands::base64_of(&bytes)));
                 }
                 News::Delivered(broadcast) => self.lines_delivered(&broadcast.payload, now),
             }
         }
-        let Role::Overlay(host) = &mut self.role else { return };
-        while let Some(line) = host.said.pop_front() {
+    }
+
+    /// Has a line for those who watch, if somebody does.
+    fn tell_watchers(&mut self, line: impl FnOnce() -> String) {
+        let Role::Overlay(host) = &self.role else { return };
+        if !host.watchers.is_empty() {
+            let line = Bytes::from(line());
             self.told.extend(host.watchers.iter().map(|conn| Told::News(*conn, line.clone())));
         }
     }
@@ -319,13 +323,6 @@ impl OverlayHost {
     fn refuse_broadcast(&mut self, why: &str) {
         if seldom::count(&mut self.misunderstood) {
             warn!("overlay: broadcast refused why=\"{why}\" so_far={}", self.misunderstood);
-        }
-    }
-
-    /// Has a line for those who watch, if somebody does.
-    fn say(&mut self, line: impl FnOnce() -> String) {
-        if !self.watchers.is_empty() {
-            self.said.push_back(Bytes::from(line()));
         }
     }
 }

@@ -67,8 +67,18 @@ pub(crate) trait Experiment: Sync {
         false
     }
 
-    /// Its parts.
-    fn units(&self, setup: &Setup) -> Vec<Unit>;
+    /// The things that it compares; there is one where nothing else is said.
+    fn levels(&self) -> Vec<u64> {
+        vec![0]
+    }
+
+    /// Its parts: one for each level and seed. The seeds of one level come one after the other.
+    fn units(&self, setup: &Setup) -> Vec<Unit> {
+        let seeds = |level: u64| {
+            (0..setup.seeds).map(move |number| Unit { seed: setup.seed.wrapping_add(number), level })
+        };
+        self.levels().into_iter().flat_map(seeds).collect()
+    }
 
     /// Runs a part.
     fn run(&self, setup: &Setup, unit: Unit) -> Vec<Sample>;
@@ -98,14 +108,6 @@ pub(crate) fn built(setup: &Setup, seed: u64, cycles: u32) -> (u64, u64) {
     (joining, network.world.figures().messages)
 }
 
-/// A unit for each seed and level. The seeds of one level come one after the other.
-fn each(setup: &Setup, levels: &[u64]) -> Vec<Unit> {
-    let seeds = |level: u64| {
-        (0..setup.seeds).map(move |number| Unit { seed: setup.seed.wrapping_add(number), level })
-    };
-    levels.iter().flat_map(|&level| seeds(level)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,9 +126,10 @@ mod tests {
 
     #[test]
     fn each_level_is_run_with_each_seed() {
-        let units: Vec<(u64, u64)> =
-            each(&setup(10), &[50, 95]).iter().map(|unit| (unit.level, unit.seed)).collect();
-        assert_eq!(units, [(50, 1), (50, 2), (95, 1), (95, 2)]);
+        let units = reliability::Reliability.units(&setup(10));
+        let units: Vec<(u64, u64)> = units.iter().map(|unit| (unit.level, unit.seed)).collect();
+        assert_eq!(units[..4], [(10, 1), (10, 2), (20, 1), (20, 2)]);
+        assert_eq!(units.len(), 2 * reliability::Reliability.levels().len());
     }
 
     #[test]

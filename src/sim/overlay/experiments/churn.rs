@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::network::{Network, flooding};
 use super::plot::{Axis, Plot, Series};
 use super::samples::{float, percent, shown};
-use super::{Experiment, Goal, Report, Sample, Samples, Setup, Table, Unit, each};
+use super::{Experiment, Goal, Report, Sample, Samples, Setup, Table, Unit};
 use crate::agent::Peer;
 use crate::agents::overlay::{Flood, Nothing};
 use crate::time::Time;
@@ -24,10 +24,6 @@ const GROWN_UP: Duration = Duration::from_secs(1);
 impl Experiment for Churn {
     fn name(&self) -> &'static str {
         "churn"
-    }
-
-    fn units(&self, setup: &Setup) -> Vec<Unit> {
-        each(setup, &[0])
     }
 
     fn run(&self, setup: &Setup, unit: Unit) -> Vec<Sample> {

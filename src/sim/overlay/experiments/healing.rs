@@ -3,7 +3,7 @@
 use super::network::{Network, flooding};
 use super::plot::{Axis, Plot, Series};
 use super::samples::{float, shown};
-use super::{Experiment, Report, Sample, Samples, Setup, Table, Unit, each, paper};
+use super::{Experiment, Report, Sample, Samples, Setup, Table, Unit, paper};
 use crate::agent::Peer;
 use crate::agents::overlay::{Flood, Nothing};
 
@@ -20,8 +20,8 @@ impl Experiment for Healing {
         "healing"
     }
 
-    fn units(&self, setup: &Setup) -> Vec<Unit> {
-        each(setup, &LEVELS)
+    fn levels(&self) -> Vec<u64> {
+        LEVELS.to_vec()
     }
 
     fn run(&self, setup: &Setup, unit: Unit) -> Vec<Sample> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::network::{Network, flooding};
 use super::plot::{Axis, Plot, Series};
 use super::samples::{duration, float, percent, shown};
-use super::{Experiment, Goal, Report, Sample, Samples, Setup, Table, Unit, each};
+use super::{Experiment, Goal, Report, Sample, Samples, Setup, Table, Unit};
 use crate::agent::Peer;
 use crate::agents::overlay::{Flood, Nothing};
 use crate::time::Time;
@@ -26,10 +26,6 @@ impl Experiment for Partition {
 
     fn needs_keep_alive(&self) -> bool {
         true
-    }
-
-    fn units(&self, setup: &Setup) -> Vec<Unit> {
-        each(setup, &[0])
     }
 
     fn run(&self, setup: &Setup, unit: Unit) -> Vec<Sample> {

@@ -6,7 +6,7 @@ use super::network::{Cast, Network, SOURCES_MAX};
 use super::paper::plumtree as paper;
 use super::plot::{Axis, Plot, Series};
 use super::samples::{duration, float, percent, shown};
-use super::{Experiment, Goal, Report, Sample, Samples, Setup, Table, Unit, each};
+use super::{Experiment, Goal, Report, Sample, Samples, Setup, Table, Unit};
 use crate::agent::Peer;
 use crate::agents::overlay::{BroadcastOptions, Flood, Nothing, Plumtree, PlumtreeOptions};
 
@@ -108,9 +108,8 @@ impl Experiment for Trees {
         "plumtree"
     }
 
-    fn units(&self, setup: &Setup) -> Vec<Unit> {
-        let levels: Vec<u64> = (0u64..).take(VARIANTS.len()).collect();
-        each(setup, &levels)
+    fn levels(&self) -> Vec<u64> {
+        (0..).take(VARIANTS.len()).collect()
     }
 
     fn run(&self, setup: &Setup, unit: Unit) -> Vec<Sample> {

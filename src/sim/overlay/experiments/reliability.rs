@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::network::{BROADCAST_UNITS, CYCLES, Network, flooding};
 use super::plot::{Axis, Plot, Series};
 use super::samples::{duration, float, percent, shown};
-use super::{Bespoke, Experiment, Goal, Graph, Report, Sample, Samples, Setup, Table, Unit, each, paper};
+use super::{Bespoke, Experiment, Goal, Graph, Report, Sample, Samples, Setup, Table, Unit, paper};
 use crate::agent::Peer;
 use crate::agents::overlay::{Flood, Nothing};
 
@@ -29,8 +29,8 @@ impl Experiment for Reliability {
         "reliability"
     }
 
-    fn units(&self, setup: &Setup) -> Vec<Unit> {
-        each(setup, &LEVELS)
+    fn levels(&self) -> Vec<u64> {
+        LEVELS.to_vec()
     }
 
     fn run(&self, setup: &Setup, unit: Unit) -> Vec<Sample> {

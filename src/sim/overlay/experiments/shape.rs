@@ -3,7 +3,7 @@
 use super::network::{CYCLES, flooding};
 use super::plot::{Axis, Plot, Series};
 use super::samples::{float, percent, shown};
-use super::{Bespoke, Experiment, Goal, Graph, Report, Sample, Samples, Setup, Table, Unit, each, paper};
+use super::{Bespoke, Experiment, Goal, Graph, Report, Sample, Samples, Setup, Table, Unit, paper};
 
 /// The experiment on degrees and clustering.
 pub(super) struct Degree;
@@ -16,10 +16,6 @@ const BROADCASTS: u32 = 100;
 impl Experiment for Degree {
     fn name(&self) -> &'static str {
         "degree"
-    }
-
-    fn units(&self, setup: &Setup) -> Vec<Unit> {
-        each(setup, &[0])
     }
 
     fn run(&self, setup: &Setup, unit: Unit) -> Vec<Sample> {
@@ -51,13 +47,7 @@ impl Experiment for Degree {
 
     fn report(&self, setup: &Setup, samples: &Samples) -> Report {
         let mean = |what: &str, digits| shown(samples.mean(what, 0), digits);
-        let mut table = Table::new([
-            "of the active views",
-            "HyParView (paper)",
-            "the rules alone",
-            "ours: mean",
-            "seeds from .. to",
-        ]);
+        let mut table = table();
         let spread = |what: &str, digits| {
             format!("{} .. {}", shown(samples.min(what, 0), digits), shown(samples.max(what, 0), digits))
         };
@@ -100,10 +90,6 @@ impl Experiment for Paths {
         "paths"
     }
 
-    fn units(&self, setup: &Setup) -> Vec<Unit> {
-        each(setup, &[0])
-    }
-
     fn run(&self, setup: &Setup, unit: Unit) -> Vec<Sample> {
         let mut network = flooding(setup, unit.seed);
         let distances = network.graph().distances(unit.seed);
@@ -125,13 +111,7 @@ impl Experiment for Paths {
     }
 
     fn report(&self, _: &Setup, samples: &Samples) -> Report {
-        let mut table = Table::new([
-            "of the active views",
-            "HyParView (paper)",
-            "the rules alone",
-            "ours: mean",
-            "seeds from .. to",
-        ]);
+        let mut table = table();
         for (what, name, paper) in [
             ("mean", "average shortest path", shown(Some(paper::SHORTEST_PATH), 3)),
             ("longest", "longest shortest path", "-".to_owned()),
@@ -156,6 +136,17 @@ impl Experiment for Paths {
         let goal = Goal::at_most("average shortest path", 6.40, "", samples.mean("mean", 0));
         Report { method: vec![method], tables: vec![table], goals: vec![goal], plots: vec![plot] }
     }
+}
+
+/// What the active views are like, beside the paper's figures.
+fn table() -> Table {
+    Table::new([
+        "of the active views",
+        "HyParView (paper)",
+        "the rules alone",
+        "ours: mean",
+        "seeds from .. to",
+    ])
 }
 
 /// The graph to which the paper's rules by themselves lead.

@@ -32,83 +32,33 @@ pub struct Options {
     pub killed_percent: u8,
 }
 
-/// One line of the table.
-struct Figure {
-    name: &'static str,
-    decimals: usize,
-    of: fn(&Run) -> f64,
-}
+/// One line of the table: its name, with how many decimals it is shown, and what it shows of a run.
+struct Figure(&'static str, usize, fn(&Run) -> f64);
 
 const FIGURES: [Figure; 21] = [
-    Figure { name: "last exec until all see all, ms", decimals: 0, of: |run| run.start.all_seen_ms },
-    Figure { name: "neighbours a server, mean", decimals: 2, of: |run| run.start.neighbours_mean },
-    Figure { name: "idle: CPU of a server, % of one core", decimals: 3, of: |run| run.idle.cpu_percent },
-    Figure { name: "idle: wake-ups a second, a server", decimals: 1, of: |run| run.idle.wakeups_per_second },
-    Figure { name: "idle: resident MiB, median server", decimals: 2, of: |run| run.idle.resident_mib },
-    Figure {
-        name: "idle: proportional MiB, median server",
-        decimals: 2,
-        of: |run| run.idle.proportional_mib,
-    },
-    Figure { name: "idle: proportional MiB, whole grid", decimals: 1, of: |run| run.idle.grid_mib },
-    Figure {
-        name: "one by one: ms to the last server, p50",
-        decimals: 2,
-        of: |run| percentile(&run.single.to_last_ms, 50.0),
-    },
-    Figure {
-        name: "one by one: ms to the last server, p99",
-        decimals: 2,
-        of: |run| percentile(&run.single.to_last_ms, 99.0),
-    },
-    Figure {
-        name: "one by one: ms to the last server, max",
-        decimals: 2,
-        of: |run| percentile(&run.single.to_last_ms, 100.0),
-    },
-    Figure {
-        name: "one by one: ms to any server, p50",
-        decimals: 2,
-        of: |run| percentile(&run.single.to_each_ms, 50.0),
-    },
-    Figure { name: "one by one: generator late, ms, p99", decimals: 2, of: |run| run.single.late_ms },
-    Figure {
-        name: "one by one: CPU us a delivery, all servers",
-        decimals: 1,
-        of: |run| run.single.cpu_ns_per_delivery / 1e3,
-    },
-    Figure { name: "pipelined: million deliveries/s", decimals: 2, of: |run| run.burst.millions_per_second },
-    Figure {
-        name: "pipelined: CPU ns a delivery, all servers",
-        decimals: 0,
-        of: |run| run.burst.cpu_ns_per_delivery,
-    },
-    Figure { name: "after the kill: survivors", decimals: 0, of: |run| run.failure.survivors },
-    Figure {
-        name: "after the kill: islands of survivors in that moment",
-        decimals: 0,
-        of: |run| run.failure.islands,
-    },
-    Figure {
-        name: "after the kill: ms until broadcasts had reached all still connected",
-        decimals: 1,
-        of: |run| run.failure.connected_ms,
-    },
-    Figure {
-        name: "after the kill: ms until broadcasts had reached all survivors",
-        decimals: 1,
-        of: |run| run.failure.all_ms,
-    },
-    Figure {
-        name: "after the kill: ms until `alive` is right everywhere",
-        decimals: 0,
-        of: |run| run.failure.alive_ms,
-    },
-    Figure {
-        name: "after the kill: neighbours a survivor, mean",
-        decimals: 2,
-        of: |run| run.failure.neighbours_mean,
-    },
+    Figure("last exec until all see all, ms", 0, |run| run.start.all_seen_ms),
+    Figure("neighbours a server, mean", 2, |run| run.start.neighbours_mean),
+    Figure("idle: CPU of a server, % of one core", 3, |run| run.idle.cpu_percent),
+    Figure("idle: wake-ups a second, a server", 1, |run| run.idle.wakeups_per_second),
+    Figure("idle: resident MiB, median server", 2, |run| run.idle.resident_mib),
+    Figure("idle: proportional MiB, median server", 2, |run| run.idle.proportional_mib),
+    Figure("idle: proportional MiB, whole grid", 1, |run| run.idle.grid_mib),
+    Figure("one by one: ms to the last server, p50", 2, |run| percentile(&run.single.to_last_ms, 50.0)),
+    Figure("one by one: ms to the last server, p99", 2, |run| percentile(&run.single.to_last_ms, 99.0)),
+    Figure("one by one: ms to the last server, max", 2, |run| percentile(&run.single.to_last_ms, 100.0)),
+    Figure("one by one: ms to any server, p50", 2, |run| percentile(&run.single.to_each_ms, 50.0)),
+    Figure("one by one: generator late, ms, p99", 2, |run| run.single.late_ms),
+    Figure("one by one: CPU us a delivery, all servers", 1, |run| run.single.cpu_ns_per_delivery / 1e3),
+    Figure("pipelined: million deliveries/s", 2, |run| run.burst.millions_per_second),
+    Figure("pipelined: CPU ns a delivery, all servers", 0, |run| run.burst.cpu_ns_per_delivery),
+    Figure("after the kill: survivors", 0, |run| run.failure.survivors),
+    Figure("after the kill: islands of survivors in that moment", 0, |run| run.failure.islands),
+    Figure("after the kill: ms until broadcasts had reached all still connected", 1, |run| {
+        run.failure.connected_ms
+    }),
+    Figure("after the kill: ms until broadcasts had reached all survivors", 1, |run| run.failure.all_ms),
+    Figure("after the kill: ms until `alive` is right everywhere", 0, |run| run.failure.alive_ms),
+    Figure("after the kill: neighbours a survivor, mean", 2, |run| run.failure.neighbours_mean),
 ];
 
 /// Runs the whole story with each size of grid, as often as asked for.
@@ -138,15 +88,15 @@ fn measure_all(setup: &Setup, options: &Options, report: &mut Report) -> anyhow:
             runs.push(run);
             progress.step();
         }
-        for figure in &FIGURES {
-            let values: Vec<f64> = runs.iter().map(figure.of).collect();
+        for Figure(name, decimals, of) in &FIGURES {
+            let values: Vec<f64> = runs.iter().map(of).collect();
             // What a run had no part of, such as broadcasts that none was asked for, is no figure.
             let cell = if values.iter().any(|value| value.is_nan()) {
                 "-".to_owned()
             } else {
-                spread(&values, figure.decimals)
+                spread(&values, *decimals)
             };
-            report.table.push(vec![n.to_string(), figure.name.to_owned(), cell]);
+            report.table.push(vec![n.to_string(), (*name).to_owned(), cell]);
         }
     }
     report.note(format!(

@@ -82,6 +82,16 @@ const STYLE: &str = "
 ";
 const COLOURS: usize = 6;
 
+/// Whether the points of a line are marked: that shows where something was measured; very many marks would hide the line.
+fn has_marks(places: &[(f64, f64)]) -> bool {
+    places.len() <= 24
+}
+
+/// Whether one of `places` is so near that what is drawn there hides what was drawn at `place`.
+fn hides(places: &[(f64, f64)], place: (f64, f64)) -> bool {
+    places.iter().any(|other| (other.0 - place.0).hypot(other.1 - place.1) < 3.0)
+}
+
 /// An axis with its ends, and where they are on the paper.
 struct Scale {
     low: f64,
@@ -217,8 +227,10 @@ impl Plot {
             svg,
             "<text class=\"text\" text-anchor=\"middle\" transform=\"translate(18 {middle}) rotate(-90)\">{y_label}</text>"
         )?;
-        for (number, series) in self.series.iter().enumerate() {
-            series.draw(svg, number, &x, &y)?;
+        let places: Vec<Vec<(f64, f64)>> = self.series.iter().map(|series| series.places(&x, &y)).collect();
+        // The first lies on top of the others.
+        for (number, series) in self.series.iter().enumerate().rev() {
+            series.draw(svg, number, &places[number], &places[..number])?;
         }
         for (number, (left, line)) in legend.into_iter().enumerate() {
             self.series[number].entry(svg, number, left, BOTTOM + 72.0 + line)?;
@@ -248,20 +260,27 @@ impl Series {
         format!("s{}{}", number % COLOURS, if self.dashed { " dashed" } else { "" })
     }
 
-    fn draw(&self, svg: &mut String, number: usize, x: &Scale, y: &Scale) -> fmt::Result {
-        let places: Vec<(f64, f64)> =
-            self.points.iter().map(|&(at, value)| (x.place(at), y.place(value))).collect();
+    fn places(&self, x: &Scale, y: &Scale) -> Vec<(f64, f64)> {
+        self.points.iter().map(|&(at, value)| (x.place(at), y.place(value))).collect()
+    }
+
+    /// Draws the line through `places`, on which `above` will lie. Marks that these would hide are so much larger that they show around them.
+    fn draw(
+        &self,
+        svg: &mut String,
+        number: usize,
+        places: &[(f64, f64)],
+        above: &[Vec<(f64, f64)>],
+    ) -> fmt::Result {
         let line: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
         writeln!(svg, "<path class=\"{} line\" d=\"M{}\"/>", self.class(number), line.join("L"))?;
-        // Marks show where something was measured; very many would hide the line.
-        if places.len() <= 24 {
-            for (x, y) in places {
-                writeln!(
-                    svg,
-                    "<circle class=\"s{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>",
-                    number % COLOURS
-                )?;
-            }
+        if !has_marks(places) {
+            return Ok(());
+        }
+        for &(x, y) in places {
+            let hidden = above.iter().filter(|other| has_marks(other) && hides(other, (x, y))).count();
+            let (colour, radius) = (number % COLOURS, 3 + 2 * hidden);
+            writeln!(svg, "<circle class=\"s{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"/>")?;
         }
         Ok(())
     }
@@ -299,6 +318,19 @@ mod tests {
         let svg = plot(vec![Series::ours("ours", vec![(0.0, 0.0), (50.0, 100.0), (100.0, 50.0)])]).svg();
         assert!(svg.contains("d=\"M76.0 372.0L406.0 52.0L736.0 212.0\""), "{svg}");
         assert!(svg.contains("a &lt; b") && !svg.contains("dashed\""), "{svg}");
+    }
+
+    #[test]
+    fn the_first_lies_on_top_and_what_it_hides_shows_around_it() {
+        let ours = |end| Series::ours("ours", vec![(0.0, 0.0), (100.0, end)]);
+        let svg = plot(vec![ours(100.0), ours(100.0), ours(20.0)]).svg();
+        let drawn: Vec<&str> = svg.lines().filter(|line| line.contains("circle")).collect();
+        let expected = [(2, 372, 7), (2, 308, 3), (1, 372, 5), (1, 52, 5), (0, 372, 3), (0, 52, 3)];
+        for (line, (number, y, radius)) in drawn.iter().zip(expected) {
+            assert!(line.contains(&format!("\"s{number}\"")), "{line}");
+            assert!(line.contains(&format!("cy=\"{y}.0\" r=\"{radius}\"")), "{line}");
+        }
+        assert_eq!(drawn.len(), expected.len());
     }
 
     #[test]

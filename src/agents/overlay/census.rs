@@ -5,7 +5,8 @@
 //! **State.** A table: number of a server, its life (*incarnation*), how it is, and when that was heard. Who the neighbours say they are.
 //!
 //! **Messages.** *Entries* of the table between neighbours, the sender's own first: the whole table when a link comes up, and what has changed, which
-//! everybody passes on to all other neighbours when it is news to him. The *refresh*: each server broadcasts every [`Census::refresh`] that it is alive.
+//! everybody passes on to all other neighbours when it is news to him. The *refresh*: each server broadcasts every now and then that it is alive, and when
+//! it will do so again: the more servers there are, the later, so that nobody hears more than fifty a second, however many there are.
 //!
 //! **Invariants.**
 //! - Of two entries for a server that of the later life holds; in one life, that it is dead or has left holds against that it is alive. So the order in
@@ -14,7 +15,9 @@
 //!   says that.
 //! - *The bound on staleness.* Who crashes is dead for everybody as soon as one neighbour has noticed (at once if the link is reset, after three
 //!   keep-alive periods if not) and its entry has spread. Whoever has nobody left to say so, since all its neighbours crashed with it, or is not connected any
-//!   more, as in a partition, is taken for dead when nothing was heard of it for three refreshes, and at most a quarter of one later. Entries carry their age, so that passing them on does not make them younger.
+//!   more, as in a partition, is taken for dead when nothing was heard of it for three of its refreshes, and at most a quarter of the shortest one
+//!   later. Entries carry their age, so that passing them on does not make them younger.
+//! - Everybody is waited for as long as it has said itself. So it does no harm that servers do not always agree on how many there are.
 //!
 //! Entries are small, so they flood: a change does not wait for a tree that the same crash has just broken, nor for a gap in somebody's stream.
 
@@ -35,6 +38,7 @@ use crate::time::Time;
 #[derive(Debug)]
 pub struct Census<I> {
     number: u16,
+    /// How often it is said where there are few servers.
     refresh: Duration,
     servers: BTreeMap<u16, Server>,
     /// Which life of which server a neighbour is.
@@ -56,6 +60,8 @@ struct Server {
     incarnation: u64,
     state: State,
     heard: Time,
+    /// How long after that it is heard again.
+    refresh: Duration,
     /// It is alive as far as is known, but nothing was heard for too long.
     silent: bool,
     /// When its death was last repeated to the neighbours.
@@ -63,16 +69,17 @@ struct Server {
 }
 
 impl<I: Id> Census<I> {
-    /// The table of server `number` in this life.
+    /// The table of server `number` in this life. It says every `refresh` that it is alive, and more seldom where there are many servers.
     pub fn new(number: u16, incarnation: u64, refresh: Duration) -> Self {
-        let own = Server::new(incarnation, State::Alive, Time::ZERO);
+        let own = Server::new(incarnation, State::Alive, Time::ZERO, refresh);
         let (servers, neighbours) = (BTreeMap::from([(number, own)]), BTreeMap::new());
         Self { number, refresh, servers, neighbours, timers: None, refuted: 0 }
     }
 
-    /// How often a server says that it is alive.
+    /// How often this server says that it is alive: with as many servers as there are, all of them together at most fifty times a second.
     pub fn refresh(&self) -> Duration {
-        self.refresh
+        let servers = u32::try_from(self.alive().count()).unwrap_or(u32::MAX);
+        self.refresh.max(REFRESH_OF_EACH.saturating_mul(servers))
     }
 
     /// Who is alive as far as is known, this server among them unless it has left, ascending.
@@ -96,9 +103,9 @@ impl<I: Id> Census<I> {
             // It has come back.
             self.set_own(now, State::Alive, own.incarnation.saturating_add(1));
         }
-        let (spread, sweep) = (u32::from(self.number % 16) + 1, self.sweep_period());
+        let sweep = self.sweep_period();
         // Servers that have been started at once do not all speak at once.
-        let refresh_at = now + self.refresh * spread / 16;
+        let refresh_at = now + self.refresh * self.spread() / SPREAD;
         self.timers.get_or_insert(Timers { refresh_at, sweep_at: now + sweep });
         // Who is silent is left out: others find that out by themselves, and hear it if they know better.
         let others = self.servers.iter().filter(|(number, server)| **number != self.number && !server.silent);
@@ -114,7 +121,8 @@ impl<I: Id> Census<I> {
             Reason::Lost(Why::Closed | Why::Broken | Why::Unreachable) | Reason::Silent => true,
         };
         let still = self.neighbours.values().flatten().any(|life| *life == (number, incarnation));
-        let entry = Entry { number, incarnation, state: State::Dead, age: Duration::ZERO };
+        let refresh = self.servers.get(&number).map_or(self.refresh, |server| server.refresh);
+        let entry = Entry { number, incarnation, state: State::Dead, age: Duration::ZERO, refresh };
         (lost && !still && number != self.number && self.take(now, entry)).then_some(entry)
     }
 
@@ -136,13 +144,18 @@ impl<I: Id> Census<I> {
         (news, refuted)
     }
 
-    /// A server has broadcast that it is alive: what the neighbours are to be told, if it is dead here. It has to hear that.
-    pub(super) fn refreshed(&mut self, now: Time, number: u16, incarnation: u64) -> Option<Entry> {
+    /// A server has broadcast that it is alive, and that it will do so again after `refresh`: what the neighbours are to be told, if it is dead here. It has to hear that.
+    pub(super) fn refreshed(
+        &mut self,
+        now: Time,
+        number: u16,
+        incarnation: u64,
+        refresh: Duration,
+    ) -> Option<Entry> {
         if number == self.number {
             return None;
         }
-        self.take(now, Entry { number, incarnation, state: State::Alive, age: Duration::ZERO });
-        let refresh = self.refresh;
+        self.take(now, Entry { number, incarnation, state: State::Alive, age: Duration::ZERO, refresh });
         let server = self.servers.get_mut(&number)?;
         let contradicts = server.incarnation == incarnation && server.state == State::Dead;
         if !contradicts || now.since(server.repeated) < refresh {
@@ -159,14 +172,19 @@ impl<I: Id> Census<I> {
 
     /// Forgets what is too old. Whether it is time to broadcast that this server is alive, and as which life.
     pub(super) fn timeout(&mut self, now: Time) -> Option<Entry> {
-        let sweep_period = self.sweep_period();
-        let timers = self.timers.as_mut()?;
-        if timers.sweep_at <= now {
-            timers.sweep_at = now + sweep_period;
+        let Timers { refresh_at, sweep_at } = self.timers?;
+        if sweep_at <= now {
             self.sweep(now);
+            self.timers = Some(Timers { refresh_at, sweep_at: now + self.sweep_period() });
         }
-        let timers = self.timers.as_mut().filter(|timers| timers.refresh_at <= now)?;
-        timers.refresh_at = now + self.refresh;
+        if refresh_at > now {
+            return None;
+        }
+        let (before, refresh) = (self.own(now).refresh, self.refresh());
+        // Servers that have learned together that there are many do not go on together.
+        let next = if refresh < before * 2 { refresh } else { refresh * self.spread() / SPREAD };
+        self.timers.as_mut()?.refresh_at = now + next;
+        self.servers.get_mut(&self.number)?.refresh = refresh;
         let own = self.own(now);
         (own.state == State::Alive && !self.neighbours.is_empty()).then_some(own)
     }
@@ -185,10 +203,13 @@ impl<I: Id> Census<I> {
     /// Takes an entry of another server; whether it is news for others too.
     fn take(&mut self, now: Time, entry: Entry) -> bool {
         let heard = now - entry.age;
-        let too_old = now.since(heard) > self.silence_max();
+        let refresh =
+            entry.refresh.clamp(self.refresh, self.refresh.max(REFRESH_OF_EACH * u32::from(u16::MAX)));
+        let too_old = now.since(heard) > silence_max(refresh);
         let Some(known) = self.servers.get_mut(&entry.number) else {
             if !too_old {
-                self.servers.insert(entry.number, Server::new(entry.incarnation, entry.state, heard));
+                let server = Server::new(entry.incarnation, entry.state, heard, refresh);
+                self.servers.insert(entry.number, server);
             }
             return !too_old;
         };
@@ -201,11 +222,12 @@ impl<I: Id> Census<I> {
             // A death is news however old it is: whoever it is said of has to hear it.
             let silent = entry.state == State::Alive && too_old;
             let repeated = known.repeated;
-            *known = Server { silent, repeated, ..Server::new(entry.incarnation, entry.state, heard) };
+            *known =
+                Server { silent, repeated, ..Server::new(entry.incarnation, entry.state, heard, refresh) };
             return !silent;
         }
         if entry.incarnation == known.incarnation && entry.state == known.state && heard > known.heard {
-            known.heard = heard;
+            (known.heard, known.refresh) = (heard, refresh);
             let back = known.silent && !too_old;
             known.silent &= too_old;
             return back;
@@ -226,22 +248,23 @@ impl<I: Id> Census<I> {
     }
 
     fn set_own(&mut self, now: Time, state: State, incarnation_min: u64) {
-        let incarnation = self.own(now).incarnation.max(incarnation_min);
-        self.servers.insert(self.number, Server::new(incarnation, state, now));
+        let Entry { incarnation, refresh, .. } = self.own(now);
+        let incarnation = incarnation.max(incarnation_min);
+        self.servers.insert(self.number, Server::new(incarnation, state, now, refresh));
     }
 
     fn sweep(&mut self, now: Time) {
-        let (own, silence_max) = (self.number, self.silence_max());
-        for (number, server) in &mut self.servers {
-            let too_old = now.since(server.heard) > silence_max;
-            server.silent = *number != own && server.state == State::Alive && too_old;
-        }
-        self.servers.retain(|number, server| *number == own || now.since(server.heard) <= silence_max * 2);
+        let own = self.number;
+        self.servers.retain(|number, server| {
+            let (silence, silence_max) = (now.since(server.heard), silence_max(server.refresh));
+            server.silent = *number != own && server.state == State::Alive && silence > silence_max;
+            *number == own || silence <= silence_max * 2
+        });
     }
 
-    /// Who was silent for longer is taken for dead.
-    fn silence_max(&self) -> Duration {
-        self.refresh * 3
+    /// After how many of the [`SPREAD`] parts of a period this server speaks.
+    fn spread(&self) -> u32 {
+        u32::from(self.number) % SPREAD + 1
     }
 
     fn sweep_period(&self) -> Duration {
@@ -249,12 +272,23 @@ impl<I: Id> Census<I> {
     }
 }
 
+/// Who says that often that it is alive, and was silent for longer, is taken for dead.
+fn silence_max(refresh: Duration) -> Duration {
+    refresh * 3
+}
+
+/// How long it is in the mean from the refresh of one server to that of the next: everybody hears all of them.
+const REFRESH_OF_EACH: Duration = Duration::from_millis(20);
+
+/// In so many parts of a period servers that would speak at once speak one after the other.
+const SPREAD: u32 = 16;
+
 /// A life that is by more later than the one that is known is not believed: nobody could ever contradict the last of all.
 const LIVES_MAX: u64 = 1 << 40;
 
 impl Server {
-    fn new(incarnation: u64, state: State, heard: Time) -> Self {
-        Self { incarnation, state, heard, silent: false, repeated: Time::ZERO }
+    fn new(incarnation: u64, state: State, heard: Time, refresh: Duration) -> Self {
+        Self { incarnation, state, heard, refresh, silent: false, repeated: Time::ZERO }
     }
 
     fn is_alive(&self) -> bool {
@@ -262,7 +296,7 @@ impl Server {
     }
 
     fn entry(&self, number: u16, now: Time) -> Entry {
-        let Self { incarnation, state, heard, .. } = *self;
-        Entry { number, incarnation, state, age: now.since(heard) }
+        let Self { incarnation, state, heard, refresh, .. } = *self;
+        Entry { number, incarnation, state, age: now.since(heard), refresh }
     }
 }

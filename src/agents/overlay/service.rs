@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::broadcast::{PAST, list};
+use super::broadcast::{PAST, decode_ms, encode_ms, list};
 use super::census::{Census, Entry};
 use super::id::take;
 use super::{
@@ -30,7 +30,7 @@ pub struct Service<I> {
 pub struct ServiceOptions {
     /// Those of its broadcast.
     pub broadcast: BroadcastOptions,
-    /// How often each server says that it is alive. Who has not been heard of for three times that is taken for dead.
+    /// How often each server says that it is alive where there are few servers. Who has not been heard of for three times that is taken for dead.
     pub refresh: Duration,
 }
 
@@ -155,8 +155,8 @@ impl<I: Id> Service<I> {
                     self.push(News::Delivered(Delivered { source, incarnation, seq, payload }));
                 }
                 Some(&kind::REFRESH) => {
-                    if let Ok((number, life)) = refresh_of(&payload[1..])
-                        && let Some(dead) = self.census.refreshed(now + PAST, number, life)
+                    if let Ok((number, life, refresh)) = refresh_of(&payload[1..])
+                        && let Some(dead) = self.census.refreshed(now + PAST, number, life, refresh)
                     {
                         self.tell_neighbours(now, None, &[dead], out);
                     }
@@ -195,10 +195,9 @@ impl<I: Id> Service<I> {
     fn timeout(&mut self, now: Time, out: &mut Out<I>) {
         self.hand_down(now, Happening::Timeout, out);
         if let Some(own) = self.census.timeout(now + PAST) {
-            let mut contents = [0; 10];
-            contents[..2].copy_from_slice(&own.number.to_be_bytes());
-            contents[2..].copy_from_slice(&own.incarnation.to_be_bytes());
-            self.send(now, kind::REFRESH, &contents, out).expect("ten bytes are not too long");
+            let mut contents = [own.number.to_be_bytes().as_slice(), &own.incarnation.to_be_bytes()].concat();
+            encode_ms(own.refresh, &mut contents);
+            self.send(now, kind::REFRESH, &contents, out).expect("fourteen bytes are not too long");
         }
     }
 }
@@ -209,9 +208,9 @@ mod kind {
     pub(super) const REFRESH: u8 = 1;
 }
 
-fn refresh_of(mut contents: &[u8]) -> Result<(u16, u64), WireError> {
+fn refresh_of(mut contents: &[u8]) -> Result<(u16, u64, Duration), WireError> {
     let bytes = &mut contents;
-    Ok((u16::from_be_bytes(take(bytes)?), u64::from_be_bytes(take(bytes)?)))
+    Ok((u16::from_be_bytes(take(bytes)?), u64::from_be_bytes(take(bytes)?), decode_ms(bytes)?))
 }
 
 /// How much news waits at most for an owner that does not take it.

@@ -17,6 +17,8 @@ pub struct Entry {
     pub state: State,
     /// How long ago that was heard, with each hop's waiting but without its way.
     pub age: Duration,
+    /// How long after that it says at the latest again that it is alive.
+    pub refresh: Duration,
 }
 
 /// How a server is.
@@ -31,7 +33,7 @@ pub enum State {
 }
 
 impl Entry {
-    /// The number, the life, the state, the age in milliseconds.
+    /// The number, the life, the state, the age and the refresh in milliseconds.
     pub(in super::super) fn encode(self, bytes: &mut Vec<u8>) {
         bytes.extend(self.number.to_be_bytes());
         bytes.extend(self.incarnation.to_be_bytes());
@@ -41,6 +43,7 @@ impl Entry {
             State::Left => 2,
         });
         encode_ms(self.age, bytes);
+        encode_ms(self.refresh, bytes);
     }
 
     /// Takes it from the front of `bytes`.
@@ -52,7 +55,7 @@ impl Entry {
             [2] => State::Left,
             [state] => return Err(WireError::new(format!("no server is in the state {state}"))),
         };
-        let age = decode_ms(bytes)?;
-        Ok(Self { number, incarnation, state, age })
+        let (age, refresh) = (decode_ms(bytes)?, decode_ms(bytes)?);
+        Ok(Self { number, incarnation, state, age, refresh })
     }
 }

@@ -14,17 +14,19 @@ fn at(seconds: u64) -> Time {
     Time::since_start(Duration::from_secs(seconds))
 }
 
+const REFRESH: Duration = Duration::from_secs(5);
+
 fn entry(number: u16, incarnation: u64, state: State) -> Entry {
-    Entry { number, incarnation, state, age: Duration::ZERO }
+    Entry { number, incarnation, state, age: Duration::ZERO, refresh: REFRESH }
 }
 
 fn old(entry: Entry, seconds: u64) -> Entry {
     Entry { age: Duration::from_secs(seconds), ..entry }
 }
 
-/// The table of server 0 in life 1, which has the neighbours 1 and 2 in their first lives. It refreshes every 5 s.
+/// The table of server 0 in life 1, which has the neighbours 1 and 2 in their first lives.
 fn census() -> Census<Peer> {
-    let mut census = Census::new(0, 1, Duration::from_secs(5));
+    let mut census = Census::new(0, 1, REFRESH);
     for number in [1, 2] {
         let peer = Peer(number.into());
         census.link_up(Time::ZERO, peer);
@@ -108,19 +110,54 @@ fn who_hears_of_his_own_death_goes_on_to_a_later_life() {
 #[test]
 fn who_is_silent_for_three_refreshes_is_taken_for_dead() {
     let mut census = census();
-    census.refreshed(at(4), 1, 1);
+    census.refreshed(at(4), 1, 1, REFRESH);
     for seconds in 0..=18 {
         census.timeout(at(seconds));
         assert_eq!(alive(&census).contains(&2), seconds <= 15, "at {seconds}");
     }
     assert_eq!(alive(&census), [0, 1]);
-    census.refreshed(at(18), 2, 1);
+    census.refreshed(at(18), 2, 1, REFRESH);
     assert_eq!(alive(&census), [0, 1, 2], "and for alive again when it speaks");
     for seconds in 19..60 {
         census.timeout(at(seconds));
     }
     assert_eq!(census.entry(at(60), 2), None, "at last it is forgotten");
     assert_eq!(alive(&census), [0]);
+}
+
+#[test]
+fn the_more_servers_there_are_the_more_seldom_each_says_that_it_is_alive() {
+    for (servers, seconds) in [(250, 5), (1_000, 20), (7_000, 140)] {
+        let mut census = census();
+        let seldom = Duration::from_secs(1_000);
+        let others = (1..servers).map(|number| Entry { refresh: seldom, ..entry(number, 1, State::Alive) });
+        census.received(at(1), Peer(1), &others.collect::<Vec<Entry>>());
+        let said: Vec<(u64, Entry)> =
+            (1..=700).filter_map(|second| Some((second, census.timeout(at(second))?))).collect();
+        let refresh = Duration::from_secs(seconds);
+        assert!(said.iter().all(|said| said.1 == Entry { refresh, ..entry(0, 1, State::Alive) }));
+        let pauses: Vec<u64> = said.windows(2).map(|said| said[1].0 - said[0].0).collect();
+        // The first is shorter where it has grown, since others have learned of them at the same moment.
+        assert!(pauses[0] <= seconds && pauses[1..].iter().all(|pause| *pause == seconds), "{pauses:?}");
+        assert!(pauses.len() >= 4, "{pauses:?}");
+    }
+}
+
+#[test]
+fn who_says_that_it_is_heard_more_seldom_is_waited_for_longer() {
+    let mut census = census();
+    census.refreshed(at(0), 3, 1, Duration::from_secs(140));
+    for seconds in 0..=420 {
+        census.timeout(at(seconds));
+        assert!(alive(&census).contains(&3), "at {seconds}");
+    }
+    for seconds in 421..=423 {
+        census.timeout(at(seconds));
+    }
+    assert!(!alive(&census).contains(&3));
+    census.refreshed(at(424), 3, 1, Duration::MAX);
+    census.timeout(at(5_000));
+    assert!(!alive(&census).contains(&3), "but not for ever");
 }
 
 #[test]
@@ -151,9 +188,9 @@ fn a_death_is_told_until_it_is_forgotten() {
 fn who_is_dead_here_and_speaks_is_told_so_at_most_once_a_refresh() {
     let mut census = census();
     hear(&mut census, at(10), entry(3, 1, State::Dead));
-    assert_eq!(census.refreshed(at(11), 3, 1), Some(old(entry(3, 1, State::Dead), 1)));
-    assert_eq!(census.refreshed(at(12), 3, 1), None);
-    assert_eq!(census.refreshed(at(17), 3, 2), None, "a later life");
+    assert_eq!(census.refreshed(at(11), 3, 1, REFRESH), Some(old(entry(3, 1, State::Dead), 1)));
+    assert_eq!(census.refreshed(at(12), 3, 1, REFRESH), None);
+    assert_eq!(census.refreshed(at(17), 3, 2, REFRESH), None, "a later life");
     assert!(alive(&census).contains(&3));
 }
 
@@ -208,7 +245,7 @@ proptest! {
         let mut entries: Vec<Entry> =
             entries.into_iter().map(|(number, life, kind)| entry(number, life, state(kind))).collect();
         let table = |entries: &[Entry]| {
-            let mut census = Census::<Peer>::new(0, 1, Duration::from_secs(5));
+            let mut census = Census::<Peer>::new(0, 1, REFRESH);
             for entry in entries {
                 census.received(at(1), Peer(1), &[*entry]);
             }
@@ -221,14 +258,15 @@ proptest! {
 
     #[test]
     fn messages_survive_their_bytes(
-        entries in prop::collection::vec((any::<u16>(), any::<u64>(), 0..3_u8, any::<u32>()), 0..20)
+        entries in prop::collection::vec((any::<u16>(), any::<u64>(), 0..3_u8, any::<u32>(), any::<u32>()), 0..20)
     ) {
         let state = |state| [State::Alive, State::Dead, State::Left][usize::from(state)];
-        let entries = entries.into_iter().map(|(number, incarnation, kind, age_ms)| Entry {
+        let entries = entries.into_iter().map(|(number, incarnation, kind, age_ms, refresh_ms)| Entry {
             number,
             incarnation,
             state: state(kind),
             age: Duration::from_millis(age_ms.into()),
+            refresh: Duration::from_millis(refresh_ms.into()),
         });
         let message = ServiceMessage::<Peer>::Entries(entries.collect());
         let mut bytes = Vec::new();
@@ -245,14 +283,15 @@ proptest! {
 
     #[test]
     fn nothing_a_neighbour_says_ends_this_server(
-        said in prop::collection::vec((0..3_u16, any::<u64>(), 0..3_u8, any::<u32>()), 0..40)
+        said in prop::collection::vec((0..3_u16, any::<u64>(), 0..3_u8, any::<u32>(), any::<u32>()), 0..40)
     ) {
         let mut service = Service::new(Peer(0), 0, 1, ServiceOptions::default());
         let mut out = Sends::default();
         service.handle(Time::ZERO, Happening::LinkUp(Peer(1)), &mut out);
-        for (number, incarnation, kind, age_ms) in said {
+        for (number, incarnation, kind, age_ms, refresh_ms) in said {
             let state = [State::Alive, State::Dead, State::Left][usize::from(kind)];
-            let entry = Entry { number, incarnation, state, age: Duration::from_millis(age_ms.into()) };
+            let [age, refresh] = [age_ms, refresh_ms].map(|ms| Duration::from_millis(ms.into()));
+            let entry = Entry { number, incarnation, state, age, refresh };
             let message = ServiceMessage::Entries([entry].into());
             service.handle(at(1), Happening::Message { from: Peer(1), message }, &mut out);
             prop_assert_eq!(service.alive().next(), Some(0));

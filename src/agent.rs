@@ -89,4 +89,9 @@ pub trait Agent {
     fn counters(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
+
+    /// What else is worth knowing about it, in one line for people.
+    fn about(&self) -> Option<String> {
+        None
+    }
 }

@@ -42,6 +42,8 @@ pub struct Port(pub u16);
 impl Port {
     /// Where answers come in.
     pub const ANSWERS: Self = Self(0);
+    /// Where the members of a replicated log hear each other; no route of a service may use it.
+    pub const LOG: Self = Self(u16::MAX);
 }
 
 impl fmt::Display for Port {

@@ -116,6 +116,30 @@ impl<'a> Commands<'a> {
         }
     }
 
+    /// The lines from here on up to the first for which `stop` holds, as commands of their own: for an agent that carries another one.
+    /// [`Commands::took`] has to follow once those have been handed over.
+    pub fn part<'p>(&self, stop: impl Fn(&[u8]) -> bool, taken: &'p Taken) -> Commands<'p>
+    where
+        'a: 'p,
+    {
+        let mut end = 0;
+        for line in self.rest.split_inclusive(|byte| *byte == b'\n') {
+            if stop(line.strip_suffix(b"\n").unwrap_or(line)) {
+                break;
+            }
+            end += line.len();
+        }
+        Commands::new(&self.rest[..end], self.utf8, self.request, taken)
+    }
+
+    /// Takes what was taken of a part of `part_bytes`. Whether the lines behind it may be handled now: all of the part was taken, and nothing of
+    /// it will be answered.
+    pub fn took(&mut self, part_bytes: usize, taken: &Taken) -> bool {
+        self.rest = &self.rest[part_bytes - taken.bytes_left()..];
+        self.taken.asked.set(taken.asked());
+        taken.bytes_left() == 0 && !taken.asked()
+    }
+
     /// How many bytes have not been taken.
     pub fn rest_bytes(&self) -> usize {
         self.rest.len()
@@ -154,6 +178,27 @@ mod tests {
         assert_eq!(commands.take(), Some(&b"get"[..]));
         assert_eq!(commands.will_answer(), REQUEST);
         assert_eq!((taken.bytes_left(), taken.asked()), (4, true));
+    }
+
+    #[test]
+    fn lines_can_be_handed_on_in_parts() {
+        let (taken, part_taken) = (Taken::default(), Taken::default());
+        let mut commands = Commands::new(b"say a\nsay b\nlog\nget\nsay c\n", true, REQUEST, &taken);
+        let is_log = |line: &[u8]| line == b"log";
+        let mut part = commands.part(is_log, &part_taken);
+        let part_bytes = part.rest_bytes();
+        assert_eq!(part.run(b"say ").count(), 2);
+        assert_eq!(part.peek(), None);
+        drop(part);
+        assert!(commands.took(part_bytes, &part_taken), "all was taken");
+        assert_eq!(commands.take(), Some(&b"log"[..]));
+        let mut part = commands.part(is_log, &part_taken);
+        let part_bytes = part.rest_bytes();
+        part.take();
+        assert_eq!(part.will_answer(), REQUEST);
+        assert!(!commands.took(part_bytes, &part_taken), "it will be answered");
+        drop(commands);
+        assert_eq!((taken.bytes_left(), taken.asked()), ("say c\n".len(), true));
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub trait ErasedAgent: Send {
 
     /// As [`Agent::counters`].
     fn counters(&self) -> Vec<(&'static str, u64)>;
+
+    /// As [`Agent::about`].
+    fn about(&self) -> Option<String>;
 }
 
 /// The adapter over a typed agent.
@@ -80,6 +83,10 @@ where
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         self.agent.counters()
+    }
+
+    fn about(&self) -> Option<String> {
+        self.agent.about()
     }
 }
 

@@ -1,9 +1,470 @@
 //! Services on a log that several servers agree on.
 //!
-//! [`ReplicatedLog`] is the boundary: what carries the log (the embedded [`Raft`](super::raft), or another engine) stands behind it.
+//! **Problem.** A service proposes records and gets them back in one order. Where its log is to be one that several servers agree on, each of them
+//! runs the same service beside a member of that log; the service itself stays as it is.
+//!
+//! **State.** [`Replicated`] owns a log and a service, and maps what each asks for to the other or to the host. [`ReplicatedLog`] is the
+//! boundary: what carries the log (the embedded [`Raft`](super::raft), or another engine) stands behind it.
+//!
+//! **Messages.** Those of the log come in by [`Port::LOG`], all others are the service's. Members are called by the ids of their agents. Who stands
+//! behind which [`Peer`](crate::agent::Peer) they learn by greeting each other ([`ReplicatedMessage::Hello`]) over the route [`LOG_ROUTE`], when a link comes up; on
+//! carriers without links from time to time, until all are known.
+//!
+//! **Invariants.**
+//! - The outputs of one input, of the log or of the service, are carried out in order before that one gets its next input.
+//! - The log hears of a member only while that member's agent runs and its messages arrive: one that has started again was down in between.
+//! - The service begins after the rows that were kept have been handed to it. Rows that it keeps are told to the log once for all
+//!   records of one turn, after them.
+//! - Commands whose first word is `log` are the log's, whatever the service understands.
 
+mod commands;
 mod log;
+mod members;
+mod message;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
 
 pub use self::log::{
     Change, ChangeError, LogInput, LogOutbox, LogOutput, MemberId, ReplicatedLog, Standing, Status,
 };
+use self::members::{Greeting, Members, News};
+pub use self::message::ReplicatedMessage;
+use crate::agent::{
+    Agent, Commands, Dest, Epoch, Index, Input, Outbox, Output, Peer, Port, Recovered, Request, Row, Taken,
+    Why,
+};
+use crate::time::Time;
+
+/// The route from each member of a log to all the others.
+pub const LOG_ROUTE: &str = "log";
+
+/// Who a member is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// What it is called: the id of its agent.
+    pub name: String,
+    /// A number that no other life of this member has.
+    pub life: u64,
+    /// On carriers that do not tell of links: how often it greets the others for as long as it does not know them all, and how many they are.
+    pub greets: Option<(Duration, usize)>,
+}
+
+/// A service together with the member of a log that carries it: an agent.
+#[derive(Debug)]
+pub struct Replicated<L: ReplicatedLog, A: Agent> {
+    log: L,
+    service: A,
+    members: Members,
+    phase: Phase,
+    /// The peers that messages reach, for a service that has not begun; and its routes, if they have changed meanwhile.
+    links: BTreeMap<Peer, Epoch>,
+    routes: Option<Vec<String>>,
+    /// What the service has asked of the log and the log has not been told yet.
+    asked: VecDeque<Asked>,
+    /// Whether records were handed over since the log was told of rows; and the rows.
+    handed: bool,
+    kept: BTreeMap<Bytes, Option<Bytes>>,
+    /// Who wants to know what became of a change.
+    changes: BTreeMap<u64, Request>,
+    changes_asked: u64,
+    log_out: LogOutbox<L::Msg>,
+    service_out: Outbox<A::Msg>,
+    counts: Counts,
+}
+
+/// How far the service has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The host has not begun yet, and there may be rows to be handed over first.
+    New { restoring: bool },
+    /// The host has begun; rows are on their way.
+    Restoring,
+    /// The service has begun.
+    Running,
+}
+
+/// Something that the service wants of the log.
+#[derive(Debug)]
+enum Asked {
+    Propose(Bytes),
+    Barrier(u64),
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Messages and commands that came before the service had begun.
+    early: u64,
+    /// Outputs of the service that have no place here.
+    refused: u64,
+}
+
+impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
+    /// The member `identity`, whose log carries `service`.
+    pub fn new(log: L, service: A, identity: Identity) -> Self {
+        Self {
+            log,
+            service,
+            members: Members::new(identity),
+            phase: Phase::New { restoring: false },
+            links: BTreeMap::new(),
+            routes: None,
+            asked: VecDeque::new(),
+            handed: false,
+            kept: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            changes_asked: 0,
+            log_out: LogOutbox::new(false),
+            service_out: Outbox::new(false),
+            counts: Counts::default(),
+        }
+    }
+
+    /// The log.
+    pub fn log(&self) -> &L {
+        &self.log
+    }
+
+    /// The service.
+    pub fn service(&self) -> &A {
+        &self.service
+    }
+}
+
+impl<L: ReplicatedLog, A: Agent> Agent for Replicated<L, A> {
+    type Msg = ReplicatedMessage<L::Msg, A::Msg>;
+
+    fn handle(&mut self, now: Time, input: Input<'_, Self::Msg>, out: &mut Outbox<Self::Msg>) {
+        if out.tracing() != self.service_out.tracing() {
+            self.log_out = LogOutbox::new(out.tracing());
+            self.service_out = Outbox::new(out.tracing());
+        }
+        self.take(now, input, out);
+        self.settle(now, out);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        let service = if self.phase == Phase::Running { self.service.deadline() } else { None };
+        [self.log.deadline(), service, self.members.greets_at()].into_iter().flatten().min()
+    }
+
+    fn keeps_rows(&self) -> bool {
+        self.service.keeps_rows()
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut counters = self.service.counters();
+        counters.extend(self.log.counters());
+        counters.push(("log_early", self.counts.early));
+        counters.push(("log_refused", self.counts.refused));
+        counters
+    }
+
+    fn about(&self) -> Option<String> {
+        Some(commands::line(&self.log.status()))
+    }
+}
+
+/// Inputs.
+impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
+    /// Hands an input to whom it is for.
+    fn take(
+        &mut self,
+        now: Time,
+        input: Input<'_, <Self as Agent>::Msg>,
+        out: &mut Outbox<<Self as Agent>::Msg>,
+    ) {
+        match input {
+            Input::Recovered { recovered } => self.recovered(now, recovered, out),
+            Input::Start => self.start(now, out),
+            Input::Timeout => self.timeout(now, out),
+            Input::Rerouted { routes } => self.rerouted(now, routes, out),
+            Input::LinkUp { peer, epoch } => {
+                self.links.insert(peer, epoch);
+                let greeting = self.members.link_up(peer);
+                self.greet(greeting, false, out);
+                self.to_service(now, Input::LinkUp { peer, epoch }, out);
+            }
+            Input::LinkDown { peer, epoch, why } => {
+                self.links.remove(&peer);
+                if let Some(member) = self.members.link_down(peer) {
+                    self.to_log(now, LogInput::MemberDown(member, why), out);
+                }
+                self.to_service(now, Input::LinkDown { peer, epoch, why }, out);
+            }
+            Input::Message { from, port, message } => self.heard(now, from, port, message, out),
+            Input::Commands { commands } => self.commands(now, commands, out),
+            Input::Stored { upto } => self.to_log(now, LogInput::Stored(upto), out),
+            Input::StoreFailed { why } => self.to_log(now, LogInput::StoreFailed(why), out),
+            Input::Found { found } => self.to_log(now, LogInput::Found(found), out),
+            Input::Lines { from, lines } => self.to_service(now, Input::Lines { from, lines }, out),
+            // The host's own log, of which an agent that is a log itself has none.
+            Input::Committed { .. }
+            | Input::NotCommitted { .. }
+            | Input::Barrier { .. }
+            | Input::Restore { .. } => {}
+        }
+    }
+
+    fn recovered(&mut self, now: Time, recovered: &Recovered, out: &mut Outbox<<Self as Agent>::Msg>) {
+        self.phase = Phase::New { restoring: recovered.applied.index.0 > 0 };
+        self.to_log(now, LogInput::Recovered(recovered), out);
+    }
+
+    fn start(&mut self, now: Time, out: &mut Outbox<<Self as Agent>::Msg>) {
+        let restoring = self.phase == (Phase::New { restoring: true });
+        self.phase = Phase::Restoring;
+        self.members.start(now);
+        self.to_log(now, LogInput::Start, out);
+        if !restoring {
+            self.start_service(now, out);
+        }
+    }
+
+    /// The service begins, and hears what has happened meanwhile.
+    fn start_service(&mut self, now: Time, out: &mut Outbox<<Self as Agent>::Msg>) {
+        self.phase = Phase::Running;
+        self.to_service(now, Input::Start, out);
+        if let Some(routes) = self.routes.take() {
+            self.to_service(now, Input::Rerouted { routes: &routes }, out);
+        }
+        for (peer, epoch) in self.links.clone() {
+            self.to_service(now, Input::LinkUp { peer, epoch }, out);
+        }
+    }
+
+    fn timeout(&mut self, now: Time, out: &mut Outbox<<Self as Agent>::Msg>) {
+        if self.log.deadline().is_some_and(|at| at <= now) {
+            self.to_log(now, LogInput::Timeout, out);
+        }
+        if self.service.deadline().is_some_and(|at| at <= now) {
+            self.to_service(now, Input::Timeout, out);
+        }
+        if self.members.has_to_greet(now) {
+            self.greet(Greeting::Everyone, false, out);
+        }
+    }
+
+    fn rerouted(&mut self, now: Time, routes: &[String], out: &mut Outbox<<Self as Agent>::Msg>) {
+        self.greet(Greeting::Everyone, false, out);
+        let routes: Vec<String> = routes.iter().filter(|name| *name != LOG_ROUTE).cloned().collect();
+        if self.phase == Phase::Running {
+            self.to_service(now, Input::Rerouted { routes: &routes }, out);
+        } else {
+            self.routes = Some(routes);
+        }
+    }
+
+    fn heard(
+        &mut self,
+        now: Time,
+        from: Peer,
+        port: Port,
+        message: <Self as Agent>::Msg,
+        out: &mut Outbox<<Self as Agent>::Msg>,
+    ) {
+        match message {
+            ReplicatedMessage::Hello { name, life, answer } => {
+                self.tell_news(now, from, MemberId::of(&name), Some((name, life)), out);
+                if !answer {
+                    self.greet(Greeting::One(from), true, out);
+                }
+            }
+            ReplicatedMessage::Log { from: member, message } => {
+                self.tell_news(now, from, member, None, out);
+                self.to_log(now, LogInput::Message { from: member, message }, out);
+            }
+            ReplicatedMessage::Service(message) if self.phase == Phase::Running => {
+                self.to_service(now, Input::Message { from, port, message }, out);
+            }
+            ReplicatedMessage::Service(_) => self.counts.early += 1,
+        }
+    }
+
+    /// Tells the log what it means that `member` is heard from `peer`; of a greeting its name and its life.
+    fn tell_news(
+        &mut self,
+        now: Time,
+        peer: Peer,
+        member: MemberId,
+        greeting: Option<(String, u64)>,
+        out: &mut Outbox<<Self as Agent>::Msg>,
+    ) {
+        match self.members.heard(peer, member, greeting) {
+            News::Nothing => {}
+            News::Up => self.to_log(now, LogInput::MemberUp(member), out),
+            News::Again => {
+                self.to_log(now, LogInput::MemberDown(member, Why::Closed), out);
+                self.to_log(now, LogInput::MemberUp(member), out);
+            }
+        }
+    }
+
+    /// Sends this member's greeting.
+    fn greet(&mut self, greeting: Greeting, answer: bool, out: &mut Outbox<<Self as Agent>::Msg>) {
+        let Identity { name, life, .. } = self.members.own();
+        let hello = ReplicatedMessage::Hello { name: name.clone(), life: *life, answer };
+        match greeting {
+            Greeting::Everyone => out.send(LOG_ROUTE, hello),
+            Greeting::One(peer) => out.send((peer, Port::LOG), hello),
+        }
+    }
+
+    /// Commands of the log are taken here, all others by the service.
+    fn commands(&mut self, now: Time, mut commands: Commands<'_>, out: &mut Outbox<<Self as Agent>::Msg>) {
+        while let Some(line) = commands.peek() {
+            if commands::is_for_log(line) {
+                commands.take();
+                let request = commands.will_answer();
+                return self.command(now, request, line, out);
+            }
+            if self.phase != Phase::Running {
+                self.counts.early += 1;
+                commands.take();
+                return out.reply(
+                    commands.will_answer(),
+                    "error restoring the service is being read from the disk: ask again",
+                );
+            }
+            let taken = Taken::default();
+            let part = commands.part(commands::is_for_log, &taken);
+            let part_bytes = part.rest_bytes();
+            self.to_service(now, Input::Commands { commands: part }, out);
+            if !commands.took(part_bytes, &taken) {
+                return;
+            }
+        }
+    }
+
+    fn command(&mut self, now: Time, request: Request, line: &[u8], out: &mut Outbox<<Self as Agent>::Msg>) {
+        let status = self.log.status();
+        match commands::parse(&String::from_utf8_lossy(line), &status, &self.members) {
+            Ok(commands::LogCommand::Tell(text)) => out.reply(request, text),
+            Ok(commands::LogCommand::Change(change)) => {
+                self.changes_asked += 1;
+                let token = self.changes_asked;
+                self.changes.insert(token, request);
+                self.to_log(now, LogInput::Change { token, change }, out);
+            }
+            Err(text) => out.reply(request, text),
+        }
+    }
+}
+
+/// Outputs.
+impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
+    /// Hands an input to the log and carries out what that asks for.
+    fn to_log(&mut self, now: Time, input: LogInput<'_, L::Msg>, out: &mut Outbox<<Self as Agent>::Msg>) {
+        self.log.handle(now, input, &mut self.log_out);
+        // Away while its outputs are carried out; the log is handed nothing meanwhile.
+        let mut outputs = std::mem::replace(&mut self.log_out, LogOutbox::new(false));
+        for output in outputs.drain() {
+            self.carry_out(now, output, out);
+        }
+        self.log_out = outputs;
+    }
+
+    fn carry_out(&mut self, now: Time, output: LogOutput<L::Msg>, out: &mut Outbox<<Self as Agent>::Msg>) {
+        match output {
+            LogOutput::Send(to, message) => {
+                if let Some(peer) = self.members.peer(to) {
+                    let from = self.members.own_id();
+                    out.send((peer, Port::LOG), ReplicatedMessage::Log { from, message });
+                }
+            }
+            LogOutput::Write(write) => out.write(write),
+            LogOutput::Read(read) => out.read(read),
+            LogOutput::Committed { index, record } => {
+                self.handed = true;
+                self.to_service(now, Input::Committed { index, record: &record }, out);
+            }
+            LogOutput::Refused { record, why } => {
+                self.to_service(now, Input::NotCommitted { record: &record, why: &why }, out);
+            }
+            LogOutput::Barrier { token } => self.to_service(now, Input::Barrier { token }, out),
+            LogOutput::Restore { rows, first, last } => self.restore(now, &rows, first, last, out),
+            LogOutput::Changed { token, result } => {
+                if let Some(request) = self.changes.remove(&token) {
+                    out.reply(request, commands::outcome(&result));
+                }
+            }
+            LogOutput::Note(text) => out.note(|| text),
+        }
+    }
+
+    fn restore(
+        &mut self,
+        now: Time,
+        rows: &[Row],
+        first: bool,
+        last: Option<Index>,
+        out: &mut Outbox<<Self as Agent>::Msg>,
+    ) {
+        if first {
+            // They were of a state that is no more.
+            self.kept.clear();
+        }
+        self.handed = false;
+        self.to_service(now, Input::Restore { rows, first, last }, out);
+        if last.is_some() {
+            match self.phase {
+                Phase::New { .. } => self.phase = Phase::New { restoring: false },
+                Phase::Restoring => self.start_service(now, out),
+                Phase::Running => {}
+            }
+        }
+    }
+
+    /// Hands an input to the service, if that has begun or is to hear of this before, and passes on what it asks for.
+    fn to_service(&mut self, now: Time, input: Input<'_, A::Msg>, out: &mut Outbox<<Self as Agent>::Msg>) {
+        let early = matches!(input, Input::Committed { .. } | Input::Restore { .. });
+        if self.phase != Phase::Running && !early {
+            return;
+        }
+        self.service.handle(now, input, &mut self.service_out);
+        for output in self.service_out.drain() {
+            match output {
+                Output::Propose { record } => self.asked.push_back(Asked::Propose(Bytes::from(record))),
+                Output::Barrier { token } => self.asked.push_back(Asked::Barrier(token)),
+                Output::Keep { row } => {
+                    self.kept.insert(row.key, row.value);
+                }
+                Output::Send { to: Dest::Peer(_, Port::LOG), .. } | Output::Write(_) | Output::Read(_) => {
+                    self.counts.refused += 1;
+                }
+                Output::Send { to: Dest::Route(name), .. } if name == LOG_ROUTE => self.counts.refused += 1,
+                Output::Send { to, message } => out.send(to, ReplicatedMessage::Service(message)),
+                Output::Post { to, message } => out.post(to, ReplicatedMessage::Service(message)),
+                Output::Link { peer } => out.link(peer),
+                Output::Unlink { peer } => out.unlink(peer),
+                Output::Lines { to, lines } => out.send_lines(to, lines),
+                Output::Reply { to, parts } => out.reply_parts(to, parts),
+                Output::Say { line } => out.say(line),
+                Output::Note { text } => out.note(|| text),
+            }
+        }
+    }
+
+    /// Tells the log what the service has asked of it, until nothing is left: rows first, which have come of all the records that were
+    /// handed over.
+    fn settle(&mut self, now: Time, out: &mut Outbox<<Self as Agent>::Msg>) {
+        loop {
+            if std::mem::take(&mut self.handed) && self.service.keeps_rows() {
+                let rows = std::mem::take(&mut self.kept);
+                let rows = rows.into_iter().map(|(key, value)| Row { key, value }).collect();
+                self.to_log(now, LogInput::Keep { rows }, out);
+            }
+            match self.asked.pop_front() {
+                Some(Asked::Propose(record)) => self.to_log(now, LogInput::Propose { record }, out),
+                Some(Asked::Barrier(token)) => self.to_log(now, LogInput::Barrier { token }, out),
+                None if self.handed => {}
+                None => return,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

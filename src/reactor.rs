@@ -161,6 +161,9 @@ impl Reactor {
             if let Some(end) = self.end_asked {
                 return Ok(end);
             }
+            if let Some(disk) = &mut self.disk {
+                disk.flush();
+            }
             if let Err(error) = self.poll.poll(&mut events, Some(self.patience(server)))
                 && error.kind() != io::ErrorKind::Interrupted
             {
@@ -375,6 +378,8 @@ impl Reactor {
             match answer {
                 Answer::Opened { log, scan } => server.log_opened(log, &scan.records, scan.next, now),
                 Answer::Stored { log, upto } => server.log_stored(log, upto, now),
+                // Nothing asks for stores yet.
+                Answer::Recovered { .. } | Answer::StoredUpto { .. } | Answer::Found { .. } => {}
                 Answer::Failed { log, why } => server.log_failed(log, &why, now),
             }
             self.settle(server);

@@ -1,7 +1,8 @@
-//! The disk thread: writes the logs of agents, everything that waits with one write and one sync a log. It is asked through a bounded channel
-//! that the loop never waits for, and its answers always have room in the end, since the loop never waits while it takes them.
+//! The disk thread: writes the logs of agents, everything that waits with one write and one sync a log. What one turn of the loop asks for goes to it as
+//! one batch, through a bounded channel that the loop never waits for; its answers always have room in the end, since the loop never waits while
+//! it takes them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,35 +13,68 @@ use crossbeam_channel::{Receiver, Select, Sender, TrySendError, bounded};
 use log::{info, warn};
 use mio::Waker;
 
-use crate::agent::Index;
+use crate::agent::{Found, Index, Lsn, Read, Recovered, Write};
 use crate::server::LogId;
 use crate::store::{FileLog, Scan};
 
-/// How many requests, or answers, may lie between the loop and the thread.
-const CHANNEL_ENTRIES: usize = 4096;
+/// How many batches of requests may lie between the loop and the thread.
+const CHANNEL_BATCHES: usize = 64;
+/// How many answers may lie there.
+const CHANNEL_ANSWERS: usize = 4096;
 
 /// What the thread is asked to do.
 #[derive(Debug)]
 pub(super) enum Request {
+    /// Open the file of a log of this box.
     Open { log: LogId, path: PathBuf },
+    /// Append a record to it.
     Append { log: LogId, index: Index, record: Bytes },
+    /// Open the folder of an agent that is a log itself; answered by `Recovered`.
+    OpenStore { log: LogId, path: PathBuf },
+    /// Write what such an agent asks for. Its writes are counted from 1 from each opening on.
+    Write { log: LogId, write: Write },
+    /// Read what it asks for, after all writes before.
+    Read { log: LogId, read: Read },
+    /// Close a log of either kind; no answer.
     Close(LogId),
 }
 
 /// What it has done.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Opened { log: LogId, scan: Scan },
-    Stored { log: LogId, upto: Index },
-    Failed { log: LogId, why: String },
+    Opened {
+        log: LogId,
+        scan: Scan,
+    },
+    Stored {
+        log: LogId,
+        upto: Index,
+    },
+    Recovered {
+        log: LogId,
+        recovered: Recovered,
+    },
+    StoredUpto {
+        log: LogId,
+        upto: Lsn,
+    },
+    Found {
+        log: LogId,
+        found: Found,
+    },
+    /// It could not be opened, or takes no more.
+    Failed {
+        log: LogId,
+        why: String,
+    },
 }
 
 /// The loop's ends of the channels.
 #[derive(Debug)]
 pub(super) struct Disk {
-    requests: Option<Sender<Request>>,
-    /// Requests for which the channel had no room. What they hold is bounded by whoever makes them.
-    backlog: VecDeque<Request>,
+    requests: Option<Sender<Vec<Request>>>,
+    /// What was asked for and not handed to the thread. What it holds is bounded by whoever asks.
+    backlog: Vec<Request>,
     answers: Receiver<Answer>,
     thread: Option<JoinHandle<()>>,
 }
@@ -48,57 +82,51 @@ pub(super) struct Disk {
 impl Disk {
     /// Starts the thread.
     pub(super) fn start(waker: Arc<Waker>) -> io::Result<Self> {
-        let (requests, request_receiver) = bounded(CHANNEL_ENTRIES);
-        let (answer_sender, answers) = bounded(CHANNEL_ENTRIES);
+        let (requests, request_receiver) = bounded(CHANNEL_BATCHES);
+        let (answer_sender, answers) = bounded(CHANNEL_ANSWERS);
         let thread = thread::Builder::new()
             .name("disk".into())
             .spawn(move || Logs::default().serve(&request_receiver, &answer_sender, &waker))?;
-        Ok(Self { requests: Some(requests), backlog: VecDeque::new(), answers, thread: Some(thread) })
+        Ok(Self { requests: Some(requests), backlog: Vec::new(), answers, thread: Some(thread) })
     }
 
-    /// Asks for something; it is done after everything that was asked for before.
+    /// Asks for something; it is done after everything that was asked for before, and not before [`Self::flush`].
     pub(super) fn ask(&mut self, request: Request) {
-        self.backlog.push_back(request);
-        self.send_backlog();
+        self.backlog.push(request);
+    }
+
+    /// Hands everything that was asked for to the thread, in one piece: so it is written with one sync. Where there is no room for another
+    /// piece it waits for the next call; the thread's next answer leads to one.
+    pub(super) fn flush(&mut self) {
+        let Some(requests) = self.requests.as_ref().filter(|_| !self.backlog.is_empty()) else { return };
+        match requests.try_send(std::mem::take(&mut self.backlog)) {
+            Err(TrySendError::Full(batch)) => self.backlog = batch,
+            // The thread ends only with the process, or by a defect that has been reported.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+        }
     }
 
     /// The next answer, if there is one now.
     pub(super) fn next_answer(&mut self) -> Option<Answer> {
-        self.send_backlog();
         self.answers.try_recv().ok()
-    }
-
-    fn send_backlog(&mut self) {
-        let Some(requests) = &self.requests else { return };
-        while let Some(request) = self.backlog.pop_front() {
-            match requests.try_send(request) {
-                Ok(()) => {}
-                Err(TrySendError::Full(request)) => return self.backlog.push_front(request),
-                // The thread ends only with the process, or by a defect that has been reported.
-                Err(TrySendError::Disconnected(_)) => return,
-            }
-        }
     }
 }
 
 impl Drop for Disk {
     /// What was asked for is written before the process ends in order.
     fn drop(&mut self) {
-        // While it is to take a request, the thread may wait for room for an answer that nobody wants any more.
-        while let (Some(requests), Some(request)) = (&self.requests, self.backlog.pop_front()) {
+        // While it is to take the last batch, the thread may wait for room for an answer that nobody wants any more.
+        while let (Some(requests), false) = (&self.requests, self.backlog.is_empty()) {
             let mut choice = Select::new();
             let sending = choice.send(requests);
             choice.recv(&self.answers);
             let chosen = choice.select();
             if chosen.index() == sending {
-                if chosen.send(requests, request).is_err() {
+                if chosen.send(requests, std::mem::take(&mut self.backlog)).is_err() {
                     break;
                 }
-            } else {
-                self.backlog.push_front(request);
-                if chosen.recv(&self.answers).is_err() {
-                    break;
-                }
+            } else if chosen.recv(&self.answers).is_err() {
+                break;
             }
         }
         self.requests = None;
@@ -116,9 +144,9 @@ struct Logs {
 }
 
 impl Logs {
-    fn serve(mut self, requests: &Receiver<Request>, answers: &Sender<Answer>, waker: &Waker) {
+    fn serve(mut self, requests: &Receiver<Vec<Request>>, answers: &Sender<Answer>, waker: &Waker) {
         while let Ok(first) = requests.recv() {
-            let batch: Vec<Request> = std::iter::once(first).chain(requests.try_iter()).collect();
+            let batch: Vec<Request> = first.into_iter().chain(requests.try_iter().flatten()).collect();
             for answer in self.carry_out(batch) {
                 if let Err(TrySendError::Full(answer)) = answers.try_send(answer) {
                     let _ = waker.wake();
@@ -148,6 +176,9 @@ impl Logs {
                 Request::Open { log, path } => {
                     self.append_all(&mut waiting, &mut answers);
                     answers.push(self.open(log, &path));
+                }
+                Request::OpenStore { log, .. } | Request::Write { log, .. } | Request::Read { log, .. } => {
+                    answers.push(Answer::Failed { log, why: "it is not open".into() });
                 }
                 Request::Close(log) => {
                     self.append_all(&mut waiting, &mut answers);
@@ -216,11 +247,12 @@ mod tests {
         let poll = mio::Poll::new().expect("a poll");
         let waker = Arc::new(Waker::new(poll.registry(), mio::Token(0)).expect("a waker"));
         let mut disk = Disk::start(waker).expect("a thread");
-        for number in 0..20 * CHANNEL_ENTRIES as u64 {
+        for number in 0..20 * CHANNEL_ANSWERS as u64 {
             // A file is no folder, so each of them is answered.
             disk.ask(Request::Open { log: LogId(number), path: "/dev/null/box/a.log".into() });
+            disk.flush();
         }
-        for number in 0..2 * CHANNEL_ENTRIES as u64 {
+        for number in 0..2 * CHANNEL_ANSWERS as u64 {
             disk.ask(Request::Close(LogId(number)));
         }
         drop(disk);

@@ -27,7 +27,9 @@ pub use self::faults::{Faults, Severity};
 pub use self::run::{PlanError, parse_faults, replay_command, run_safely, validate};
 pub use self::scenario::{Carrier, FailureModel, Fault, Figures, Outcome, Plan, Scenario, Violation};
 pub use self::shrink::{Shrunk, shrink};
-pub use self::world::{Answer, Happened, Heard, LinkState, PartitionId, Said, Settings, Told, World, Wrong};
+pub use self::world::{
+    Answer, Contents, Damage, Happened, Heard, LinkState, PartitionId, Said, Settings, Told, World, Wrong,
+};
 
 /// All scenarios, in the order in which they are shown.
 pub fn scenarios() -> Vec<Box<dyn Scenario>> {

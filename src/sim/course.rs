@@ -57,6 +57,11 @@ pub trait Service {
         Severity::of(plan)
     }
 
+    /// Whether the disk of this agent must not be damaged or fail now, since too few others are whole.
+    fn spares(&self, _world: &World<Self::Agent>, _peer: Peer) -> bool {
+        false
+    }
+
     /// How long after healing progress may take, in simulated time.
     fn patience(&self) -> Duration {
         Duration::from_secs(30)
@@ -106,7 +111,8 @@ impl<S: Service> Course<'_, S> {
         for step in 0..plan.steps {
             let until = self.world.now() + pace.draw(&mut self.pace);
             self.run_until(until, step)?;
-            self.faults.step(&mut self.world);
+            let service = &*self.service;
+            self.faults.step(&mut self.world, |world, peer| service.spares(world, peer));
             self.check(step)?;
             let mut rng = self.acts.fork();
             self.service.act(&mut self.world, step, &mut rng);

@@ -17,6 +17,8 @@ pub struct Severity {
     pub longest: Duration,
     /// How many agents may be down at a time.
     pub crashed_max: usize,
+    /// Whether disks are among what goes wrong: then the kinds of faults are drawn from more of them.
+    pub disks: bool,
 }
 
 impl Severity {
@@ -28,7 +30,12 @@ impl Severity {
         let percent = [2, 5, 20][rng.index(3)];
         let longest = Duration::from_millis([100, 1_000][rng.index(2)]);
         let agents = usize::try_from(plan.servers).expect("a number of agents");
-        Self { per_step: Probability::percent(percent), longest, crashed_max: (agents / 3).max(1) }
+        Self {
+            per_step: Probability::percent(percent),
+            longest,
+            crashed_max: (agents / 3).max(1),
+            disks: false,
+        }
     }
 }
 
@@ -52,6 +59,7 @@ enum Mend {
     Partition(PartitionId),
     Pause(Peer),
     Crash(Peer),
+    Disk(Peer),
 }
 
 impl Faults {
@@ -87,19 +95,29 @@ impl Faults {
         match mend {
             Mend::Partition(id) => world.heal(id),
             Mend::Pause(peer) => world.resume(peer),
-            Mend::Crash(peer) => {
+            Mend::Disk(peer) | Mend::Crash(peer) => {
+                if world.is_alive(peer) {
+                    if !world.has_failed(peer) {
+                        return;
+                    }
+                    world.crash(peer);
+                }
                 let agent = make(peer, world.seed_for(peer));
                 world.restart(peer, agent);
             }
         }
     }
 
-    /// Perhaps lets something go wrong.
-    pub fn step<A: Agent>(&mut self, world: &mut World<A>) {
+    /// Perhaps lets something go wrong, but no disk of an agent that is to be spared.
+    pub fn step<A: Agent>(&mut self, world: &mut World<A>, spared: impl Fn(&World<A>, Peer) -> bool) {
         // A stream for each step, and a kind out of all kinds: so a plan that wants fewer of them lets the same things go
         // wrong at the same steps, but for those that it does not want.
         let mut rng = self.rng.fork();
-        let Some(&kind) = rng.pick(&BEGINNING) else { return };
+        let Some(&kind) =
+            rng.pick(if self.severity.disks { &BEGINNING } else { &BEGINNING[..WITHOUT_DISKS] })
+        else {
+            return;
+        };
         if !rng.chance(self.severity.per_step) || !self.kinds.contains(&kind) {
             return;
         }
@@ -125,7 +143,22 @@ impl Faults {
                 }
             }
             Fault::Crash => self.crash(world, peer, until),
-            Fault::Loss | Fault::Duplicate | Fault::Reorder | Fault::Torn => {}
+            Fault::Damage => {
+                if !spared(world, peer) {
+                    self.crash(world, peer, until);
+                    if !world.is_alive(peer)
+                        && let Some(damage) = world.some_damage(peer, &mut rng)
+                    {
+                        world.damage(peer, damage);
+                    }
+                }
+            }
+            Fault::DiskError => {
+                if !spared(world, peer) && world.fail_store(peer) {
+                    self.mends.push((until, Mend::Disk(peer)));
+                }
+            }
+            Fault::Loss | Fault::Duplicate | Fault::Reorder | Fault::Torn | Fault::Drift => {}
         }
     }
 
@@ -158,13 +191,23 @@ impl Faults {
     }
 }
 
-/// The faults that begin at some step. Loss, repetition and reordering are settings of the world, torn writes are what a crash leaves.
-const BEGINNING: [Fault; 6] =
-    [Fault::Break, Fault::Stall, Fault::Partition, Fault::OneWay, Fault::Pause, Fault::Crash];
+/// The faults that begin at some step, those of disks last. Loss, repetition, reordering and clocks are settings of the world, torn writes are
+/// what a crash leaves.
+const BEGINNING: [Fault; 8] = [
+    Fault::Break,
+    Fault::Stall,
+    Fault::Partition,
+    Fault::OneWay,
+    Fault::Pause,
+    Fault::Crash,
+    Fault::Damage,
+    Fault::DiskError,
+];
+const WITHOUT_DISKS: usize = 6;
 
 impl Fault {
     /// All faults, in the order in which they are shown.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Loss,
         Self::Duplicate,
         Self::Reorder,
@@ -175,6 +218,9 @@ impl Fault {
         Self::Pause,
         Self::Crash,
         Self::Torn,
+        Self::Damage,
+        Self::DiskError,
+        Self::Drift,
     ];
 
     /// The name by which the command line calls it.
@@ -190,6 +236,9 @@ impl Fault {
             Self::Pause => "pause",
             Self::Crash => "crash",
             Self::Torn => "torn",
+            Self::Damage => "damage",
+            Self::DiskError => "disk-error",
+            Self::Drift => "drift",
         }
     }
 

@@ -75,6 +75,12 @@ pub enum Fault {
     Crash,
     /// What a crash finds unsynced on the disk is kept in part: a torn write.
     Torn,
+    /// What a disk held changes while its server is down. Only for services that are logs themselves.
+    Damage,
+    /// A disk fails until its server starts again. Only for services that are logs themselves.
+    DiskError,
+    /// Each server's clock runs at a rate of its own.
+    Drift,
 }
 
 /// One run: the same plan always gives the same run. What is drawn for a step does not depend on `steps`, so a plan with fewer steps is a

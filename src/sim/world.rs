@@ -8,6 +8,8 @@
 //! Whatever else happens is drawn from [`Settings::seed`], so the same calls give the same run.
 
 mod carrying;
+mod clock;
+mod contents;
 mod disk;
 mod failing;
 mod flights;
@@ -18,10 +20,12 @@ mod links;
 mod opening;
 mod partitions;
 mod settings;
+mod store;
 mod telling;
 
 use std::collections::{BTreeMap, VecDeque};
 
+pub use self::contents::{Contents, Damage};
 use self::disk::Disk;
 use self::flights::{Flights, Slot};
 pub use self::happened::{Answer, Happened, Said, Told};
@@ -157,6 +161,26 @@ enum Event {
         peer: Peer,
         incarnation: u32,
     },
+    /// An agent's log is asked whether it is up to date.
+    Barrier {
+        peer: Peer,
+        incarnation: u32,
+    },
+    /// What an agent that is a log itself has written is durable.
+    Stored {
+        peer: Peer,
+        incarnation: u32,
+    },
+    /// What it wanted to read is there.
+    Found {
+        peer: Peer,
+        incarnation: u32,
+    },
+    /// It learns that its disk has failed.
+    StoreFailed {
+        peer: Peer,
+        incarnation: u32,
+    },
     /// More waits in a link than it may hold.
     Full {
         link: LinkId,
@@ -179,6 +203,8 @@ struct Node<A> {
     timer: Timer,
     /// Counts its lives.
     incarnation: u32,
+    /// By how many millionths its clock runs too fast.
+    drift_ppm: i32,
     started: bool,
     paused: bool,
     /// `None` while it has crashed.
@@ -242,6 +268,7 @@ impl<A: Agent> World<A> {
             paused: false,
             held: Vec::new(),
             incarnation: 0,
+            drift_ppm: 0,
             timer: Timer::default(),
             routes: Vec::new(),
             disk: None,
@@ -371,6 +398,10 @@ impl<A: Agent> World<A> {
             Event::Noticed { link, generation } => self.noticed(link, generation),
             Event::Synced { peer, incarnation } => self.synced(peer, incarnation),
             Event::Refused { peer, incarnation } => self.refused(peer, incarnation),
+            Event::Barrier { peer, incarnation } => self.barrier_due(peer, incarnation),
+            Event::Stored { peer, incarnation } => self.stored(peer, incarnation),
+            Event::Found { peer, incarnation } => self.found(peer, incarnation),
+            Event::StoreFailed { peer, incarnation } => self.store_failed(peer, incarnation),
             Event::Full { link, generation } => self.full(link, generation),
         }
     }
@@ -417,4 +448,9 @@ mod mark {
     pub(super) const REROUTE: u64 = 19;
     pub(super) const LINK: u64 = 20;
     pub(super) const UNLINK: u64 = 21;
+    pub(super) const WRITE: u64 = 22;
+    pub(super) const STORED: u64 = 23;
+    pub(super) const FOUND: u64 = 24;
+    pub(super) const RECOVER: u64 = 25;
+    pub(super) const FAIL: u64 = 26;
 }

@@ -10,4 +10,5 @@ mod lives;
 mod openings;
 mod probe;
 mod runs;
+mod stores;
 mod traffic;

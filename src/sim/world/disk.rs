@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::store::Store;
 use super::{Agent, Event, World, mark};
 use crate::agent::{Index, Input, Peer, Refusal};
 use crate::rng::Rng;
@@ -27,6 +28,10 @@ pub(super) struct Disk {
     written: VecDeque<Written>,
     /// What was proposed to no purpose.
     refused: VecDeque<(Vec<u8>, Refusal)>,
+    /// Questions whether the log is up to date that have not come back.
+    barriers: VecDeque<u64>,
+    /// The disk of an agent that is a log itself.
+    pub(super) store: Option<Box<Store>>,
 }
 
 #[derive(Debug)]
@@ -57,7 +62,9 @@ impl Disk {
         self.bytes.truncate(kept);
         self.written.clear();
         self.refused.clear();
+        self.barriers.clear();
         self.syncing_bytes = None;
+        self.crash_store(torn, forgets, rng);
     }
 
     /// Reads what is left, as a server does that starts.
@@ -95,7 +102,7 @@ impl<A: Agent> World<A> {
         &mut self.disk_mut(peer).bytes
     }
 
-    fn disk_mut(&mut self, peer: Peer) -> &mut Disk {
+    pub(super) fn disk_mut(&mut self, peer: Peer) -> &mut Disk {
         self.node_mut(peer).disk.get_or_insert_default()
     }
 
@@ -148,6 +155,26 @@ impl<A: Agent> World<A> {
         }
         if let Some((record, why)) = self.disk_mut(peer).refused.pop_front() {
             self.hand(peer, Input::NotCommitted { record: &record, why: &why });
+        }
+    }
+
+    /// Answers at once, behind everything that is committed: nobody else writes into this log.
+    pub(super) fn barrier(&mut self, peer: Peer, token: u64) {
+        let incarnation = self.node(peer).incarnation;
+        let disk = self.disk_mut(peer);
+        if disk.has_log {
+            disk.barriers.push_back(token);
+            self.push(self.now, Event::Barrier { peer, incarnation });
+        }
+    }
+
+    pub(super) fn barrier_due(&mut self, peer: Peer, incarnation: u32) {
+        let event = Event::Barrier { peer, incarnation };
+        if self.node(peer).incarnation != incarnation || self.hold(peer, event) {
+            return;
+        }
+        if let Some(token) = self.disk_mut(peer).barriers.pop_front() {
+            self.hand(peer, Input::Barrier { token });
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the last thing that happened has touched: what checkers look at.
 
-use crate::agent::{Index, Peer, Request, Session};
+use crate::agent::{Index, Peer, Request, Session, Write};
 
 /// A command that was given to an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct Happened {
     pub said: Vec<Said>,
     /// The records that came back to the agents that proposed them, by their place in the log.
     pub committed: Vec<(Peer, Index)>,
+    /// What agents that are logs themselves asked to be written.
+    pub written: Vec<(Peer, Write)>,
     /// The agents that crashed.
     pub crashed: Vec<Peer>,
     /// The agents that started, at first or again.
@@ -62,6 +64,7 @@ impl Happened {
         self.answers.clear();
         self.said.clear();
         self.committed.clear();
+        self.written.clear();
         self.crashed.clear();
         self.started.clear();
     }

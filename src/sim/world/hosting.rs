@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Agent, Event, Held, Peer, Port, Route, Session, World, mark};
+use super::{Agent, Event, Held, Peer, Port, Route, Session, World, clock, mark};
 use crate::agent::{Commands, Dest, Input, Output, Request, Taken, Wire};
 use crate::sim::world::{Answer, Said, Told};
 use crate::time::Time;
@@ -86,6 +86,7 @@ impl<A: Agent> World<A> {
     pub(super) fn begin(&mut self, peer: Peer) {
         self.nodes[peer.index()].started = true;
         self.happened.started.push(peer);
+        self.recover_store(peer);
         self.digest(mark::START, peer, 0);
         self.hand(peer, Input::Start);
     }
@@ -99,8 +100,9 @@ impl<A: Agent> World<A> {
 
     /// Hands an agent one input and carries its outputs out. Nothing happens if it is not there any more.
     pub(super) fn hand(&mut self, peer: Peer, input: Input<'_, A::Msg>) {
+        let now = clock::local(self.now, self.nodes[peer.index()].drift_ppm);
         let Some(agent) = &mut self.nodes[peer.index()].agent else { return };
-        agent.handle(self.now, input, &mut self.outbox);
+        agent.handle(now, input, &mut self.outbox);
         self.figures.events += 1;
         if self.happened.touched.last() != Some(&peer) {
             self.happened.touched.push(peer);
@@ -135,12 +137,11 @@ impl<A: Agent> World<A> {
                 Output::Link { peer: other } => self.open_link(peer, other),
                 Output::Unlink { peer: other } => self.close_link(peer, other),
                 Output::Post { to: (to, port), message } => self.post(peer, to, port, message),
-                Output::Barrier { .. } | Output::Keep { .. } | Output::Write(_) | Output::Read(_) => {
-                    self.break_law(
-                        "outputs",
-                        format!("agent {peer} wants a disk that this world does not have yet"),
-                    );
-                }
+                Output::Barrier { token } => self.barrier(peer, token),
+                // A log that is never cut keeps no rows.
+                Output::Keep { .. } => {}
+                Output::Write(write) => self.write(peer, write),
+                Output::Read(read) => self.read(peer, read),
                 Output::Note { text } => self.tell(peer, |_| What::Note { text }),
             }
         }
@@ -176,6 +177,7 @@ impl<A: Agent> World<A> {
     pub(super) fn arm(&mut self, peer: Peer) {
         let node = &mut self.nodes[peer.index()];
         let Some(deadline) = node.agent.as_ref().and_then(Agent::deadline) else { return };
+        let deadline = clock::global(deadline, node.drift_ppm);
         if node.timer.scheduled.is_some_and(|scheduled| scheduled <= deadline) {
             return;
         }
@@ -189,12 +191,13 @@ impl<A: Agent> World<A> {
     pub(super) fn time_out(&mut self, peer: Peer, generation: u32) {
         let now = self.now;
         let node = &mut self.nodes[peer.index()];
+        let local = clock::local(now, node.drift_ppm);
         // A paused agent is asked for its deadline when it runs again.
         if node.timer.generation != generation || node.paused {
             return;
         }
         node.timer.scheduled = None;
-        if node.agent.as_ref().and_then(Agent::deadline).is_none_or(|deadline| deadline > now) {
+        if node.agent.as_ref().and_then(Agent::deadline).is_none_or(|deadline| deadline > local) {
             return self.arm(peer);
         }
         let at_once = if node.timer.at_once.0 == now { node.timer.at_once.1 + 1 } else { 1 };

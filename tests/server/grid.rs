@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Nothing that is waited for takes longer, however busy the machine.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// Where the next grid of this test run looks for ports.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);

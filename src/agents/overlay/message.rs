@@ -107,12 +107,12 @@ pub enum Control<I> {
 }
 
 /// The name of an island, which is a connected part of the overlay: its smallest node, and the latest sign of life of that one. Within an island all
-/// names become equal; those of two islands stay different, since a name that its root does not renew is given up.
+/// names become almost equal; those of two islands stay different, or become so, since each life of a root counts beats of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Island<I> {
     /// The smallest node.
     pub root: I,
-    /// Counts its signs of life.
+    /// Counts its signs of life, from a number at random on.
     pub beat: u64,
 }
 

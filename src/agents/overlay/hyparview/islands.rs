@@ -1,8 +1,11 @@
 //! How islands find each other. Not in the paper, which has overlays that are split stay so.
 //!
-//! Each island has a name that all its nodes learn from `KEEPALIVE`s: its smallest node, its *root*, with a number that the root counts up. A name that is
-//! not renewed is given up. Now and then a node sends its name to somebody whom it remembers (`PROBE`); who is in another island makes the sender its
-//! neighbour, and so the two grow together.
+//! Each island has a name that all its nodes learn from `KEEPALIVE`s: its smallest node, its *root*, with a number that the root counts up, its *beat*. A
+//! name that is not renewed is given up. Now and then a node sends its name to somebody whom it remembers (`PROBE`); who is in another island makes the
+//! sender its neighbour, and so the two grow together.
+//!
+//! Two islands can have the same root: one that it was cut off from, or in which it has died, keeps its name for a while, and a root that was started anew
+//! names another. They are told apart by their beats, which are almost equal within an island. For that a root begins to count at a number at random.
 //!
 //! A name is believed only as far as it can do no harm: whatever a stranger probes for, a node asks for at most one neighbour in a period.
 
@@ -18,11 +21,11 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(super) struct Islands<I> {
     name: Island<I>,
-    /// Since when this root.
+    /// Since when this one, but for beats that follow one another.
     since: Time,
     /// When the name was renewed last.
     renewed: Time,
-    /// How many signs of life this node has given of itself, if it ever was a root.
+    /// How far this node has counted; it does while it is the root.
     own_beat: u64,
     /// Names that were given up, and until when they are believed only if they are renewed.
     stale: Vec<(Island<I>, Time)>,
@@ -33,10 +36,23 @@ pub(super) struct Islands<I> {
 }
 
 impl<I: Id> Islands<I> {
+    /// Whether a name is another island's. Within one, the latest beat is on its way for some periods.
+    fn is_another(&self, island: Island<I>) -> bool {
+        island.root != self.name.root || island.beat.abs_diff(self.name.beat) > BEATS_APART
+    }
+
+    /// Whether a name would be taken in the place of this one, once the two islands are one.
+    fn prevails(&self, island: Island<I>) -> bool {
+        island.root < self.name.root || (island.root == self.name.root && island.beat > self.name.beat)
+    }
+
+    /// Whether a name is an echo of one that was given up. A beat far below is none, but the root's, started anew.
     fn is_stale(&self, now: Time, island: Island<I>) -> bool {
-        self.stale
-            .iter()
-            .any(|(stale, until)| stale.root == island.root && island.beat <= stale.beat && now < *until)
+        let is_echo = |stale: &Island<I>| {
+            stale.root == island.root
+                && stale.beat.checked_sub(island.beat).is_some_and(|beats| beats <= BEATS_APART)
+        };
+        self.stale.iter().any(|(stale, until)| is_echo(stale) && now < *until)
     }
 }
 
@@ -46,11 +62,12 @@ impl<I: Id> HyParView<I> {
             return;
         }
         let probe_at = now + self.rng.duration(Duration::ZERO, self.options.probe_period);
+        let own_beat = self.rng.below(FIRST_BEATS);
         self.islands = Some(Box::new(Islands {
-            name: Island { root: self.me, beat: 0 },
+            name: Island { root: self.me, beat: own_beat },
             since: now,
             renewed: now,
-            own_beat: 0,
+            own_beat,
             stale: Vec::new(),
             probe_at,
             bridge_at: now,
@@ -99,16 +116,17 @@ impl<I: Id> HyParView<I> {
             }
             return;
         }
-        let newer = island.root == islands.name.root && island.beat > islands.name.beat;
-        if !(newer || island.root < islands.name.root) || islands.is_stale(now, island) {
+        if !islands.prevails(island) || islands.is_stale(now, island) {
             return;
         }
-        if island.root != islands.name.root {
-            islands.since = now;
-        }
+        let is_another = islands.is_another(island);
         islands.name = island;
         islands.renewed = now;
         self.active.notes_mut().iter_mut().for_each(|notes| notes.told = false);
+        if is_another {
+            islands.since = now;
+            self.signs_soon(now);
+        }
     }
 
     /// This node itself did not run for a while.
@@ -146,15 +164,16 @@ impl<I: Id> HyParView<I> {
 
     /// Somebody asks whether this node is in another island.
     pub(super) fn probed(&mut self, now: Time, origin: I, island: Island<I>) {
-        let Some(own) = self.settled_island(now) else { return self.ignore() };
+        if self.settled_island(now).is_none() {
+            return self.ignore();
+        }
+        let is_neighbour = self.neighbour(origin).is_some();
         let Some(islands) = &mut self.islands else { return };
-        let same = own.root == island.root || islands.is_stale(now, island);
-        if same || origin == self.me || now < islands.bridge_at || self.neighbour(origin).is_some() {
+        let same = !islands.is_another(island) || islands.is_stale(now, island);
+        if same || origin == self.me || now < islands.bridge_at || is_neighbour {
             return;
         }
-        if let Some(islands) = &mut self.islands {
-            islands.bridge_at = now + self.options.keep_alive;
-        }
+        islands.bridge_at = now + self.options.keep_alive;
         if !self.links.iter().any(|link| link.asks() == Some(Ask::Bridge)) {
             self.request(now, origin, Ask::Bridge);
         }
@@ -181,7 +200,13 @@ const STALE_PERIODS: u32 = 60;
 const STALE_MAX: usize = 4;
 
 /// After how many periods without change a name is taken to be the same on the whole island.
-const SETTLED_PERIODS: u32 = 10;
+const SETTLED_PERIODS: u32 = 4;
+
+/// How far apart beats may be within an island. Each is on its way for up to a period for each hop.
+const BEATS_APART: u64 = 10;
+
+/// The first beat of a root is less. It is a number at random, since a root that was started anew does not know how far it had counted.
+const FIRST_BEATS: u64 = 1 << 31;
 
 /// How likely it is that a node which is no root probes a contact as well.
 const CONTACT_PROBED: Probability = Probability::millionths(15_625);

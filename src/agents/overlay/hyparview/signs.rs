@@ -41,6 +41,11 @@ impl<I: Id> HyParView<I> {
         }
     }
 
+    /// There is news for all neighbours, of which there may be more in a moment.
+    pub(super) fn signs_soon(&mut self, now: Time) {
+        self.signs.at = self.signs.at.min(now + self.options.keep_alive / 16);
+    }
+
     /// A node that did not run for a while, since its process was stopped say, has no right to call others silent: what they have said meanwhile
     /// is still to be read.
     pub(super) fn forgive_own_sleep(&mut self, now: Time) {

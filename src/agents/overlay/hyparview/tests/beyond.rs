@@ -234,29 +234,103 @@ fn the_smallest_name_is_taken_and_given_up_when_nobody_renews_it() {
 #[test]
 fn a_beat_beyond_all_measure_does_not_silence_a_root() {
     let mut lone = Lone::new(Options::default(), &[1], &[]);
+    let own = |lone: &Lone| lone.node.island().expect("islands are looked for");
+    let first = own(&lone).beat;
     for beat in [u64::MAX, 1 << 62, 1 << 40] {
         lone.node.island_heard(lone.now, Island { root: Peer(0), beat });
     }
     told(&mut lone, 3, |_| None);
-    assert!(lone.node.island().is_some_and(|island| (2..9).contains(&island.beat)));
+    assert!((first + 2..first + 9).contains(&own(&lone).beat), "{:?} after {first}", own(&lone));
     // What it may have said before it was started anew.
-    lone.node.island_heard(lone.now, Island { root: Peer(0), beat: 5_000 });
+    lone.node.island_heard(lone.now, Island { root: Peer(0), beat: first + 5_000 });
     lone.wait();
-    assert_eq!(lone.node.island(), Some(Island { root: Peer(0), beat: 5_001 }));
+    assert_eq!(own(&lone), Island { root: Peer(0), beat: first + 5_001 });
+}
+
+#[test]
+fn names_of_one_root_are_of_two_islands_if_their_beats_are_far_apart() {
+    for (beats, followed) in [(0, false), (-10, false), (10, false), (-11, true), (11, true)] {
+        let mut lone = Lone::new(Options::default(), &[1], &[]);
+        told(&mut lone, 20, |_| None);
+        let own = lone.node.island().expect("islands are looked for");
+        let island = Island { beat: own.beat.checked_add_signed(beats).expect("neither end"), ..own };
+        lone.node.received_by_post(lone.now, Control::Probe { origin: Peer(70), island });
+        assert_eq!(linked(&lone.effects()), if followed { vec![70] } else { vec![] }, "{beats} beats later");
+    }
+}
+
+#[test]
+fn a_name_is_compared_with_others_only_after_it_has_stood_for_some_time() {
+    let mut lone = Lone::new(Options::default(), &[1], &[]);
+    lone.node.me = Peer(5);
+    lone.node.start_islands(lone.now);
+    told(&mut lone, 20, |beat| Some(Island { root: Peer(3), beat }));
+    let probe = Control::Probe { origin: Peer(70), island: Island { root: Peer(4), beat: 1 } };
+    // The root was started anew.
+    told(&mut lone, 3, |beat| Some(Island { root: Peer(3), beat: beat + 5_000 }));
+    lone.node.received_by_post(lone.now, probe.clone());
+    assert!(linked(&lone.effects()).is_empty());
+    told(&mut lone, 3, |beat| Some(Island { root: Peer(3), beat: beat + 6_000 }));
+    lone.node.received_by_post(lone.now, probe.clone());
+    assert!(linked(&lone.effects()).is_empty());
+    told(&mut lone, 5, |beat| Some(Island { root: Peer(3), beat: beat + 6_010 }));
+    lone.node.received_by_post(lone.now, probe);
+    assert_eq!(linked(&lone.effects()), [70]);
+}
+
+#[test]
+fn a_name_that_was_given_up_is_believed_of_a_root_that_was_started_anew() {
+    let mut lone = Lone::new(Options::default(), &[1], &[]);
+    lone.node.me = Peer(5);
+    lone.node.start_islands(lone.now);
+    let (root, last) = (Peer(3), 1_000_000);
+    told(&mut lone, 25, |_| Some(Island { root, beat: last }));
+    assert_eq!(lone.node.island().map(|island| island.root), Some(Peer(5)));
+    for echo in [last, last - 1, last - 10] {
+        lone.node.island_heard(lone.now, Island { root, beat: echo });
+        assert_eq!(lone.node.island().map(|island| island.root), Some(Peer(5)), "{echo}");
+    }
+    lone.node.island_heard(lone.now, Island { root, beat: last - 11 });
+    assert_eq!(lone.node.island(), Some(Island { root, beat: last - 11 }));
+}
+
+#[test]
+fn the_name_of_another_island_is_passed_on_soon_and_a_later_beat_with_the_next_sign() {
+    let mut lone = Lone::new(Options::default(), &[1, 2], &[]);
+    lone.node.me = Peer(5);
+    lone.node.start_islands(lone.now);
+    let told_2 = |lone: &mut Lone| {
+        let begin = lone.now;
+        loop {
+            let signs = sent(&lone.wait());
+            let sign = signs.into_iter().find_map(|(peer, control)| match control {
+                Control::KeepAlive(island) if peer == 2 => island,
+                _ => None,
+            });
+            if let Some(island) = sign {
+                return (island.beat, lone.now.since(begin));
+            }
+        }
+    };
+    // Just after a sign, so that the next is due in a period.
+    told_2(&mut lone);
+    lone.hear(1, Control::KeepAlive(Some(Island { root: Peer(3), beat: 100 })));
+    assert_eq!(told_2(&mut lone), (100, Duration::from_micros(62_500)));
+    lone.hear(1, Control::KeepAlive(Some(Island { root: Peer(3), beat: 101 })));
+    assert_eq!(told_2(&mut lone), (101, Duration::from_secs(1)));
 }
 
 #[test]
 fn a_probe_from_another_island_is_followed_at_most_once_in_a_period() {
     let mut lone = Lone::new(Options::default(), &[1, 2, 3, 4, 5], &[]);
     told(&mut lone, 20, |_| None);
-    let probe =
-        |origin, root| Control::Probe { origin: Peer(origin), island: Island { root: Peer(root), beat: 1 } };
+    let probe = |origin, island| Control::Probe { origin: Peer(origin), island };
     // Only number 1 has been heard of; the others were silent.
-    let own = lone.node.island().expect("islands are looked for").root;
-    lone.node.received_by_post(lone.now, probe(70, own.0));
+    let own = lone.node.island().expect("islands are looked for");
+    lone.node.received_by_post(lone.now, probe(70, own));
     assert!(linked(&lone.effects()).is_empty());
     for origin in 70..90 {
-        lone.node.received_by_post(lone.now, probe(origin, 60));
+        lone.node.received_by_post(lone.now, probe(origin, Island { root: Peer(60), beat: 1 }));
     }
     assert_eq!(linked(&lone.effects()), [70]);
     assert_eq!(sent(&lone.up(70)), [(70, ask(true))]);

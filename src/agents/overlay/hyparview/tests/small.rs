@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::net::Net;
+use super::net::{LATENCY, Net};
 use crate::agent::Peer;
 use crate::agents::overlay::Options;
 
@@ -51,16 +51,6 @@ fn survivors_find_together_and_come_to_rest() {
 fn halves_that_were_cut_off_from_each_other_grow_together_again() {
     for seed in 0..2 {
         let mut net = Net::joined(40, Options::default(), seed, seconds(60));
-        let roots = |net: &Net| {
-            let mut roots: Vec<Peer> = net
-                .alive()
-                .iter()
-                .filter_map(|id| net.node(*id).island().map(|island| island.root))
-                .collect();
-            roots.sort_unstable();
-            roots.dedup();
-            roots
-        };
         assert_eq!(roots(&net), [Peer(0)], "seed {seed}");
         net.cut(20);
         net.run(seconds(60));
@@ -72,6 +62,40 @@ fn halves_that_were_cut_off_from_each_other_grow_together_again() {
         assert_eq!(net.one_sided(), 0, "seed {seed}");
         assert_eq!(roots(&net), [Peer(0)], "seed {seed}");
     }
+}
+
+/// The names of islands that are in use, without their beats.
+fn roots(net: &Net) -> Vec<Peer> {
+    let mut roots: Vec<Peer> =
+        net.alive().iter().filter_map(|id| net.node(*id).island().map(|island| island.root)).collect();
+    roots.sort_unstable();
+    roots.dedup();
+    roots
+}
+
+#[test]
+fn those_who_are_started_again_together_with_their_contact_find_the_survivors() {
+    let dead = [0, 2, 3, 5, 6, 8, 9, 11];
+    let mut islands = 0;
+    // The survivors' name is young, old, about to be given up, and given up long ago.
+    for (age, away) in [(5, 1), (30, 1), (30, 8), (30, 15), (30, 40)] {
+        for seed in 0..12 {
+            let mut net = Net::joined(16, Options::default(), seed, seconds(age));
+            dead.iter().for_each(|id| net.kill(*id));
+            net.run(seconds(away));
+            for id in dead {
+                net.revive(id, Peer(0));
+                net.run(LATENCY * 2);
+            }
+            net.run(seconds(2));
+            islands += usize::from(net.parts() != [16]);
+            net.run(seconds(18));
+            let story = format!("killed after {age} s, started {away} s later, seed {seed}");
+            assert_eq!(net.parts(), [16], "{story}");
+            assert_eq!(roots(&net), [Peer(0)], "{story}");
+        }
+    }
+    assert!(islands >= 15, "only {islands} of 60 were islands at all");
 }
 
 #[test]

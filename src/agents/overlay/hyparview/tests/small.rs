@@ -81,7 +81,9 @@ fn those_who_are_started_again_together_with_their_contact_find_the_survivors() 
     for (age, away) in [(5, 1), (30, 1), (30, 8), (30, 15), (30, 40)] {
         for seed in 0..12 {
             let mut net = Net::joined(16, Options::default(), seed, seconds(age));
-            dead.iter().for_each(|id| net.kill(*id));
+            for id in dead {
+                net.kill(id);
+            }
             net.run(seconds(away));
             for id in dead {
                 net.revive(id, Peer(0));

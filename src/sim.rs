@@ -39,6 +39,6 @@ pub fn scenarios() -> Vec<Box<dyn Scenario>> {
         Box::new(flood::FloodScenario),
         Box::new(gossip::GossipScenario),
         Box::new(kvs::KvsScenario),
-        Box::new(overlay::OverlayScenario),
+        Box::new(overlay::OverlayScenario::default()),
     ]
 }

@@ -93,9 +93,11 @@ impl OverlayOptions {
         self.keep_alive_ms.is_some()
     }
 
-    /// Whether nothing was asked for.
-    pub(super) fn are_defaults(&self) -> bool {
-        self.options().is_ok_and(|options| options == Options::default())
+    /// How often slow links are changed for faster ones, if nothing else was asked for.
+    pub(super) fn only_optimise_period(&self) -> Option<Duration> {
+        let options = self.options().ok()?;
+        let optimise_period = options.optimise_period;
+        (options == Options { optimise_period, ..Options::default() }).then_some(optimise_period)
     }
 }
 

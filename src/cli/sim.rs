@@ -18,6 +18,7 @@ use clap::{Args, ValueEnum};
 use self::batch::Batch;
 use self::overlay::ExperimentArgs;
 use self::report::{Failure, Report};
+use crate::sim::overlay::OverlayScenario;
 use crate::sim::{
     Carrier, FailureModel, Fault, Plan, PlanError, Scenario, Violation, parse_faults, run_safely, scenarios,
     shrink, validate,
@@ -86,13 +87,23 @@ pub(super) fn run(args: &SimArgs, more: Vec<Box<dyn Scenario>>) -> anyhow::Resul
         overlay::run(name, args, &mut io::stdout().lock())?;
         return Ok(ExitCode::SUCCESS);
     }
-    ensure!(
-        !args.experiments.are_idle(),
-        "options of an overlay are for --experiment; scenarios have their own"
-    );
-    let known: Vec<Box<dyn Scenario>> = scenarios().into_iter().chain(more).collect();
+    let known = known(args, more)?;
     let right = run_one_of(&program(), &known, args, &mut io::stdout().lock())?;
     Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(EXIT_VIOLATION) })
+}
+
+/// All scenarios, the one that was asked for with its options.
+fn known(args: &SimArgs, more: Vec<Box<dyn Scenario>>) -> anyhow::Result<Vec<Box<dyn Scenario>>> {
+    let mut known: Vec<Box<dyn Scenario>> = scenarios().into_iter().chain(more).collect();
+    let optimise_period = args.experiments.only_optimise_period();
+    let optimise_period = optimise_period.filter(|period| period.is_zero() || args.scenario == "overlay");
+    let optimise_period = optimise_period.context(
+        "options of an overlay are for --experiment; of scenarios only overlay takes one, --optimise-period-ms",
+    )?;
+    if !optimise_period.is_zero() {
+        known.insert(0, Box::new(OverlayScenario { optimise_period }));
+    }
+    Ok(known)
 }
 
 /// How this program is started: one that was built upon ovid knows scenarios that ovid does not.
@@ -247,7 +258,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::sim::{Figures, Outcome};
+    use crate::sim::{Figures, Outcome, replay_command};
 
     /// Fails at step 37 with seeds from 5 on, wherever there are pauses and at least three servers.
     struct Known;
@@ -342,6 +353,22 @@ mod tests {
             assert_eq!(report["violation"]["found"]["seed"], 5);
             assert_eq!((&report["runs"], &report["events"]), (&5.into(), &5_000.into()));
         }
+    }
+
+    #[test]
+    fn options_of_an_overlay_are_for_who_takes_them() {
+        let parsed = |scenario: &str, option: &str| {
+            Line::try_parse_from(["sim", scenario, option, "500"]).expect("a right command line").sim
+        };
+        for (scenario, option) in [("kvs", "--optimise-period-ms"), ("overlay", "--shuffle-period-ms")] {
+            assert!(known(&parsed(scenario, option), Vec::new()).is_err(), "{scenario} {option}");
+        }
+        let args = parsed("overlay", "--optimise-period-ms");
+        let known = known(&args, Vec::new()).expect("it takes that one");
+        let overlay = find(&known, "overlay").expect("it is known");
+        let plan = args.plan(overlay).expect("a plan");
+        let replay = replay_command("ovid", overlay, &plan);
+        assert!(replay.ends_with("--failure-model rst --optimise-period-ms 500"), "{replay}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod tests;
 mod watched;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use self::service::Overlay;
 use crate::sim::{Carrier, FailureModel, Fault, Outcome, Plan, Scenario, run_service};
@@ -22,7 +23,10 @@ use crate::trace::Event;
 
 /// The scenario `overlay`.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct OverlayScenario;
+pub(crate) struct OverlayScenario {
+    /// How often servers try to change a slow link for a faster one; zero for never. Where they do, some are further from each other than others.
+    pub(crate) optimise_period: Duration,
+}
 
 impl Scenario for OverlayScenario {
     fn name(&self) -> &'static str {
@@ -58,7 +62,12 @@ impl Scenario for OverlayScenario {
         u32::from(u16::MAX)
     }
 
+    fn options(&self) -> String {
+        let period_ms = self.optimise_period.as_millis();
+        if period_ms == 0 { String::new() } else { format!(" --optimise-period-ms {period_ms}") }
+    }
+
     fn run(&self, plan: &Plan, trace: Option<&mut Vec<Event>>) -> Outcome {
-        run_service(&mut Overlay::new(plan, None), plan, trace)
+        run_service(&mut Overlay::new(plan, self.optimise_period, None), plan, trace)
     }
 }

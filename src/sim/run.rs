@@ -126,11 +126,12 @@ pub fn run_safely(scenario: &dyn Scenario, plan: &Plan, trace: Option<&mut Vec<E
 pub fn replay_command(program: &str, scenario: &dyn Scenario, plan: &Plan) -> String {
     let Plan { servers, seed, faults, steps, carrier, failure_model, wire } = plan;
     format!(
-        "{program} sim {} --servers {servers} --seed {seed} --faults {} --steps {steps} --carrier {} --failure-model {}{}",
+        "{program} sim {} --servers {servers} --seed {seed} --faults {} --steps {steps} --carrier {} --failure-model {}{}{}",
         scenario.name(),
         Fault::names(faults),
         carrier.name(),
         failure_model.name(),
         if *wire { " --wire" } else { "" },
+        scenario.options(),
     )
 }

@@ -168,6 +168,11 @@ pub trait Scenario: Sync {
         u32::MAX
     }
 
+    /// What makes it another scenario than the one that goes by its name alone: options of the command line, each with a space before it.
+    fn options(&self) -> String {
+        String::new()
+    }
+
     /// Runs `plan`; what happened goes into `trace`, if somebody wants it.
     fn run(&self, plan: &Plan, trace: Option<&mut Vec<Event>>) -> Outcome;
 }

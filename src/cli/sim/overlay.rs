@@ -59,9 +59,9 @@ fn names() -> Vec<&'static str> {
 }
 
 impl ExperimentArgs {
-    /// Whether options of the overlay were given to something that has none.
-    pub(super) fn are_idle(&self) -> bool {
-        self.experiment.is_none() && !self.options.are_defaults()
+    /// Of a scenario: how often slow links are changed for faster ones, if no other option of an overlay was given.
+    pub(super) fn only_optimise_period(&self) -> Option<Duration> {
+        self.options.only_optimise_period()
     }
 }
 

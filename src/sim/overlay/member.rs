@@ -63,9 +63,15 @@ pub(super) struct Member {
 
 impl Member {
     /// A server that is called `me`, in a life with a larger number than those before.
-    pub(super) fn new(me: Peer, life: u64, seed: u64, contacts: Vec<Peer>, flaw: Option<Flaw>) -> Self {
+    pub(super) fn new(
+        me: Peer,
+        life: u64,
+        seed: u64,
+        mut options: Options,
+        contacts: Vec<Peer>,
+        flaw: Option<Flaw>,
+    ) -> Self {
         let has = |wanted| flaw == Some(wanted);
-        let mut options = options();
         options.active_size += usize::from(has(Flaw::Greedy));
         options.active_size -= usize::from(has(Flaw::Modest));
         options.passive_size += usize::from(has(Flaw::Boasts));

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::checkers::{Alive, Connected, Degrees, LayerContract, Links, Order, Reach, Views};
-use super::member::{Flaw, Member};
+use super::member::{Flaw, Member, options};
 use crate::agent::{Peer, Session};
+use crate::agents::overlay::Options;
 use crate::rng::{Probability, Rng};
 use crate::sim::{Checker, Delay, Plan, Service, Settings, Severity, World};
 
@@ -13,6 +14,7 @@ use crate::sim::{Checker, Delay, Plan, Service, Settings, Severity, World};
 #[derive(Debug)]
 pub(super) struct Overlay {
     servers: u32,
+    optimise_period: Duration,
     flaw: Option<Flaw>,
     /// How many lives of each server there have been.
     lives: BTreeMap<Peer, u64>,
@@ -25,20 +27,21 @@ pub(super) struct Overlay {
 }
 
 impl Overlay {
-    pub(super) fn new(plan: &Plan, flaw: Option<Flaw>) -> Self {
+    pub(super) fn new(plan: &Plan, optimise_period: Duration, flaw: Option<Flaw>) -> Self {
         let mut rng = Rng::new(plan.seed ^ OVERLAY);
         let mut speakers: Vec<Peer> = (0..plan.servers).map(Peer).collect();
         rng.shuffle(&mut speakers);
         speakers.truncate(SPEAKERS);
         let (lives, left) = (BTreeMap::new(), BTreeSet::new());
-        Self { servers: plan.servers, flaw, lives, left, speakers, rng }
+        Self { servers: plan.servers, optimise_period, flaw, lives, left, speakers, rng }
     }
 
     fn make_member(&mut self, me: Peer, seed: u64, contacts: Vec<Peer>) -> Member {
         let life = self.lives.entry(me).or_default();
         // Whoever is taken for dead goes on to the next number, too; these stay below the next life's.
         *life += 1_000_000;
-        Member::new(me, *life, seed, contacts, self.flaw)
+        let options = Options { optimise_period: self.optimise_period, ..options() };
+        Member::new(me, *life, seed, options, contacts, self.flaw)
     }
 
     /// Anybody else, and one whom all name. If all that were told of each other could forget it, there might be two groups that know nothing of each
@@ -137,6 +140,7 @@ impl Service for Overlay {
         if let Delay::LongTailed { usual_excess, .. } = &mut settings.delay {
             *usual_excess = Duration::from_micros(250);
         }
+        settings.distance = Some(DISTANCE).filter(|_| !self.optimise_period.is_zero());
         settings
     }
 
@@ -148,6 +152,8 @@ impl Service for Overlay {
 
 /// How likely a server leaves instead of saying something.
 const LEAVES: Probability = Probability::percent(3);
+/// How far servers are from each other, where they optimise.
+pub(super) const DISTANCE: Delay = Delay::uniform_ms(0, 40);
 /// How many go on speaking in the end.
 const SPEAKERS: usize = 5;
 const USER: Session = Session(0);

@@ -67,7 +67,7 @@ impl<A: Agent> World<A> {
             // The agent has not yet come to the end of its outputs, so it cannot be told here.
             return self.push(self.now, Event::Full { link: id, generation });
         }
-        flight.arrives = self.now + self.settings.delay.draw(&mut self.network);
+        flight.arrives = self.now + self.settings.travel(&mut self.network, flight.from, flight.to);
         self.flights.push(&mut lane.chain, flight);
         self.schedule(LaneId { link: id, from_end });
     }
@@ -132,7 +132,7 @@ impl<A: Agent> World<A> {
             return self.tell_drop(from, to, id, "a partition");
         }
         let connecting = self.settings.connecting.draw(&mut self.network);
-        let arrives = self.now + connecting + self.settings.delay.draw(&mut self.network);
+        let arrives = self.now + connecting + self.settings.travel(&mut self.network, from, to);
         let slot = self.flights.insert(Flight { from, to, port, arrives, id, message });
         self.push(arrives, Event::Datagram { slot });
     }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::agent::Peer;
 use crate::rng::{Probability, Rng};
-use crate::sim::{Carrier, Delay, FailureModel, Fault, Plan};
+use crate::sim::{Carrier, Delay, FailureModel, Fault, Plan, scramble};
 
 /// How a world behaves. What is drawn is drawn from the seed, and each part of the world draws from a stream of its own.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct Settings {
     pub wire: bool,
     /// How long messages travel.
     pub delay: Delay,
+    /// How much longer messages of links and letters travel between two agents, drawn once for each pair: some are near each other, others are not.
+    pub distance: Option<Delay>,
     /// How long it takes to connect.
     pub connecting: Delay,
     /// How long the disk takes to sync.
@@ -46,6 +49,7 @@ impl Settings {
             failure_model: FailureModel::Rst,
             wire: false,
             delay: Delay::uniform_ms(1, 10),
+            distance: None,
             connecting: Delay::uniform_ms(1, 20),
             syncing: Delay::uniform_ms(0, 5),
             loss: Probability::NEVER,
@@ -80,5 +84,18 @@ impl Settings {
             settings.delay = Delay::LongTailed { shortest, usual_excess };
         }
         settings
+    }
+    /// How much longer than between others messages travel between these two.
+    #[inline]
+    pub fn distance(&self, one: Peer, other: Peer) -> Duration {
+        let Some(distance) = self.distance else { return Duration::ZERO };
+        let pair = u64::from(one.min(other).0) << 32 | u64::from(one.max(other).0);
+        distance.draw(&mut Rng::new(scramble(self.seed ^ scramble(pair))))
+    }
+
+    /// How long a message travels on a link.
+    #[inline]
+    pub(super) fn travel(&self, network: &mut Rng, from: Peer, to: Peer) -> Duration {
+        self.delay.draw(network) + self.distance(from, to)
     }
 }

@@ -1,0 +1,158 @@
+//! Numbers, texts and bytes in the short form in which messages, entries and states are written: numbers in groups of seven bits, lowest first.
+
+use bytes::Bytes;
+
+use crate::agent::{Index, Term, WireError};
+
+/// Takes what was written off the front of some bytes. Whatever they are, nothing panics.
+pub(super) struct Reader {
+    bytes: Bytes,
+}
+
+impl Reader {
+    pub(super) fn new(bytes: Bytes) -> Self {
+        Self { bytes }
+    }
+
+    pub(super) fn byte(&mut self) -> Result<u8, WireError> {
+        Ok(self.take(1)?[0])
+    }
+
+    pub(super) fn flag(&mut self) -> Result<bool, WireError> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(WireError::new(format!("neither yes nor no: {other}"))),
+        }
+    }
+
+    pub(super) fn number(&mut self) -> Result<u64, WireError> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                break;
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(WireError::new("a number of more than 64 bits"))
+    }
+
+    /// A number that does not vary in length, since all of its bits do.
+    pub(super) fn word(&mut self) -> Result<u64, WireError> {
+        let bytes: [u8; 8] = self.take(8)?[..].try_into().expect("as many as were taken");
+        Ok(u64::from_be_bytes(bytes))
+    }
+
+    pub(super) fn index(&mut self) -> Result<Index, WireError> {
+        self.number().map(Index)
+    }
+
+    pub(super) fn term(&mut self) -> Result<Term, WireError> {
+        self.number().map(Term)
+    }
+
+    /// Bytes, shared with those that are read.
+    pub(super) fn bytes(&mut self) -> Result<Bytes, WireError> {
+        let len = self.number()?;
+        self.take(usize::try_from(len).unwrap_or(usize::MAX))
+    }
+
+    pub(super) fn text(&mut self) -> Result<String, WireError> {
+        let bytes = self.bytes()?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| WireError::new("not UTF-8"))?;
+        Ok(text.to_owned())
+    }
+
+    /// As many as a number says of what `read` reads. Nothing is set aside for more than the bytes could hold.
+    pub(super) fn list<T>(
+        &mut self,
+        mut read: impl FnMut(&mut Self) -> Result<T, WireError>,
+    ) -> Result<Vec<T>, WireError> {
+        let len = usize::try_from(self.number()?).unwrap_or(usize::MAX);
+        if len > self.bytes.len() {
+            return Err(WireError::new("fewer items than announced"));
+        }
+        let mut items = Vec::with_capacity(len);
+        for _ in 0..len {
+            items.push(read(self)?);
+        }
+        Ok(items)
+    }
+
+    pub(super) fn rest(self) -> Bytes {
+        self.bytes
+    }
+
+    pub(super) fn end(self) -> Result<(), WireError> {
+        if self.bytes.is_empty() { Ok(()) } else { Err(WireError::new("something behind the end")) }
+    }
+
+    fn take(&mut self, len: usize) -> Result<Bytes, WireError> {
+        if len > self.bytes.len() {
+            return Err(WireError::new("cut off"));
+        }
+        Ok(self.bytes.split_to(len))
+    }
+}
+
+pub(super) fn put_number(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(low_bits(number) | 0x80);
+        number >>= 7;
+    }
+    bytes.push(low_bits(number));
+}
+
+pub(super) fn put_word(bytes: &mut Vec<u8>, word: u64) {
+    bytes.extend_from_slice(&word.to_be_bytes());
+}
+
+pub(super) fn put_bytes(bytes: &mut Vec<u8>, item: &[u8]) {
+    put_number(bytes, item.len() as u64);
+    bytes.extend_from_slice(item);
+}
+
+pub(super) fn put_list<T>(bytes: &mut Vec<u8>, items: &[T], mut put: impl FnMut(&mut Vec<u8>, &T)) {
+    put_number(bytes, items.len() as u64);
+    for item in items {
+        put(bytes, item);
+    }
+}
+
+fn low_bits(number: u64) -> u8 {
+    u8::try_from(number & 0x7f).expect("seven bits")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_and_bytes_come_back(numbers: Vec<u64>, text: String) {
+            let mut bytes = Vec::new();
+            put_list(&mut bytes, &numbers, |bytes, number| put_number(bytes, *number));
+            put_bytes(&mut bytes, text.as_bytes());
+            let mut reader = Reader::new(bytes.into());
+            prop_assert_eq!(reader.list(Reader::number), Ok(numbers));
+            prop_assert_eq!(reader.text(), Ok(text));
+            prop_assert_eq!(reader.end(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_number_of_too_many_bits_is_refused() {
+        let mut bytes = vec![0xff; 9];
+        bytes.push(0x01);
+        assert_eq!(Reader::new(bytes.clone().into()).number(), Ok(u64::MAX));
+        bytes[9] = 0x02;
+        assert!(Reader::new(bytes.into()).number().is_err());
+    }
+}

@@ -1,0 +1,552 @@
+//! From the leader's log into everybody's (Raft, section 5.3), and when an entry is committed (section 5.4.2).
+
+use super::disk::Deferred;
+use super::entry::Payload;
+use super::message::{Append, Message, Rejection};
+use super::progress::{Flow, Progress, Reign};
+use super::{Raft, Readers};
+use crate::agent::{Entry, Index, Read, Term, Write};
+use crate::agents::replicated::{ChangeError, LogOutput, MemberId};
+use bytes::Bytes;
+
+// The leader's side.
+impl Raft {
+    /// This member has been elected.
+    pub(super) fn lead(&mut self) {
+        self.out.note(|| format!("raft: became leader term={}", self.term));
+        self.counters.reigns += 1;
+        self.leader = Some(self.id);
+        self.election_at = None;
+        self.acknowledged = Index(0);
+        let first = Index(self.log.last().0 + 1);
+        self.reign = Some(Box::new(Reign::new(first)));
+        self.sync_progress();
+        self.append(Payload::Nothing.to_bytes());
+        self.beat();
+        self.flush();
+    }
+
+    /// This member does not lead any more.
+    pub(super) fn end_reign(&mut self, why: ChangeError) {
+        let Some(mut reign) = self.reign.take() else { return };
+        self.heartbeat_at = None;
+        for progress in reign.progress.values() {
+            if let Flow::Snapshot(sending) = &progress.flow {
+                self.out.push(LogOutput::Read(Read::EndRows { token: sending.token }));
+            }
+        }
+        for readers in self.reading.values_mut() {
+            readers.members.clear();
+        }
+        if let Some(change) = reign.change.take() {
+            self.end_change_with_reign(change, why);
+        }
+    }
+
+    /// A progress for each member, as the log says now who that is.
+    pub(super) fn sync_progress(&mut self) {
+        let (now, next) = (self.now, Index(self.log.last().0 + 1));
+        let Some(reign) = &mut self.reign else { return };
+        let members = self.members.latest();
+        for id in members.all() {
+            if id != self.id {
+                reign.progress.entry(id).or_insert_with(|| Progress::new(next, now)).left_at = None;
+            }
+        }
+        for (id, progress) in &mut reign.progress {
+            if !members.contains(*id) && progress.left_at.is_none() {
+                progress.left_at = Some(now);
+            }
+        }
+    }
+
+    /// Puts an entry into the leader's log. It is sent and written when what has gathered is flushed.
+    pub(super) fn append(&mut self, record: Bytes) -> Index {
+        let index = Index(self.log.last().0 + 1);
+        let members = Payload::members(&record);
+        self.log.push(Entry { index, term: self.term, record });
+        self.flush_due = true;
+        if let Some(members) = members {
+            self.members.push(index, members);
+            self.persist();
+            self.sync_progress();
+        }
+        index
+    }
+
+    /// A heartbeat to everybody, now and from now on; and whatever else a leader does from time to time.
+    pub(super) fn beat(&mut self) {
+        self.heartbeat_at = Some(self.now + self.options.heartbeat);
+        if !self.has_quorum() {
+            // Thesis, section 6.2: a leader that reaches no majority does not keep clients waiting.
+            self.heard = None;
+            return self.step_down();
+        }
+        self.begin_round();
+        self.resend_snapshots();
+        self.advance_change();
+        self.forget_leavers();
+    }
+
+    fn has_quorum(&self) -> bool {
+        let patience = self.options.election * 2;
+        let Some(reign) = &self.reign else { return false };
+        self.members.latest().agrees(|id| {
+            let is_heard = |progress: &Progress| self.now.since(progress.heard) < patience;
+            id == self.id || reign.progress.get(&id).is_some_and(is_heard)
+        })
+    }
+
+    /// Sends a round of heartbeats.
+    pub(super) fn begin_round(&mut self) {
+        let Some(mut reign) = self.reign.take() else { return };
+        reign.round += 1;
+        reign.rounds.push_back((reign.round, self.now));
+        for (id, progress) in &mut reign.progress {
+            progress.mark = (reign.round, progress.next);
+            if let Flow::Probe { sent } = &mut progress.flow {
+                *sent = false;
+                self.flush_due = true;
+            }
+            let committed = self.committed.min(progress.matched);
+            progress.told = progress.told.max(committed);
+            self.send(*id, Message::Heartbeat { term: self.term, committed, round: reign.round });
+        }
+        self.reign = Some(reign);
+        self.confirm_reads();
+    }
+
+    /// Members that were taken out are told of it, for as long as that may take.
+    fn forget_leavers(&mut self) {
+        let (now, patience, index) = (self.now, self.options.election * 2, self.members.latest_index());
+        let Some(reign) = &mut self.reign else { return };
+        let gone: Vec<MemberId> = reign
+            .progress
+            .iter()
+            .filter(|(_, progress)| {
+                progress.left_at.is_some_and(|at| progress.told >= index || now.since(at) > patience)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            self.end_snapshot(id);
+            if let Some(reign) = &mut self.reign {
+                reign.progress.remove(&id);
+            }
+        }
+    }
+
+    /// Looks anew for where a member's log begins to differ: what was under way to it may be lost.
+    pub(super) fn probe(&mut self, id: MemberId) {
+        let Some(progress) = self.reign.as_mut().and_then(|reign| reign.progress.get_mut(&id)) else {
+            return;
+        };
+        if !matches!(progress.flow, Flow::Snapshot(_)) {
+            progress.probe_from(progress.next);
+            self.flush_due = true;
+        }
+    }
+
+    /// Sends everybody what he has not been sent.
+    pub(super) fn send_all(&mut self) {
+        let Some(mut reign) = self.reign.take() else { return };
+        let mut behind = Vec::new();
+        for (id, progress) in &mut reign.progress {
+            if self.up.contains(id) && !self.send_entries(*id, progress) {
+                behind.push(*id);
+            }
+        }
+        self.reign = Some(reign);
+        for id in behind {
+            self.begin_snapshot(id);
+        }
+    }
+
+    /// Whether the log holds what the member needs.
+    fn send_entries(&mut self, id: MemberId, progress: &mut Progress) -> bool {
+        match &mut progress.flow {
+            Flow::Snapshot(_) => return true,
+            Flow::Probe { sent } => {
+                if std::mem::replace(sent, true) {
+                    return true;
+                }
+                let prev = Index(progress.next.0 - 1);
+                let Some(prev_term) = self.log.term(prev) else { return false };
+                let entries = self.log.cached(progress.next, self.log.last(), self.options.batch_bytes_max);
+                self.send_append(id, prev, prev_term, entries.unwrap_or_default());
+            }
+            Flow::Replicate => {
+                while progress.next <= self.log.last() && progress.inflight.len() < self.options.inflight_max
+                {
+                    let prev = Index(progress.next.0 - 1);
+                    let Some(prev_term) = self.log.term(prev) else { return false };
+                    let bytes_max = self.options.batch_bytes_max;
+                    let Some(entries) = self.log.cached(progress.next, self.log.last(), bytes_max) else {
+                        self.read_for(id, progress.next);
+                        return true;
+                    };
+                    self.send_to_replica(id, progress, prev, prev_term, entries);
+                }
+                let notice = self.committed.min(progress.matched);
+                if notice > progress.told {
+                    progress.told = notice;
+                    self.send(id, Message::Heartbeat { term: self.term, committed: notice, round: 0 });
+                }
+            }
+        }
+        true
+    }
+
+    fn send_to_replica(
+        &mut self,
+        id: MemberId,
+        progress: &mut Progress,
+        prev: Index,
+        prev_term: Term,
+        entries: Vec<Entry>,
+    ) {
+        let last = Index(prev.0 + entries.len() as u64);
+        progress.next = Index(last.0 + 1);
+        progress.inflight.push_back(last);
+        progress.told = progress.told.max(self.committed.min(last));
+        self.send_append(id, prev, prev_term, entries);
+    }
+
+    fn send_append(&mut self, id: MemberId, prev: Index, prev_term: Term, entries: Vec<Entry>) {
+        self.counters.appends += 1;
+        self.counters.entries += entries.len() as u64;
+        let (term, committed) = (self.term, self.committed);
+        self.send(id, Message::Append(Append { term, prev, prev_term, committed, entries }));
+    }
+
+    /// Entries for a member that is further behind than memory reaches.
+    fn read_for(&mut self, id: MemberId, from: Index) {
+        let readers = Readers { apply: false, members: [id].into() };
+        self.read(from, self.log.last(), self.options.batch_bytes_max, readers);
+    }
+
+    /// Reads from the disk, unless the same is being read already.
+    pub(super) fn read(&mut self, from: Index, upto: Index, bytes_max: usize, readers: Readers) {
+        if let Some(known) = self.reading.get_mut(&from) {
+            known.apply |= readers.apply;
+            known.members.extend(readers.members);
+            return;
+        }
+        self.reading.insert(from, readers);
+        self.out.push(LogOutput::Read(Read::Entries { from, upto, bytes_max }));
+    }
+
+    pub(super) fn found_entries(&mut self, from: Index, entries: Vec<Entry>) {
+        let Some(readers) = self.reading.remove(&from) else { return };
+        // Something else may stand there by now.
+        let holds = |entry: &Entry| self.log.term(entry.index) == Some(entry.term);
+        let as_ever =
+            entries.iter().zip(from.0..).take_while(|(entry, index)| entry.index.0 == *index && holds(entry));
+        let as_ever = as_ever.count();
+        if entries.is_empty() && from >= self.log.first() && from <= self.log.last() {
+            return self.entry_is_lost(from);
+        }
+        let entries = &entries[..as_ever];
+        if readers.apply {
+            self.apply_found(entries);
+        }
+        for id in readers.members {
+            self.send_found(id, from, entries);
+        }
+    }
+
+    /// An entry that should be on the disk cannot be read. If rows hold what came of it nobody needs it; otherwise this member cannot go on, and finds out at its next
+    /// start what exactly is damaged.
+    fn entry_is_lost(&mut self, index: Index) {
+        if index <= self.rows.kept() {
+            self.log.compact(self.rows.kept());
+            self.flush_due = true;
+        } else {
+            self.fail(format!(
+                "entry {index} of the log cannot be read: it is got back from the others after a restart"
+            ));
+        }
+    }
+
+    fn send_found(&mut self, id: MemberId, from: Index, entries: &[Entry]) {
+        let Some(mut reign) = self.reign.take() else { return };
+        let prev = Index(from.0.saturating_sub(1));
+        if let (Some(progress), Some(prev_term)) = (reign.progress.get_mut(&id), self.log.term(prev))
+            && matches!(progress.flow, Flow::Replicate)
+            && progress.next == from
+            && !entries.is_empty()
+        {
+            self.send_to_replica(id, progress, prev, prev_term, entries.to_vec());
+        }
+        self.reign = Some(reign);
+        self.flush_due = true;
+    }
+
+    /// The member has everything up to `stored`. If it says so because it was sent entries (`was_asked`), the place where its log may differ is known.
+    pub(super) fn on_appended(
+        &mut self,
+        from: MemberId,
+        term: Term,
+        stored: Index,
+        repairing: bool,
+        was_asked: bool,
+    ) {
+        self.observe(term);
+        let (now, last) = (self.now, self.log.last());
+        let Some(progress) = self.progress_of(from, term) else { return };
+        if stored > last {
+            // Nobody can have what the leader has not.
+            return;
+        }
+        if !repairing {
+            progress.heard = now;
+            progress.counted = progress.counted.max(stored);
+        }
+        let (before, was_full) = (progress.matched, !progress.inflight.is_empty());
+        progress.acknowledge(stored);
+        if was_asked {
+            progress.replicate();
+        }
+        let goes_on = was_full || progress.matched > before;
+        self.flush_due |= goes_on && self.log.last() > before;
+        self.advance_commit();
+        self.advance_change();
+    }
+
+    fn progress_of(&mut self, id: MemberId, term: Term) -> Option<&mut Progress> {
+        if term != self.term {
+            return None;
+        }
+        self.reign.as_mut()?.progress.get_mut(&id)
+    }
+
+    pub(super) fn on_rejected(&mut self, from: MemberId, rejection: Rejection) {
+        self.observe(rejection.term);
+        let now = self.now;
+        let next = self.next_after(rejection);
+        let Some(progress) = self.progress_of(from, rejection.term) else { return };
+        if !rejection.repairing {
+            progress.heard = now;
+        } else {
+            // Only a damaged log may have become shorter than it was acknowledged to be.
+            progress.matched = progress.matched.min(Index(next.0 - 1));
+        }
+        let is_news = match progress.flow {
+            Flow::Probe { .. } => rejection.prev.0 + 1 == progress.next.0,
+            Flow::Replicate => rejection.prev > progress.matched,
+            Flow::Snapshot(_) => false,
+        };
+        if is_news {
+            progress.probe_from(next);
+            self.counters.rejected += 1;
+            self.flush_due = true;
+        }
+    }
+
+    /// Where a log that was found to be different may be the same: a term is passed over at a time.
+    fn next_after(&self, rejection: Rejection) -> Index {
+        let before = Index(rejection.prev.0.saturating_sub(1)).min(rejection.last);
+        let place = self.log.last_up_to_term(before, rejection.conflict_term);
+        let next = if self.log.term(place) == Some(rejection.conflict_term) {
+            Index(place.0.min(before.0) + 1)
+        } else {
+            Index((place.0.min(before.0) + 1).min(rejection.conflict_first.0))
+        };
+        next.max(Index(1))
+    }
+
+    pub(super) fn on_heartbeat_reply(&mut self, from: MemberId, term: Term, round: u64, agreed: Index) {
+        let Some(progress) = self.progress_of(from, term) else { return };
+        let (marked, next) = progress.mark;
+        if marked == round && matches!(progress.flow, Flow::Replicate) && agreed.0 + 1 < next.0 {
+            // What was sent before that round has not arrived. Where messages overtake each other it may yet; then it does so twice.
+            progress.next = agreed.max(progress.matched);
+            progress.next.0 += 1;
+            progress.inflight.clear();
+            self.flush_due = true;
+        }
+    }
+
+    /// A member that takes part has answered a round of heartbeats.
+    pub(super) fn on_round(&mut self, from: MemberId, term: Term, round: u64) {
+        if let Some(progress) = self.progress_of(from, term) {
+            progress.round = progress.round.max(round);
+            self.confirm_reads();
+        }
+    }
+
+    /// Commits what a majority has on its disks, if it was put into the log in this term (Raft, section 5.4.2).
+    pub(super) fn advance_commit(&mut self) {
+        let Some(reign) = &self.reign else { return };
+        let own = if self.laws.acknowledge_after_sync { self.disk.stored_index() } else { self.log.last() };
+        let counted = |id: MemberId| match reign.progress.get(&id) {
+            Some(progress) => progress.counted,
+            None if id == self.id => own,
+            None => Index(0),
+        };
+        let Some(reached) = self.members.latest().reached(counted) else { return };
+        let is_own = self.log.term(reached) == Some(self.term) || !self.laws.commit_needs_current_term;
+        if reached > self.committed && is_own {
+            self.commit(reached);
+            self.flush_due = true;
+            self.advance_change();
+            self.answer_repairs();
+        }
+    }
+
+    fn commit(&mut self, upto: Index) {
+        self.committed = upto;
+        self.members.settle(upto);
+    }
+}
+
+// The followers' side.
+impl Raft {
+    /// A message has come that only a leader sends. Whether it is the leader of this term.
+    pub(super) fn accept_leader(&mut self, from: MemberId, term: Term) -> bool {
+        self.observe(term);
+        if term < self.term || self.leads() {
+            return false;
+        }
+        self.heard = Some(self.now);
+        if self.leader != Some(from) {
+            self.ballot = None;
+            self.leader = Some(from);
+            self.agreed = self.committed;
+            self.acknowledged = Index(0);
+            self.proposals.forget_sent();
+            self.asked.forget_sent();
+            self.flush_due = self.proposals.is_waiting() || self.asked.is_waiting() || self.flush_due;
+            self.meet_leader(from);
+        }
+        self.set_election_timer();
+        true
+    }
+
+    pub(super) fn on_append(&mut self, from: MemberId, append: Append) {
+        if !self.accept_leader(from, append.term) {
+            // The sender does not lead any more, and learns it by the term.
+            let rejection = self.rejection(append.prev);
+            return self.answer(from, Message::Rejected(rejection));
+        }
+        let base = self.log.base();
+        if append.prev > base && self.log.term(append.prev) != Some(append.prev_term)
+            || append.prev == base && self.log.term(base) != Some(append.prev_term)
+        {
+            let rejection = self.rejection(append.prev);
+            return self.answer(from, Message::Rejected(rejection));
+        }
+        let last = Index(append.prev.0.saturating_add(append.entries.len() as u64));
+        let new = append.entries.into_iter().filter(|entry| entry.index > base);
+        for entry in new {
+            if !self.take_entry(entry) {
+                return;
+            }
+        }
+        self.write_out();
+        self.agree(last.min(self.log.last()), append.committed);
+        let stored = self.stored_as_agreed();
+        if stored == self.agreed {
+            // Nothing to wait for, and perhaps no news, but the leader may not know.
+            self.acknowledged = stored;
+            let repairing = self.repair.is_some();
+            self.answer(from, Message::Appended { term: self.term, stored, repairing });
+        } else {
+            self.acknowledge();
+        }
+    }
+
+    /// The log is as the leader's up to `agreed`, of which `committed` is committed.
+    pub(super) fn agree(&mut self, agreed: Index, committed: Index) {
+        self.agreed = self.agreed.max(agreed);
+        let committed = committed.min(self.agreed);
+        if committed > self.committed {
+            self.commit(committed);
+        }
+        self.check_repaired();
+    }
+
+    /// Why entries behind `prev` cannot be taken.
+    fn rejection(&self, prev: Index) -> Rejection {
+        let (last, repairing) = (self.log.last(), self.repair.is_some());
+        let place = if prev > last { last } else { prev };
+        let before = if prev > last { last } else { Index(prev.0.saturating_sub(1)) };
+        Rejection {
+            term: self.term,
+            prev,
+            conflict_term: self.log.term(place).unwrap_or_default(),
+            conflict_first: self.log.first_of_term(place),
+            last: before,
+            repairing,
+        }
+    }
+
+    /// Puts an entry of the leader's into the log, in the place of another one if need be. False if that cannot be.
+    fn take_entry(&mut self, entry: Entry) -> bool {
+        if entry.index <= self.log.last() {
+            if self.log.term(entry.index) == Some(entry.term) || !self.laws.truncate_conflicts {
+                return true;
+            }
+            if entry.index <= self.committed {
+                self.out.note(|| format!("raft: entry {} is committed and was to be replaced", entry.index));
+                return false;
+            }
+            self.truncate(entry.index);
+        }
+        let members = Payload::members(&entry.record);
+        let index = entry.index;
+        self.log.push(entry);
+        if let Some(members) = members {
+            self.members.push(index, members);
+            self.persist();
+        }
+        true
+    }
+
+    pub(super) fn truncate(&mut self, from: Index) {
+        self.log.truncate(from);
+        self.disk.truncate(from);
+        self.write(Write::Truncate { from });
+        self.agreed = self.agreed.min(self.log.last());
+        if self.members.cut(from) {
+            self.persist();
+        }
+    }
+
+    fn stored_as_agreed(&self) -> Index {
+        let stored =
+            if self.laws.acknowledge_after_sync { self.disk.stored_index() } else { self.log.last() };
+        stored.min(self.agreed)
+    }
+
+    /// Tells the leader what is on this member's disk, if that is news.
+    pub(super) fn acknowledge(&mut self) {
+        let Some(leader) = self.leader.filter(|leader| *leader != self.id) else { return };
+        let stored = self.stored_as_agreed();
+        if stored > self.acknowledged {
+            self.acknowledged = stored;
+            let repairing = self.repair.is_some();
+            self.answer(leader, Message::Appended { term: self.term, stored, repairing });
+        }
+    }
+
+    pub(super) fn on_heartbeat(&mut self, from: MemberId, term: Term, committed: Index, round: u64) {
+        if !self.accept_leader(from, term) {
+            let rejection = self.rejection(Index(0));
+            return self.answer(from, Message::Rejected(rejection));
+        }
+        self.agree(Index(0), committed);
+        if round > 0 {
+            let (agreed, stored) = (self.agreed, self.stored_as_agreed());
+            let repairing = self.repair.is_some();
+            let reply = Message::HeartbeatReply { term: self.term, round, agreed, stored, repairing };
+            self.answer(from, reply);
+        }
+    }
+
+    /// A snapshot has taken the place of the log: said once that is on the disk.
+    pub(super) fn defer_installed(&mut self, index: Index, to: MemberId, message: Message) {
+        let lsn = self.disk.last();
+        self.disk.defer(lsn, Deferred::Installed(index, to, message));
+    }
+}

@@ -4,12 +4,16 @@
 //! {"<physical agent>": <port>, ..}}}`; several physical agents under one virtual destination are a multicast. An entry of the
 //! reserved type `box` is no agent: its attributes are the settings of that box. TOML of the same shape means the same.
 //!
+//! **Logs.** The attribute `log` of an agent is the host's: `"local"`, `"memory"`, or `{"members": ["<agent>", ..]}`, a log that these agents agree on. Each
+//! of these gets a route `log` to all the others, which is not written but follows.
+//!
 //! **Reading.** Both formats become one tree that remembers where each value stands; the tree is checked as a whole, so that one
 //! reading finds all mistakes, each with its line and its field.
 
 mod control;
 mod finding;
 mod json;
+mod log;
 mod model;
 mod read;
 mod settings;
@@ -18,6 +22,7 @@ mod tree;
 mod write;
 
 pub use self::finding::Finding;
+pub use self::log::{LogChoice, SharedLog};
 pub use self::model::{AgentId, BoxSettings, Configuration, Entry, IdError, RouteTargets};
 pub use self::read::{Format, read};
 

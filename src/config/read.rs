@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::finding::{Finding, Places};
 use super::tree::{Member, Node, Value};
 use super::{
-    AgentId, BOX_TYPE, BoxSettings, Configuration, Entry, LOG_ATTR, RouteTargets, control, json, settings,
-    toml,
+    AgentId, BOX_TYPE, BoxSettings, Configuration, Entry, LOG_ATTR, LogChoice, RouteTargets, control, json,
+    log, settings, toml,
 };
 use crate::agent::{Attrs, Mistake, Port, Registry, Setup};
 use crate::grid::BoxAddress;
@@ -42,6 +42,7 @@ pub fn read(text: &str, format: Format, registry: &Registry) -> Result<Configura
     root.drop_repeated(&places, &mut Vec::new(), &mut reader.findings);
     reader.entries(&root);
     reader.control_ports();
+    log::connect(&mut reader, &root);
     if reader.findings.is_empty() {
         return Ok(reader.configuration);
     }
@@ -57,7 +58,7 @@ pub(super) struct Reader<'a> {
     places: &'a Places<'a>,
     registry: &'a Registry,
     findings: Vec<Finding>,
-    configuration: Configuration,
+    pub(super) configuration: Configuration,
     /// Where something is said about the control port of a box, or else where the box is named first.
     boxes: BTreeMap<BoxAddress, (usize, Vec<String>)>,
 }
@@ -71,6 +72,11 @@ impl<'a> Reader<'a> {
     /// Notes a mistake.
     pub(super) fn complain(&mut self, at: usize, field: &[&str], what: impl Into<String>) {
         self.findings.push(self.places.finding(at, field, what));
+    }
+
+    /// How many mistakes were found so far.
+    pub(super) fn found(&self) -> usize {
+        self.findings.len()
     }
 
     fn entries(&mut self, root: &Node) {
@@ -274,6 +280,10 @@ impl<'a> Reader<'a> {
             }
             let port = target.node.word().filter(|_| matches!(target.node.value, Value::Number(_)));
             match (name.parse(), port.and_then(|port| port.parse().ok())) {
+                (Ok(_), Some(port)) if Port(port) == Port::LOG => {
+                    let what = format!("port {port} is for the members of replicated logs; choose another");
+                    self.complain(target.node.at, &field, what);
+                }
                 (Ok(id), Some(port)) => {
                     targets.0.insert(id, Port(port));
                 }
@@ -292,11 +302,8 @@ impl<'a> Reader<'a> {
     /// Makes the agent once, to see whether it can be made.
     fn make(&mut self, member: &Member, kind: &str, attrs: &Attrs, routes: &BTreeMap<String, RouteTargets>) {
         let mut own = attrs.clone();
-        if let Some(log) = own.0.remove(LOG_ATTR)
-            && !["local", "memory"].iter().any(|known| log == *known)
-        {
-            let mistake =
-                Mistake::in_attr(LOG_ATTR, format!("expected \"local\" or \"memory\", found {log}"));
+        own.0.remove(LOG_ATTR);
+        if let Err(mistake) = LogChoice::of(attrs) {
             self.mistake(member, &mistake, true);
         }
         let names: Vec<String> = routes.keys().cloned().collect();
@@ -313,7 +320,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes a mistake at the value that it is about, or at its name, or at the nearest thing around it that is there.
-    fn mistake(&mut self, member: &Member, mistake: &Mistake, value: bool) {
+    pub(super) fn mistake(&mut self, member: &Member, mistake: &Mistake, value: bool) {
         let (mut at, mut node) = (member.at, &member.node);
         for part in &mistake.field {
             let Some(inner) = node.member(part) else { break };
@@ -332,6 +339,11 @@ impl<'a> Reader<'a> {
             let field: Vec<&str> = field.iter().copied().chain([member.name.as_str()]).collect();
             self.complain(member.at, &field, format!("unknown field{near}; known are {}", known.join(", ")));
         }
+    }
+
+    /// As [`Reader::near`], among the names of all entries.
+    pub(super) fn near_agent(&self, name: &str, root: &Node) -> String {
+        self.near(name, root.members().unwrap_or_default().iter().map(|member| member.name.as_str()))
     }
 
     /// ` (do you mean "..."?)` with the name that is nearest to `name`, or nothing if none is near.

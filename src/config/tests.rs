@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{AgentId, BoxSettings, Configuration, Entry, Format, RouteTargets, read};
+use super::{AgentId, BoxSettings, Configuration, Entry, Format, LogChoice, RouteTargets, read};
 use crate::agent::{Agent, Attrs, Configure, Input, Mistake, Outbox, Port, Registry, Setup, Text};
 use crate::grid::BoxAddress;
 use crate::rng::Probability;
@@ -63,6 +63,122 @@ fn wrong_settings(attrs: &str) -> String {
 
 fn on(text: &str) -> BoxAddress {
     text.parse().expect("an address")
+}
+
+/// The mistakes of two members of a log, `log` being the attribute of the first and `other` that of the second.
+fn wrong_logs(log: &str, other: &str) -> Vec<String> {
+    let member = |id: &str, log: &str| {
+        format!(r#""{id}": {{"type": "open", "box": "127.0.0.1:4000", "attrs": {{"log": {log}}}}}"#)
+    };
+    let wrong = wrong(&format!("{{{}, {}}}", member("a", log), member("b", other)));
+    wrong.iter().map(|wrong| wrong.split_once(": ").expect("a place").1.to_owned()).collect()
+}
+
+#[test]
+fn members_of_a_log_get_routes_to_each_other_that_are_not_written() {
+    let text = r#"{
+        "a": {"type": "open", "box": "127.0.0.1:4000", "attrs": {"log": {"members": ["a", "b", "c"], "voters": ["a", "b"]}}},
+        "b": {"type": "open", "box": "127.0.0.1:4001", "attrs": {"log": {"members": ["c", "a", "b"], "voters": ["b", "a"]}},
+              "routes": {"x": {"a": 1}}},
+        "c": {"type": "open", "box": "127.0.0.1:4002", "attrs": {"log": {"members": ["b", "c", "a"], "voters": ["a", "b"]}}},
+        "lone": {"type": "open", "box": "127.0.0.1:4002", "attrs": {"log": {"members": ["lone"]}}}
+    }"#;
+    let configuration = right(text, Format::Json);
+    let id = |id: &str| -> AgentId { id.parse().expect("valid") };
+    let route = &configuration.agents[&id("b")].routes["log"].0;
+    assert_eq!(route.iter().collect::<Vec<_>>(), [(&id("a"), &Port::LOG), (&id("c"), &Port::LOG)]);
+    let line = configuration.to_line();
+    assert!(!line.contains("65535"), "{line}");
+    assert_eq!(right(&line, Format::Json), configuration);
+    let LogChoice::Replicated(log) = LogChoice::of(&configuration.agents[&id("c")].attrs).expect("right")
+    else {
+        panic!("replicated");
+    };
+    assert_eq!((log.members.len(), log.voters.len()), (3, 2));
+    assert_eq!(configuration.shared_logs().len(), 2);
+}
+
+#[test]
+fn what_is_wrong_with_a_replicated_log_is_said_with_its_cure() {
+    let good = r#"{"members": ["a", "b"]}"#;
+    let cases = [
+        (
+            r#""file""#,
+            r#"a.attrs.log: expected "local", "memory" or {"members": ["<agent>", ...]}, found "file""#,
+        ),
+        (
+            r#"{"member": ["a"]}"#,
+            "a.attrs.log.member: unknown field; known are members, voters, election_ms, heartbeat_ms, reads",
+        ),
+        ("{}", "a.attrs.log.members: is needed and missing"),
+        (r#"{"members": []}"#, "a.attrs.log.members: names nobody; name the agents that belong to the log"),
+        (
+            r#"{"members": ["a", 1]}"#,
+            r#"a.attrs.log.members: expected a list of the ids of agents, found ["a",1]"#,
+        ),
+        (r#"{"members": ["a", "b", "a"]}"#, "a.attrs.log.members: names a twice"),
+        (
+            r#"{"members": ["a"], "voters": ["b"]}"#,
+            "a.attrs.log.voters: b has a vote and is none of the members",
+        ),
+        (
+            r#"{"members": ["a", "b"], "reads": "now"}"#,
+            r#"a.attrs.log.reads: expected "index" or "lease", found "now""#,
+        ),
+        (
+            r#"{"members": ["a", "b"], "heartbeat_ms": 0}"#,
+            "a.attrs.log.heartbeat_ms: expected whole milliseconds from 1 to 600000, found 0",
+        ),
+        (
+            r#"{"members": ["a", "b"], "heartbeat_ms": 400}"#,
+            "a.attrs.log: heartbeats every 400ms are too seldom for elections after 250ms: at least two have to fit",
+        ),
+    ];
+    for (log, expected) in cases {
+        assert_eq!(wrong_logs(log, good)[0], expected);
+    }
+    let same = "has another \"log\": all members of a log have the same";
+    assert_eq!(
+        wrong_logs(good, r#"{"members": ["a", "b"], "reads": "lease"}"#),
+        [format!("a.attrs.log.members: b {same}"), format!("b.attrs.log.members: a {same}")]
+    );
+    assert_eq!(wrong_logs(good, r#""local""#), [format!("a.attrs.log.members: b {same}")]);
+    assert_eq!(
+        wrong_logs(r#"{"members": ["a", "bb"]}"#, r#"{"members": ["a"]}"#),
+        [
+            r#"a.attrs.log.members: there is no agent "bb""#.to_owned(),
+            format!("b.attrs.log.members: a {same}"),
+            "b.attrs.log.members: an agent belongs to its own log, and b is not among these".to_owned(),
+        ]
+    );
+    let text = r#"{
+        "a": {"type": "open", "box": "127.0.0.1:1", "attrs": {"log": {"members": ["a", "b"]}},
+              "routes": {"log": {"b": 1}, "x": {"b": 65535}}},
+        "b": {"type": "dummy", "box": "127.0.0.1:1", "attrs": {"log": {"members": ["a", "b"]}}}
+    }"#;
+    assert_eq!(
+        wrong(text),
+        [
+            r#"2:82: a.attrs.log.members: b is of type "dummy", and all members of a log are of one type, here "open""#,
+            "3:26: a.routes.log: is made of the members of the replicated log; take it away",
+            "3:54: a.routes.x.b: port 65535 is for the members of replicated logs; choose another",
+            r#"4:83: b.attrs.log.members: a is of type "open", and all members of a log are of one type, here "dummy""#,
+        ]
+    );
+}
+
+#[test]
+fn an_agent_goes_on_when_only_the_members_of_its_log_are_others() {
+    let entry = |log: Value| Entry {
+        kind: "open".into(),
+        on: on("127.0.0.1:1"),
+        attrs: Attrs(serde_json::from_value(json!({"log": log})).expect("an object")),
+        routes: BTreeMap::new(),
+    };
+    let before = entry(json!({"members": ["a"]}));
+    assert!(before.can_become(&entry(json!({"members": ["a", "b"], "voters": ["a"]}))));
+    assert!(!before.can_become(&entry(json!({"members": ["a"], "reads": "lease"}))));
+    assert!(!before.can_become(&entry(json!("local"))));
 }
 
 const JSON: &str = r#"{
@@ -167,7 +283,7 @@ fn wrong_values_are_told_from_right_ones() {
     );
     assert_eq!(
         wrong_fields("\"attrs\": {\"log\": \"disk\"}"),
-        "a.attrs.log: expected \"local\" or \"memory\", found \"disk\""
+        "a.attrs.log: expected \"local\", \"memory\" or {\"members\": [\"<agent>\", ...]}, found \"disk\""
     );
     assert_eq!(
         wrong_fields("\"attrs\": {\"nmber\": 1}"),

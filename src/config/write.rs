@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{BOX_TYPE, BoxSettings, Configuration, Entry};
+use crate::agents::replicated::LOG_ROUTE;
 
 impl Configuration {
     /// The same configuration as one line of JSON, which [`super::read`] takes back.
@@ -30,7 +31,9 @@ fn agent(entry: &Entry) -> Value {
         let ports = targets.0.iter().map(|(id, port)| (id.to_string(), Value::from(port.0)));
         (name.clone(), Value::Object(ports.collect()))
     };
-    let routes: Map<String, Value> = entry.routes.iter().map(targets).collect();
+    // The route between the members of a log follows from its attribute.
+    let written = entry.routes.iter().filter(|(name, _)| !(entry.is_replicated() && *name == LOG_ROUTE));
+    let routes: Map<String, Value> = written.map(targets).collect();
     json!({"type": entry.kind, "box": entry.on.to_string(), "attrs": entry.attrs, "routes": routes})
 }
 

@@ -18,6 +18,7 @@ pub mod fleet;
 pub mod groups;
 pub mod idle;
 pub mod latency;
+pub mod log;
 pub mod machine;
 pub mod master;
 pub mod naive;

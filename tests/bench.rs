@@ -145,6 +145,20 @@ fn other_benches_measure_an_overlay_too() {
 }
 
 #[test]
+fn a_log_is_measured_with_one_and_with_many_in_flight() {
+    let samples =
+        samples("log --systems echo --in-flight 1,20 --seconds 0.1 --failovers 0 --records 0 --repeats 2");
+    assert_eq!(samples.len(), 2);
+    for sample in samples {
+        let figures = sample["figures"].as_object().expect("figures by name");
+        for name in ["one at a time: records/s", "20 in flight: records/s", "20 in flight: p99 ms"] {
+            let values = figures[name].as_array().expect("a list of values");
+            assert!(values.len() == 1 && values[0].as_f64() > Some(0.0), "{name}: {sample}");
+        }
+    }
+}
+
+#[test]
 fn a_port_in_use_is_said_before_anything_starts() {
     let bases = free_bases();
     let port = bases.1 + 1;
@@ -163,6 +177,11 @@ fn what_cannot_be_measured_is_an_error_of_the_arguments() {
         ("detect --servers 1", "--servers"),
         ("overlay --servers 1", "--servers"),
         ("overlay --kill 99", "--kill"),
+        ("log --systems etcd", "--peer etcd"),
+        ("log --servers 2", "--failovers"),
+        ("log --bytes 5", "--bytes"),
+        ("log --peer etcd,nats --peer-bin /bin/true", "etcd=/bin/true"),
+        ("log --systems echo --data /nowhere", "--data"),
         ("idle --process 'unclosed", "a quote is not closed"),
     ] {
         fails(&bench(words, free_bases()).output().expect("the bench starts"), 2, &[part]);

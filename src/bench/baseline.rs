@@ -18,6 +18,8 @@ pub enum Kind {
     Naive,
     /// Reads and throws away: what the load generator is calibrated against.
     Sink,
+    /// Says `ok 1` to every line: what the load of the log's bench is calibrated against.
+    Echo,
 }
 
 /// Runs a baseline until its process is ended from outside.
@@ -26,6 +28,7 @@ pub fn run(kind: Kind, node: &Node) -> anyhow::Result<()> {
         Kind::Bare => bare::run(node),
         Kind::Naive => naive::run(node),
         Kind::Sink => sink(node),
+        Kind::Echo => echo(node),
     }
 }
 
@@ -38,6 +41,27 @@ fn sink(node: &Node) -> anyhow::Result<()> {
             let mut buffer = vec![0; bare::READ_BYTES];
             while io::Read::read(&mut stream, &mut buffer)? > 0 {}
             Ok(())
+        });
+    }
+    Ok(())
+}
+
+/// Answers every line of every connection at once.
+fn echo(node: &Node) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(node.master_address()).context("the echo cannot listen")?;
+    for stream in listener.incoming() {
+        let mut stream = stream?;
+        stream.set_nodelay(true)?;
+        std::thread::spawn(move || -> io::Result<()> {
+            let mut buffer = vec![0; bare::READ_BYTES];
+            loop {
+                let count = io::Read::read(&mut stream, &mut buffer)?;
+                if count == 0 {
+                    return Ok(());
+                }
+                let lines = memchr::memchr_iter(b'\n', &buffer[..count]).count();
+                io::Write::write_all(&mut stream, &b"ok 1\n".repeat(lines))?;
+            }
         });
     }
     Ok(())

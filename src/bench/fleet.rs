@@ -56,17 +56,7 @@ struct Server {
 impl Fleet {
     /// A grid of `n` ids in which nothing runs yet. Checks that all ports are free.
     pub fn new(system: &System, n: usize, ports: Ports) -> anyhow::Result<Self> {
-        for id in 0..n {
-            let wanted = [
-                (ports.master(id)?, "its master", "another --master-base"),
-                (ports.link(id)?, "other servers", "another --link-base"),
-            ];
-            for (port, whom, option) in wanted {
-                if !becomes_free(port) {
-                    return Err(PortInUse { port, id, whom, option }.into());
-                }
-            }
-        }
+        check_ports(n, ports)?;
         Ok(Self { system: system.clone(), n, ports, servers: (0..n).map(|_| None).collect() })
     }
 
@@ -201,6 +191,22 @@ impl Drop for Fleet {
             let _ = server.group.signal(Signal::KILL);
         }
     }
+}
+
+/// An error unless all ports of `n` servers are free.
+pub(super) fn check_ports(n: usize, ports: Ports) -> anyhow::Result<()> {
+    for id in 0..n {
+        let wanted = [
+            (ports.master(id)?, "its master", "another --master-base"),
+            (ports.link(id)?, "other servers", "another --link-base"),
+        ];
+        for (port, whom, option) in wanted {
+            if !becomes_free(port) {
+                return Err(PortInUse { port, id, whom, option }.into());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether a port can be had, now or within a moment: processes of the last grid may still be dying.

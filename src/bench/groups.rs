@@ -1,7 +1,8 @@
 //! The process groups that this bench started, so that none of them outlives it. A group is entered in the same lock
-//! under which it is started; a signal takes that lock, ends all groups and leaves the process.
+//! under which it is started; a signal takes that lock, ends all groups, removes their folders and leaves the process.
 
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// From now on SIGINT, SIGTERM and SIGHUP end all groups and then this process, with the status that a shell expects.
 pub fn end_on_signals() -> anyhow::Result<()> {
@@ -21,6 +23,10 @@ pub fn end_on_signals() -> anyhow::Result<()> {
             let groups = locked();
             for &group in groups.iter() {
                 let _ = kill_process_group(group, Signal::KILL);
+            }
+            let folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+            for folder in folders.iter() {
+                let _ = std::fs::remove_dir_all(folder);
             }
             std::process::exit(128 + signal);
         }
@@ -75,6 +81,44 @@ impl Drop for Group {
         let _ = kill_process_group(self.pgid, Signal::KILL);
         let _ = self.leader.wait();
         locked().retain(|&group| group != self.pgid);
+    }
+}
+
+/// A new folder that is removed, with all that is in it, when this is dropped or a signal ends the process.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A folder of its own inside `parent`, which must be there.
+    pub fn create_in(parent: &Path) -> anyhow::Result<Self> {
+        let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut number = 0;
+        loop {
+            let path = parent.join(format!("ovid-bench-data-{}-{number}", std::process::id()));
+            match std::fs::create_dir(&path) {
+                Ok(()) => {
+                    folders.push(path.clone());
+                    return Ok(Self(path));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot make the folder {}", path.display()));
+                }
+            }
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = std::fs::remove_dir_all(&self.0);
+        folders.retain(|folder| folder != &self.0);
     }
 }
 

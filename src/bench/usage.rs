@@ -81,6 +81,12 @@ impl Memory {
     }
 }
 
+/// The most that the leader of a group ever held, in KiB.
+pub fn resident_kib_max(group: i32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{group}/status")).ok()?;
+    Some(field(&status, "VmHWM")).filter(|&kib| kib > 0)
+}
+
 /// The processes of the given groups: the place of the group, and the folder of the process.
 fn processes_of(groups: &[i32]) -> anyhow::Result<Vec<(usize, PathBuf)>> {
     let processes =

@@ -1,5 +1,7 @@
 //! `ovid bench`: measures grids of servers.
 
+mod log;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +42,8 @@ enum Bench {
     Idle(IdleArgs),
     /// A grid on an overlay: all join through one contact, broadcast, and half of them are killed at once.
     Overlay(OverlayArgs),
+    /// Replicated logs: one record at a time, many in flight, the leader killed, a restart; beside etcd and nats-server.
+    Log(log::LogArgs),
     /// A server of a baseline.
     #[command(hide = true)]
     Node(NodeArgs),
@@ -234,6 +238,7 @@ pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
             args.common.output.finish(idle::run(&setup, args.seconds))
         }
         Bench::Overlay(args) => args.run(),
+        Bench::Log(args) => args.run(),
         Bench::Node(args) => {
             let node = node::Node { id: args.id, n: args.n, port: args.port, link_base: args.link_base };
             baseline::run(args.kind, &node).map(|()| ExitCode::SUCCESS)

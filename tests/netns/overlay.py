@@ -17,6 +17,7 @@ Exit status: 0 all is well, 1 something was not as it should be, 2 wrong argumen
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import queue
 import shutil
@@ -44,6 +45,8 @@ OPTIONS = [
 ]
 ANSWER_SECONDS = 10.0
 POLL_SECONDS = 0.02
+# Of many servers so many are known soon, and by chance some on each side of a cut are among them.
+KNOWN_ENOUGH = 15
 
 
 class Failed(Exception):
@@ -129,6 +132,11 @@ class Server:
     def peers(self) -> set[str]:
         _, _, peers = self.ask("peers").partition(" ")
         return {each for each in peers.split(",") if each}
+
+    def known(self) -> int:
+        """How many others it knows by name, its neighbours among them."""
+        status = json.loads(self.ask("status"))
+        return len(status["active"]) + int(status["passive"])
 
     def messages(self) -> list[str]:
         _, _, messages = self.ask("get").partition(" ")
@@ -223,7 +231,22 @@ class Story:
         self.wait_alive(self.all, 30, f"all {count} servers see each other, having joined through one")
         self.broadcast(1, self.all)
         self.pull_a_cable(count - 1)
+        self.wait_known(min(count - 2, KNOWN_ENOUGH))
         self.cut_in_two()
+
+    def wait_known(self, enough: int) -> None:
+        """Waits until each server has heard of so many others.
+
+        Who knows all but one finds the others on its side of a cut. A server that has just come back, and has not
+        shuffled yet, could be alone there, since nobody would know its address.
+        """
+
+        def missing() -> str:
+            known = {server.number: server.known() for server in self.servers}
+            few = {number: count for number, count in known.items() if count < enough}
+            return f"servers that know fewer: {few}" if few else ""
+
+        self.wait(f"all know at least {enough} others by name", 60, missing)
 
     def pull_a_cable(self, victim: int) -> None:
         server, others = self.servers[victim], self.all - {victim}

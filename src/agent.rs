@@ -30,7 +30,7 @@ use std::num::ParseIntError;
 use std::str::FromStr;
 
 pub use self::commands::{Commands, Request, Session, Taken};
-pub use self::erased::{AgentBytes, ErasedAgent};
+pub use self::erased::{AgentBytes, AnyAgent, ErasedAgent};
 pub use self::input::{Epoch, Index, Input, Refusal, Why};
 pub use self::message::{JsonMessage, NoMessage, Text, Wire, WireError};
 pub use self::outbox::{Audience, Dest, Outbox, Output};

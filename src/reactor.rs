@@ -31,7 +31,7 @@ use self::console::Console;
 use self::disk::{Answer, Disk, Request};
 use self::entrance::Entrance;
 use self::socket::{Read, Socket};
-use crate::server::{Action, ConnId, Door, Server};
+use crate::server::{Action, ConnId, Door, LogId, Server};
 use crate::time::Time;
 use crate::trace::Writer;
 
@@ -342,15 +342,17 @@ impl Reactor {
             Action::Stop => self.end_asked = Some(End::Stop),
             Action::OpenLog { log, name } => {
                 let path = self.data.join(name);
-                if let Err(error) = self.ask_disk(Request::Open { log, path }) {
-                    server.log_failed(log, &format!("{error:#}"), self.now());
-                }
+                self.ask_disk(log, Request::Open { log, path }, server);
             }
             Action::Append { log, index, record } => {
-                if let Err(error) = self.ask_disk(Request::Append { log, index, record }) {
-                    server.log_failed(log, &format!("{error:#}"), self.now());
-                }
+                self.ask_disk(log, Request::Append { log, index, record }, server);
             }
+            Action::OpenStore { log, name } => {
+                let path = self.data.join(name);
+                self.ask_disk(log, Request::OpenStore { log, path }, server);
+            }
+            Action::Write { log, write } => self.ask_disk(log, Request::Write { log, write }, server),
+            Action::Read { log, read } => self.ask_disk(log, Request::Read { log, read }, server),
             Action::CloseLog(log) => {
                 if let Some(disk) = &mut self.disk {
                     disk.ask(Request::Close(log));
@@ -360,15 +362,16 @@ impl Reactor {
     }
 
     /// Asks the disk thread, which is started for the first request.
-    fn ask_disk(&mut self, request: Request) -> anyhow::Result<()> {
+    fn ask_disk(&mut self, log: LogId, request: Request, server: &mut Server) {
         if self.disk.is_none() {
-            let waker = self.waker()?;
-            self.disk = Some(Disk::start(waker).context("no thread for the disk")?);
+            match self.waker().and_then(|waker| Disk::start(waker).context("no thread for the disk")) {
+                Ok(disk) => self.disk = Some(disk),
+                Err(error) => return server.log_failed(log, &format!("{error:#}"), self.now()),
+            }
         }
         if let Some(disk) = &mut self.disk {
             disk.ask(request);
         }
-        Ok(())
     }
 
     /// Hands on what the disk thread has done.
@@ -378,8 +381,9 @@ impl Reactor {
             match answer {
                 Answer::Opened { log, scan } => server.log_opened(log, &scan.records, scan.next, now),
                 Answer::Stored { log, upto } => server.log_stored(log, upto, now),
-                // Nothing asks for stores yet.
-                Answer::Recovered { .. } | Answer::StoredUpto { .. } | Answer::Found { .. } => {}
+                Answer::Recovered { log, recovered } => server.store_recovered(log, &recovered, now),
+                Answer::StoredUpto { log, upto } => server.store_stored(log, upto, now),
+                Answer::Found { log, found } => server.store_found(log, found, now),
                 Answer::Failed { log, why } => server.log_failed(log, &why, now),
             }
             self.settle(server);

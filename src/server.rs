@@ -22,6 +22,7 @@ mod outputs;
 mod overlay;
 mod queue;
 mod status;
+mod stores;
 mod tracing;
 
 pub use self::boxes::{BoxSetup, ExperimentSetup};
@@ -33,7 +34,7 @@ pub use self::outputs::{Action, ConnId, LogId, Outputs};
 pub use self::overlay::{OverlaySetup, OverlayStatus};
 pub use self::queue::OutQueue;
 pub use self::status::{AgentStatus, BoxStatus, NeighbourStatus, PeerStatus, Status};
-use crate::agent::{Index, Why};
+use crate::agent::{Found, Index, Lsn, Recovered, Why};
 use crate::config::AgentId;
 use crate::grid::ServerId;
 use crate::time::Time;
@@ -180,7 +181,25 @@ impl Server {
         self.settle(now);
     }
 
-    /// A log cannot be read, or not be written any more.
+    /// A folder that [`Action::OpenStore`] named has been looked through.
+    pub fn store_recovered(&mut self, log: LogId, recovered: &Recovered, now: Time) {
+        self.core.store_recovered(log, recovered, now);
+        self.settle(now);
+    }
+
+    /// All that [`Action::Write`] asked for up to `upto` is durable.
+    pub fn store_stored(&mut self, log: LogId, upto: Lsn, now: Time) {
+        self.core.store_stored(log, upto, now);
+        self.settle(now);
+    }
+
+    /// What [`Action::Read`] asked for.
+    pub fn store_found(&mut self, log: LogId, found: Found, now: Time) {
+        self.core.store_found(log, found, now);
+        self.settle(now);
+    }
+
+    /// A log, of whichever kind, cannot be read, or not be written any more.
     pub fn log_failed(&mut self, log: LogId, why: &str, now: Time) {
         self.core.log_failed(log, why);
         self.settle(now);

@@ -1,8 +1,10 @@
 //! Agents of different services side by side: behind one trait, their messages as bytes.
 
+use std::fmt;
+
 use bytes::Bytes;
 
-use super::{Agent, Input, Outbox, Output, Wire, WireError};
+use super::{Agent, Input, Outbox, Output, Port, Wire, WireError};
 use crate::time::Time;
 
 /// A message as bytes, with the entrance it came in by.
@@ -83,6 +85,70 @@ where
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         self.agent.counters()
+    }
+
+    fn about(&self) -> Option<String> {
+        self.agent.about()
+    }
+}
+
+impl Wire for AgentBytes {
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.bytes);
+    }
+
+    fn decode(_: Port, bytes: &[u8]) -> Result<Self, WireError> {
+        Ok(Self { kind: "", bytes: Bytes::copy_from_slice(bytes) })
+    }
+
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+}
+
+/// An agent of whatever type as one whose messages are bytes: for agents that carry another one.
+pub struct AnyAgent {
+    agent: Box<dyn ErasedAgent>,
+    misunderstood: u64,
+}
+
+impl AnyAgent {
+    /// Takes `agent` as it is.
+    pub fn new(agent: Box<dyn ErasedAgent>) -> Self {
+        Self { agent, misunderstood: 0 }
+    }
+}
+
+impl fmt::Debug for AnyAgent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnyAgent").finish_non_exhaustive()
+    }
+}
+
+impl Agent for AnyAgent {
+    type Msg = AgentBytes;
+
+    fn handle(&mut self, now: Time, input: Input<'_, AgentBytes>, out: &mut Outbox<AgentBytes>) {
+        if let Err(error) = self.agent.handle(now, input, out) {
+            self.misunderstood += 1;
+            out.note(|| format!("message not understood: {error}"));
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.agent.deadline()
+    }
+
+    fn keeps_rows(&self) -> bool {
+        self.agent.keeps_rows()
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut counters = self.agent.counters();
+        if self.misunderstood > 0 {
+            counters.push(("misunderstood", self.misunderstood));
+        }
+        counters
     }
 
     fn about(&self) -> Option<String> {

@@ -176,7 +176,7 @@ fn shared_by((id, entry): (&AgentId, &Entry)) -> Option<(AgentId, SharedLog)> {
 
 /// Checks what one member says of its log.
 fn check(reader: &mut Reader<'_>, root: &Node, member: &Member, id: &AgentId, log: &SharedLog) {
-    let mut complain = |reader: &mut Reader<'_>, what: String| {
+    let complain = |reader: &mut Reader<'_>, what: String| {
         reader.mistake(member, &in_log("members", what), true);
     };
     if let Some(route) = member.node.member("routes").and_then(|routes| routes.node.member(LOG_ROUTE)) {

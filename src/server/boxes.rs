@@ -1,6 +1,7 @@
 //! A box of a configuration: which agents it hosts, what they send to agents elsewhere, and the commands of whoever controls it.
 
 mod control;
+mod making;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,11 +13,10 @@ use super::core::{Core, Role, Told};
 use super::directory::{Directory, Home};
 use super::experiment::Experiment;
 use super::hosting::Waiting;
-use super::logs::LogKind;
 use super::master::session;
 use super::outputs::ConnId;
-use crate::agent::{AgentBytes, Attrs, Dest, Epoch, Input, Peer, Port, Registry, Setup, Why};
-use crate::config::{AgentId, Configuration, Entry, LOG_ATTR};
+use crate::agent::{AgentBytes, Dest, Epoch, Input, Peer, Port, Registry, Why};
+use crate::config::{AgentId, Configuration, Entry};
 use crate::grid::{BoxAddress, ServerId};
 use crate::rng::{Probability, Rng};
 use crate::seldom;
@@ -104,26 +104,6 @@ impl BoxHost {
         self.attached.get(&conn).copied()
     }
 
-    /// Makes an agent of this box.
-    fn make(&mut self, id: &AgentId, entry: &Entry) -> Option<Box<dyn crate::agent::ErasedAgent>> {
-        let routes: Vec<String> = entry.routes.keys().cloned().collect();
-        let mut attrs = entry.attrs.clone();
-        attrs.0.remove(LOG_ATTR);
-        let mut setup = Setup::new(id.as_str(), &attrs, &routes, self.seeds.number());
-        match self.registry.make(&entry.kind, &mut setup) {
-            Some(Ok(agent)) => Some(agent),
-            // Reading the configuration has made it once already.
-            Some(Err(mistake)) => {
-                warn!("server: cannot make agent={id} why=\"{mistake}\"");
-                None
-            }
-            None => {
-                warn!("server: cannot make agent={id} why=\"no type {:?}\"", entry.kind);
-                None
-            }
-        }
-    }
-
     /// An agent asks for something that boxes do not do.
     pub(super) fn refuse(&mut self, from: Peer, why: &str) {
         let from = self.directory.name(from).to_owned();
@@ -136,21 +116,6 @@ impl BoxHost {
             warn!("server: message dropped from={from} to={to} why=\"{why}\" so_far={so_far}");
         }
     }
-}
-
-/// Which log the attributes of an agent choose.
-fn log_kind(attrs: &Attrs) -> LogKind {
-    match attrs.0.get(LOG_ATTR).and_then(|value| value.as_str()) {
-        Some("local") => LogKind::Local,
-        Some("memory") => LogKind::Memory,
-        _ => LogKind::None,
-    }
-}
-
-/// The file of an agent's log, below the folder of the box's data. Ids and addresses hold nothing that could lead elsewhere.
-fn log_name(address: BoxAddress, id: &AgentId) -> String {
-    let plain = |text: &str| text.replace('/', "%2F").replace(':', "-");
-    format!("{}/{}.log", plain(&address.to_string()), plain(id.as_str()))
 }
 
 /// The configuration.
@@ -216,11 +181,7 @@ impl Core {
         let mut changes = Changes::default();
         let Role::Box(host) = &mut self.role else { return changes };
         let own = host.address;
-        let stays = |id: &AgentId, entry: &Entry| {
-            new.agents
-                .get(id)
-                .is_some_and(|now| now.on == own && now.kind == entry.kind && now.attrs == entry.attrs)
-        };
+        let stays = |id: &AgentId, entry: &Entry| new.agents.get(id).is_some_and(|now| entry.can_become(now));
         for (id, _) in old.agents_on(own).filter(|(id, entry)| !stays(id, entry)) {
             let Some(peer) = host.directory.find(id.as_str()) else { continue };
             host.directory.unroute(peer);
@@ -250,7 +211,8 @@ impl Core {
             }
             host.directory.begin(peer);
             self.agents.insert(peer, agent);
-            if self.logs.open(peer, log_kind(&entry.attrs), &log_name(own, id), &mut self.outputs) {
+            let (kind, name) = making::log_of(own, id, entry);
+            if self.logs.open(peer, kind, &name, &mut self.outputs) {
                 self.agents.post(peer, Waiting::Start);
             }
         }

@@ -265,11 +265,13 @@ impl Core {
                     host.refuse(agent, "links between boxes are the configuration's");
                 }
             }
-            Output::Barrier { .. } | Output::Keep { .. } | Output::Write(_) | Output::Read(_) => {
-                if let Role::Box(host) = &mut self.role {
-                    host.refuse(agent, "this host has no such disk yet");
-                }
+            Output::Barrier { token } => {
+                self.agents.post(agent, Waiting::Barrier { token });
             }
+            // The logs of this server are read from their beginning.
+            Output::Keep { .. } => {}
+            Output::Write(write) => self.write_to_store(agent, write),
+            Output::Read(read) => self.logs.read(agent, read, &mut self.outputs),
             Output::Note { text } => {
                 let text = format!("{}: {text}", self.agent_name(agent));
                 self.tracing.note(now, || What::Note { text });
@@ -371,6 +373,10 @@ impl Core {
             Waiting::NotCommitted { record, why } => {
                 self.hand(agent, Input::NotCommitted { record: &record, why: &why }, now);
             }
+            // Asked for while its log was being read; an agent that wants to know asks again.
+            Waiting::Barrier { .. } if !hosted.started => {}
+            Waiting::Barrier { token } => self.hand(agent, Input::Barrier { token }, now),
+            Waiting::StoreFailed { why } => self.hand(agent, Input::StoreFailed { why: &why }, now),
         }
     }
 

@@ -41,6 +41,10 @@ pub(super) enum Waiting {
     Committed { index: Index, record: Bytes },
     /// A record was refused.
     NotCommitted { record: Bytes, why: Refusal },
+    /// Everything that was committed before the question has been handed over.
+    Barrier { token: u64 },
+    /// The disk of an agent that is a log itself takes no more.
+    StoreFailed { why: String },
 }
 
 /// All agents of one server.
@@ -197,7 +201,7 @@ impl Hosting {
 impl Waiting {
     fn footprint_bytes(&self) -> usize {
         let bytes = match self {
-            Self::Start | Self::Rerouted(_) => 0,
+            Self::Start | Self::Rerouted(_) | Self::Barrier { .. } | Self::StoreFailed { .. } => 0,
             Self::Message { bytes, .. } => bytes.len(),
             Self::Committed { record, .. } | Self::NotCommitted { record, .. } => record.len(),
         };

@@ -1,5 +1,5 @@
-//! The logs of this server's agents: what was proposed and is not durable yet. Writing is the host's; here is what it is asked and what its
-//! answers mean.
+//! The logs of this server's agents, and the disks of those that are a log themselves: what is not durable yet. Writing is the host's; here is what
+//! it is asked and what its answers mean.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,12 +7,14 @@ use bytes::Bytes;
 
 use super::hosting::Waiting;
 use super::outputs::{Action, LogId, Outputs};
-use crate::agent::{Index, Peer, Refusal};
+use crate::agent::{Index, Lsn, Peer, Read, Refusal, Row, Write};
 use crate::store::RECORD_BYTES_MAX;
 
 /// The most that may wait to become durable in one log, in bytes and in records.
 const PENDING_BYTES_MAX: usize = 16 * 1024 * 1024;
 const PENDING_RECORDS_MAX: usize = 65_536;
+/// The most that an agent which is a log itself may have asked to be written and that is not durable, in bytes. It bounds that itself, far below.
+const STORE_PENDING_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Which log an agent's configuration chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub(super) enum LogKind {
     Memory,
     /// A file of this box.
     Local,
+    /// The agent is a log itself, on a folder of this box.
+    Own,
 }
 
 #[derive(Debug)]
@@ -31,6 +35,22 @@ enum Log {
     Opening { id: LogId },
     Local { id: LogId, next: u64, pending: VecDeque<(Index, Bytes)>, pending_bytes: usize },
     Failed { id: LogId, why: String },
+    Own { id: LogId, last: Lsn, pending: VecDeque<(Lsn, usize)>, pending_bytes: usize },
+    OwnFailed { id: LogId },
+}
+
+impl Log {
+    /// What the host calls it.
+    fn id(&self) -> Option<LogId> {
+        match self {
+            Self::Memory { .. } => None,
+            Self::Opening { id }
+            | Self::Local { id, .. }
+            | Self::Failed { id, .. }
+            | Self::Own { id, .. }
+            | Self::OwnFailed { id } => Some(*id),
+        }
+    }
 }
 
 /// The logs of all agents of one server.
@@ -56,26 +76,27 @@ impl Logs {
                 out.act(Action::OpenLog { log: id, name: name.to_owned() });
                 false
             }
+            LogKind::Own => {
+                self.ids_used += 1;
+                let id = LogId(self.ids_used);
+                let own = Log::Own { id, last: Lsn(0), pending: VecDeque::new(), pending_bytes: 0 };
+                self.by_agent.insert(peer, own);
+                out.act(Action::OpenStore { log: id, name: name.to_owned() });
+                false
+            }
         }
     }
 
     /// The agent is gone; what was proposed before is still written.
     pub(super) fn close(&mut self, peer: Peer, out: &mut Outputs) {
-        match self.by_agent.remove(&peer) {
-            Some(Log::Opening { id } | Log::Local { id, .. } | Log::Failed { id, .. }) => {
-                out.act(Action::CloseLog(id));
-            }
-            Some(Log::Memory { .. }) | None => {}
+        if let Some(id) = self.by_agent.remove(&peer).and_then(|log| log.id()) {
+            out.act(Action::CloseLog(id));
         }
     }
 
     /// Whose log this is; `None` if the agent is gone.
     pub(super) fn agent_of(&self, log: LogId) -> Option<Peer> {
-        let theirs = |state: &Log| match state {
-            Log::Memory { .. } => false,
-            Log::Opening { id } | Log::Local { id, .. } | Log::Failed { id, .. } => *id == log,
-        };
-        self.by_agent.iter().find(|(_, state)| theirs(state)).map(|(peer, _)| *peer)
+        self.by_agent.iter().find(|(_, state)| state.id() == Some(log)).map(|(peer, _)| *peer)
     }
 
     /// The log has been read; its next record will be `next`.
@@ -92,6 +113,10 @@ impl Logs {
         let (id, pending) = match state {
             Log::Opening { id } | Log::Failed { id, .. } => (*id, VecDeque::new()),
             Log::Local { id, pending, .. } => (*id, std::mem::take(pending)),
+            Log::Own { id, .. } | Log::OwnFailed { id } => {
+                *state = Log::OwnFailed { id: *id };
+                return vec![Waiting::StoreFailed { why: why.to_owned() }];
+            }
             Log::Memory { .. } => return Vec::new(),
         };
         *state = Log::Failed { id, why: why.to_owned() };
@@ -116,7 +141,7 @@ impl Logs {
     /// An agent proposes a record; what it is to be told at once, if anything.
     pub(super) fn propose(&mut self, peer: Peer, record: Bytes, out: &mut Outputs) -> Option<Waiting> {
         let why = match self.by_agent.get_mut(&peer) {
-            None => Refusal::NoLog,
+            None | Some(Log::Own { .. } | Log::OwnFailed { .. }) => Refusal::NoLog,
             Some(_) if record.len() > RECORD_BYTES_MAX => {
                 Refusal::TooLong { bytes: record.len(), bytes_max: RECORD_BYTES_MAX }
             }
@@ -142,6 +167,67 @@ impl Logs {
         };
         Some(Waiting::NotCommitted { record, why })
     }
+}
+
+/// The disks of agents that are a log themselves.
+impl Logs {
+    /// Whether an agent has such a disk.
+    pub(super) fn is_own(&self, peer: Peer) -> bool {
+        matches!(self.by_agent.get(&peer), Some(Log::Own { .. } | Log::OwnFailed { .. }))
+    }
+
+    /// Such an agent asks for something to be written; what it is to be told at once, if anything.
+    pub(super) fn write(&mut self, peer: Peer, write: Write, out: &mut Outputs) -> Option<Waiting> {
+        let Some(Log::Own { id, last, pending, pending_bytes }) = self.by_agent.get_mut(&peer) else {
+            return None;
+        };
+        *last = last.next();
+        let bytes = footprint_bytes(&write);
+        pending.push_back((*last, bytes));
+        *pending_bytes += bytes;
+        if *pending_bytes > STORE_PENDING_BYTES_MAX {
+            let (id, why) = (*id, format!("more than {STORE_PENDING_BYTES_MAX} bytes wait for the disk"));
+            self.by_agent.insert(peer, Log::OwnFailed { id });
+            return Some(Waiting::StoreFailed { why });
+        }
+        out.act(Action::Write { log: *id, write });
+        None
+    }
+
+    /// Such an agent asks for something to be read.
+    pub(super) fn read(&mut self, peer: Peer, read: Read, out: &mut Outputs) {
+        if let Some(Log::Own { id, .. }) = self.by_agent.get(&peer) {
+            out.act(Action::Read { log: *id, read });
+        }
+    }
+
+    /// Its writes up to `upto` are durable; whether that means anything to it.
+    pub(super) fn store_stored(&mut self, peer: Peer, upto: Lsn) -> bool {
+        let Some(Log::Own { pending, pending_bytes, .. }) = self.by_agent.get_mut(&peer) else {
+            return false;
+        };
+        while let Some((_, bytes)) = pending.pop_front_if(|(lsn, _)| *lsn <= upto) {
+            *pending_bytes -= bytes;
+        }
+        true
+    }
+}
+
+/// How much memory a write takes, about, in bytes.
+fn footprint_bytes(write: &Write) -> usize {
+    const WRITE_BYTES: usize = 64;
+    let of_rows = |rows: &[Row]| -> usize {
+        let of_row = |row: &Row| WRITE_BYTES + row.key.len() + row.value.as_ref().map_or(0, Bytes::len);
+        rows.iter().map(of_row).sum()
+    };
+    let bytes = match write {
+        Write::State { state } => state.len(),
+        Write::Append { entry } => entry.record.len(),
+        Write::Apply { applied, rows } => applied.meta.len() + of_rows(rows),
+        Write::Receive { rows, .. } => of_rows(rows),
+        Write::Truncate { .. } | Write::Install { .. } | Write::Compact { .. } => 0,
+    };
+    WRITE_BYTES + bytes
 }
 
 #[cfg(test)]
@@ -193,5 +279,39 @@ mod tests {
         }
         let refused = logs.propose(AGENT, record, &mut out);
         assert!(matches!(refused, Some(Waiting::NotCommitted { why: Refusal::Busy, .. })));
+    }
+    #[test]
+    fn a_disk_of_its_own_takes_writes_in_order_until_it_fails() {
+        let (mut logs, mut out) = (Logs::default(), Outputs::default());
+        assert!(!logs.open(AGENT, LogKind::Own, "a.store", &mut out));
+        let log = LogId(1);
+        assert_eq!(actions(&mut out), [Action::OpenStore { log, name: "a.store".into() }]);
+        assert_eq!((logs.is_own(AGENT), logs.agent_of(log)), (true, Some(AGENT)));
+        let write = Write::Truncate { from: Index(1) };
+        assert!(logs.write(AGENT, write.clone(), &mut out).is_none());
+        let read = Read::EndRows { token: 1 };
+        logs.read(AGENT, read.clone(), &mut out);
+        assert_eq!(
+            actions(&mut out),
+            [Action::Write { log, write: write.clone() }, Action::Read { log, read }]
+        );
+        assert!(logs.store_stored(AGENT, Lsn(1)));
+        let failed = logs.failed(AGENT, "no space");
+        assert!(matches!(failed[..], [Waiting::StoreFailed { .. }]));
+        assert!(logs.write(AGENT, write, &mut out).is_none());
+        assert!(!logs.store_stored(AGENT, Lsn(2)), "nothing more is believed of it");
+        assert_eq!(actions(&mut out), []);
+        logs.close(AGENT, &mut out);
+        assert_eq!(actions(&mut out), [Action::CloseLog(log)]);
+    }
+
+    #[test]
+    fn an_agent_whose_disk_does_not_keep_up_loses_it_before_the_server_loses_its_memory() {
+        let (mut logs, mut out) = (Logs::default(), Outputs::default());
+        logs.open(AGENT, LogKind::Own, "a.store", &mut out);
+        let state = Bytes::from(vec![0; STORE_PENDING_BYTES_MAX / 4]);
+        let mut write = || logs.write(AGENT, Write::State { state: state.clone() }, &mut out);
+        assert!((0..3).all(|_| write().is_none()));
+        assert!(matches!(write(), Some(Waiting::StoreFailed { why }) if why.contains("wait for the disk")));
     }
 }

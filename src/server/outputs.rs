@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use crate::agent::Index;
+use crate::agent::{Index, Read, Write};
 
 /// Names one connection for its whole life. Never used again: a late event of a connection that is gone finds nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub usize);
 
-/// Names one opening of a log file. Never used again: a late answer finds nobody.
+/// Names one opening of a log, a file or a folder. Never used again: a late answer finds nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogId(pub u64);
 
@@ -51,7 +51,29 @@ pub enum Action {
         /// The record.
         record: Bytes,
     },
-    /// Close the log once everything before has been written; no answer.
+    /// Open the folder `name`, a relative path, of an agent that is a log itself; answer with `store_recovered` or `log_failed`.
+    OpenStore {
+        /// The log that this becomes.
+        log: LogId,
+        /// Which folder.
+        name: String,
+    },
+    /// Write what such an agent asks for, in its order; answer with `store_stored` when it is durable, or `log_failed`. Writes are counted from 1
+    /// from each opening on.
+    Write {
+        /// Which log.
+        log: LogId,
+        /// What.
+        write: Write,
+    },
+    /// Read what such an agent asks for, after all its writes before; answer with `store_found`, where there is an answer.
+    Read {
+        /// Which log.
+        log: LogId,
+        /// What.
+        read: Read,
+    },
+    /// Close the log, of whichever kind, once everything before has been written; no answer.
     CloseLog(LogId),
 }
 

@@ -79,6 +79,9 @@ pub struct AgentStatus {
     pub started: bool,
     /// What it counts.
     pub counters: BTreeMap<String, u64>,
+    /// What else it has to say about itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub about: Option<String>,
 }
 
 /// Another box as this one sees it.

@@ -25,6 +25,7 @@ mod telling;
 
 use std::collections::{BTreeMap, VecDeque};
 
+pub(in crate::sim) use self::contents::Reading;
 pub use self::contents::{Contents, Damage};
 use self::disk::Disk;
 use self::flights::{Flights, Slot};

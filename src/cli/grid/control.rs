@@ -69,6 +69,8 @@ pub(super) struct AgentStatus {
     pub(super) kind: String,
     #[serde(default)]
     pub(super) counters: BTreeMap<String, u64>,
+    #[serde(default)]
+    pub(super) about: Option<String>,
 }
 
 /// What a box says about another box.

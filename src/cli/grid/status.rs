@@ -28,6 +28,7 @@ fn describe(asked: &[(BoxAddress, Result<Status, ControlError>)]) -> Vec<String>
     let head = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
     let mut boxes = vec![head(&["box", "up for", "sees", "queued", "dropped", "lost on purpose"])];
     let mut agents = vec![head(&["agent", "type", "box", "counters"])];
+    let mut about = vec![head(&["agent", "says"])];
     for (on, asked) in asked {
         let mut row = vec![on.to_string()];
         match asked {
@@ -39,6 +40,7 @@ fn describe(asked: &[(BoxAddress, Result<Status, ControlError>)]) -> Vec<String>
                 for agent in &status.agents {
                     let counters: Vec<String> =
                         agent.counters.iter().map(|(name, count)| format!("{name}={count}")).collect();
+                    about.extend(agent.about.clone().map(|about| vec![agent.id.clone(), about]));
                     agents.push(vec![
                         agent.id.clone(),
                         agent.kind.clone(),
@@ -56,9 +58,9 @@ fn describe(asked: &[(BoxAddress, Result<Status, ControlError>)]) -> Vec<String>
     let (silent, boxes): (Vec<_>, Vec<_>) = boxes.into_iter().partition(failed);
     let mut lines = if boxes.len() > 1 { table::lines(&boxes) } else { Vec::new() };
     lines.extend(silent.into_iter().flatten());
-    if agents.len() > 1 {
+    for table in [agents, about].iter().filter(|table| table.len() > 1) {
         lines.push(String::new());
-        lines.extend(table::lines(&agents));
+        lines.extend(table::lines(table));
     }
     lines
 }
@@ -83,6 +85,9 @@ mod tests {
                 "",
                 "agent  type  box             counters",
                 "a      kvs   127.0.0.1:4000  records=3",
+                "",
+                "agent  says",
+                "a      standing=leader",
             ]
         );
     }

@@ -99,8 +99,8 @@ impl BoxHost {
             let kind = self.configuration.agents.get(id).map(|entry| entry.kind.clone());
             let counters = hosted.agent.counters();
             let counters = counters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-            let (id, kind) = (id.to_string(), kind.unwrap_or_default());
-            Some(AgentStatus { id, kind, started: hosted.started, counters })
+            let (id, kind, about) = (id.to_string(), kind.unwrap_or_default(), hosted.agent.about());
+            Some(AgentStatus { id, kind, started: hosted.started, counters, about })
         };
         let mut agents: Vec<AgentStatus> = here.filter_map(status).collect();
         agents.sort_by(|one, other| one.id.cmp(&other.id));

@@ -310,6 +310,19 @@ impl ServerWorld {
                     self.input(id, |server, now| server.log_failed(log, "it is not open", now));
                 }
             }
+            Action::OpenStore { log, name } => {
+                let recovered = self.disks.open_store(id, log, name);
+                self.input(id, |server, now| server.store_recovered(log, &recovered, now));
+            }
+            Action::Write { log, write } => match self.disks.write(id, log, &write) {
+                Ok(upto) => self.input(id, |server, now| server.store_stored(log, upto, now)),
+                Err(why) => self.input(id, |server, now| server.log_failed(log, &why, now)),
+            },
+            Action::Read { log, read } => {
+                if let Some(found) = self.disks.read(id, log, &read) {
+                    self.input(id, |server, now| server.store_found(log, found, now));
+                }
+            }
             Action::CloseLog(log) => self.disks.close(id, log),
         }
     }

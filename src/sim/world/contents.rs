@@ -25,7 +25,7 @@ pub struct Contents {
 
 /// Rows as they were when somebody began to read them.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(in crate::sim) struct Reading {
     applied: Applied,
     rows: Vec<Row>,
     /// From where on the parts that were not read yet begin.
@@ -99,7 +99,7 @@ impl Contents {
     }
 
     /// What an agent that starts is told.
-    pub(super) fn recovered(&self) -> Recovered {
+    pub(in crate::sim) fn recovered(&self) -> Recovered {
         let mut terms: Vec<(Index, Term)> = Vec::new();
         let readable = self.entries.iter().filter(|entry| !self.damaged.contains(&entry.index));
         for entry in readable {
@@ -127,7 +127,7 @@ impl Contents {
     }
 
     /// Carries out a write. One that makes no sense here changes nothing; the error says why it does not.
-    pub(super) fn write(&mut self, write: &Write) -> Result<(), String> {
+    pub(in crate::sim) fn write(&mut self, write: &Write) -> Result<(), String> {
         match write {
             Write::State { state } => {
                 self.state = Some(state.clone());
@@ -236,7 +236,7 @@ impl Contents {
     }
 
     /// Reads entries; part after part is read from a [`Reading`].
-    pub(super) fn read(&self, from: Index, upto: Index, bytes_max: usize) -> Found {
+    pub(in crate::sim) fn read(&self, from: Index, upto: Index, bytes_max: usize) -> Found {
         let (mut entries, mut bytes) = (Vec::new(), 0);
         for index in from.0..=upto.0 {
             let Some(entry) = self.entry(Index(index)) else { break };
@@ -250,7 +250,7 @@ impl Contents {
     }
 
     /// Begins to read all rows.
-    pub(super) fn reading(&self) -> Reading {
+    pub(in crate::sim) fn reading(&self) -> Reading {
         let row = |(key, value): (&Bytes, &Bytes)| Row { key: key.clone(), value: Some(value.clone()) };
         Reading { applied: self.applied.clone(), rows: self.rows.iter().map(row).collect(), place: 0 }
     }
@@ -282,7 +282,7 @@ impl Contents {
 
 impl Reading {
     /// The next part.
-    pub(super) fn next(&mut self, token: u64, part: u64, bytes_max: usize) -> Found {
+    pub(in crate::sim) fn next(&mut self, token: u64, part: u64, bytes_max: usize) -> Found {
         let (mut rows, mut bytes) = (Vec::new(), 0);
         while let Some(row) = self.rows.get(self.place) {
             bytes += row.key.len() + row.value.as_ref().map_or(0, Bytes::len);

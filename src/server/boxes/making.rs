@@ -1,0 +1,64 @@
+//! Making agents from their entries: each by its type, on the log that its entry chooses.
+
+use log::warn;
+
+use super::BoxHost;
+use crate::agent::{AnyAgent, ErasedAgent, Setup};
+use crate::agents::raft::Raft;
+use crate::agents::replicated::{Identity, LOG_ROUTE, Replicated};
+use crate::config::{AgentId, Entry, LOG_ATTR, LogChoice, SharedLog};
+use crate::grid::BoxAddress;
+use crate::server::logs::LogKind;
+
+impl BoxHost {
+    /// Makes an agent of this box.
+    pub(super) fn make(&mut self, id: &AgentId, entry: &Entry) -> Option<Box<dyn ErasedAgent>> {
+        let is_own = |name: &&String| !(entry.is_replicated() && **name == LOG_ROUTE);
+        let routes: Vec<String> = entry.routes.keys().filter(is_own).cloned().collect();
+        let mut attrs = entry.attrs.clone();
+        attrs.0.remove(LOG_ATTR);
+        let mut setup = Setup::new(id.as_str(), &attrs, &routes, self.seeds.number());
+        // Reading the configuration has made it once already.
+        let agent = match self.registry.make(&entry.kind, &mut setup) {
+            Some(Ok(agent)) => agent,
+            Some(Err(mistake)) => {
+                warn!("server: cannot make agent={id} why=\"{mistake}\"");
+                return None;
+            }
+            None => {
+                warn!("server: cannot make agent={id} why=\"no type {:?}\"", entry.kind);
+                return None;
+            }
+        };
+        Some(match LogChoice::of(&entry.attrs) {
+            Ok(LogChoice::Replicated(log)) => self.replicated(id, log, agent),
+            _ => agent,
+        })
+    }
+
+    /// Puts a service on a log that several agents agree on.
+    fn replicated(
+        &mut self,
+        id: &AgentId,
+        log: SharedLog,
+        service: Box<dyn ErasedAgent>,
+    ) -> Box<dyn ErasedAgent> {
+        let identity = Identity { name: id.to_string(), life: self.seeds.number(), greets: None };
+        let voters = log.voters.iter().map(AgentId::as_str);
+        let raft = Raft::new(log.options, id.as_str(), voters, self.seeds.number());
+        <dyn ErasedAgent>::of(Replicated::new(raft, AnyAgent::new(service), identity))
+    }
+}
+
+/// Which log an agent has, and its file or folder, below the folder of the box's data. Ids and addresses hold nothing that could lead
+/// elsewhere.
+pub(super) fn log_of(address: BoxAddress, id: &AgentId, entry: &Entry) -> (LogKind, String) {
+    let (kind, end) = match LogChoice::of(&entry.attrs) {
+        Ok(LogChoice::Local) => (LogKind::Local, "log"),
+        Ok(LogChoice::Memory) => (LogKind::Memory, ""),
+        Ok(LogChoice::Replicated(_)) => (LogKind::Own, "store"),
+        Ok(LogChoice::None) | Err(_) => (LogKind::None, ""),
+    };
+    let plain = |text: &str| text.replace('/', "%2F").replace(':', "-");
+    (kind, format!("{}/{}.{end}", plain(&address.to_string()), plain(id.as_str())))
+}

@@ -5,6 +5,7 @@ pub mod chat;
 pub mod chatroom;
 pub mod dummy;
 pub mod kvs;
+pub mod ledger;
 pub mod overlay;
 pub mod raft;
 pub mod replicated;
@@ -20,6 +21,7 @@ impl Registry {
             .with::<dummy::Dummy>("dummy")
             .with::<kvs::Client>("client")
             .with::<kvs::Kvs>("kvs")
+            .with::<ledger::Ledger>("ledger")
             .with::<tty::Tty>("tty")
     }
 }

@@ -6,5 +6,6 @@ mod links;
 mod masters;
 mod overlay;
 mod reloads;
+mod replicated;
 mod streams;
 mod world;

@@ -569,3 +569,8 @@ impl ReplicatedLog for Raft {
         ]
     }
 }
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

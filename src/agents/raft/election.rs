@@ -102,7 +102,7 @@ impl Raft {
 
     /// A new term, and this member's own vote in it. Nobody is asked before that is on the disk: a server that forgot it could ask twice in one term,
     /// with two different logs.
-    fn campaign(&mut self, transfer: bool) {
+    pub(super) fn campaign(&mut self, transfer: bool) {
         self.set_term(self.term.next());
         self.voted = Some(self.id);
         self.persist();

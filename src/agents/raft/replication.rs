@@ -302,13 +302,11 @@ impl Raft {
             progress.heard = now;
             progress.counted = progress.counted.max(stored);
         }
-        let (before, was_full) = (progress.matched, !progress.inflight.is_empty());
         progress.acknowledge(stored);
         if was_asked {
             progress.replicate();
         }
-        let goes_on = was_full || progress.matched > before;
-        self.flush_due |= goes_on && self.log.last() > before;
+        self.flush_due |= progress.next <= last;
         self.advance_commit();
         self.advance_change();
     }

@@ -57,6 +57,16 @@ impl<E> Queue<E> {
             return None;
         }
         if self.due.is_empty() {
+            let bucket = &mut self.later[self.filled.trailing_zeros() as usize];
+            // What is alone in its bucket is next, and need not be spread. With few things on their way at a time that is so mostly.
+            if bucket.entries.len() == 1
+                && let Some((at, entry)) = bucket.entries.pop()
+            {
+                bucket.earliest = u64::MAX;
+                self.last = at;
+                self.filled &= self.filled - 1;
+                return Some((Time::from_nanos(at), entry));
+            }
             self.refill();
         }
         self.due.pop_front().map(|entry| (Time::from_nanos(self.last), entry))

@@ -42,6 +42,7 @@ impl<A: Agent> World<A> {
 
     #[inline]
     fn send_on_link(&mut self, mut flight: Flight<A::Msg>) {
+        self.look_ahead(flight.to);
         let Some(id) = self.links.find(flight.from, flight.to) else {
             return self.tell_drop(flight.from, flight.to, flight.id, "there is no link");
         };
@@ -131,6 +132,7 @@ impl<A: Agent> World<A> {
         if self.partitions.between(from, to) || self.partitions.between(to, from) {
             return self.tell_drop(from, to, id, "a partition");
         }
+        self.look_ahead(to);
         let connecting = self.settings.connecting.draw(&mut self.network);
         let arrives = self.now + connecting + self.settings.travel(&mut self.network, from, to);
         let slot = self.flights.insert(Flight { from, to, port, arrives, id, message });

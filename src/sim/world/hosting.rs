@@ -190,6 +190,7 @@ impl<A: Agent> World<A> {
 
     pub(super) fn time_out(&mut self, peer: Peer, generation: u32) {
         let now = self.now;
+        self.look_ahead(peer);
         let node = &mut self.nodes[peer.index()];
         let local = clock::local(now, node.drift_ppm);
         // A paused agent is asked for its deadline when it runs again.
@@ -200,8 +201,8 @@ impl<A: Agent> World<A> {
         if node.agent.as_ref().and_then(Agent::deadline).is_none_or(|deadline| deadline > local) {
             return self.arm(peer);
         }
-        let at_once = if node.timer.at_once.0 == now { node.timer.at_once.1 + 1 } else { 1 };
-        node.timer.at_once = (now, at_once);
+        let at_once = if node.timeouts.0 == now { node.timeouts.1 + 1 } else { 1 };
+        node.timeouts = (now, at_once);
         if at_once > TIMEOUTS_AT_ONCE_MAX {
             let what = format!("agent {peer} still wants a timeout now after {TIMEOUTS_AT_ONCE_MAX} of them");
             return self.break_law("deadline", what);
@@ -250,10 +251,10 @@ impl<A: Agent> World<A> {
 
     /// Forgets the deadline of an agent that is gone.
     pub(super) fn disarm(&mut self, peer: Peer) {
-        let timer = &mut self.node_mut(peer).timer;
-        timer.generation = timer.generation.wrapping_add(1);
-        timer.scheduled = None;
-        timer.at_once = (Time::ZERO, 0);
+        let node = self.node_mut(peer);
+        node.timer.generation = node.timer.generation.wrapping_add(1);
+        node.timer.scheduled = None;
+        node.timeouts = (Time::ZERO, 0);
     }
 }
 

@@ -23,9 +23,11 @@
 
 mod active;
 mod demotion;
+mod effects;
 mod islands;
 mod joining;
 mod links;
+mod memory;
 mod optimise;
 mod requests;
 mod shuffling;
@@ -35,17 +37,17 @@ mod views;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
 use self::active::Active;
+use self::effects::Effects;
 use self::islands::Islands;
 use self::links::{Link, Links, Stage};
+use self::memory::Memory;
 use self::optimise::Optimising;
 use self::requests::{Ask, Requests};
 use self::shuffling::Shuffling;
-use self::signs::Signs;
 use self::views::Names;
 use super::{Control, Dialect, Id, Options};
 use crate::agent::{Epoch, Why};
@@ -93,30 +95,38 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The views of one node.
+/// The views of one node. Many thousand of them may lie in the memory of a simulated world, and then each line of the processor's cache comes from far
+/// away. So what the steps of a walk look at stands in front, what their end looks at behind that, and in most of these lines there is something that
+/// [`HyParView::deadline`] looks at: whoever asks for that has all of them brought at once.
 #[derive(Debug)]
+#[repr(C)]
 pub struct HyParView<I> {
-    me: I,
-    options: Arc<Options>,
     rng: Rng,
-    /// Between `start` and `leave`. Otherwise it answers nobody.
-    running: bool,
-    active: Active<I>,
-    passive: Names<I>,
-    /// Names that had no room in the passive view, the latest among them; also some that could not be reached. Some old ones stay for long, and with them
-    /// some of whoever a partition has cut off.
-    memory: Names<I>,
+    effects: Effects<I>,
+    /// When the next request may be made, after a pause.
+    requests_at: Time,
+    /// When this node shuffles next.
+    shuffle_at: Time,
     /// All links that are no neighbours': those that are being opened, asked on, and closed.
     links: Links<I>,
-    requests: Requests<I>,
-    shuffling: Shuffling<I>,
-    signs: Signs,
-    /// Only where islands are looked for.
-    islands: Option<Box<Islands<I>>>,
+    options: Arc<Options>,
+    active: Active<I>,
+    passive: Names<I>,
     /// Only where links are changed for faster ones.
     optimising: Option<Box<Optimising<I>>>,
+    /// When to look who gives signs of life.
+    signs_at: Time,
+    /// Names that had no room in the passive view, the latest among them; also some that could not be reached. Some old ones stay for long, and with them
+    /// some of whoever a partition has cut off.
+    memory: Memory<I>,
+    me: I,
+    /// Between `start` and `leave`. Otherwise it answers nobody.
+    running: bool,
+    shuffling: Shuffling<I>,
+    requests: Requests<I>,
+    /// Only where islands are looked for.
+    islands: Option<Box<Islands<I>>>,
     counts: Counts,
-    effects: VecDeque<Effect<I>>,
 }
 
 /// What never comes due.
@@ -147,15 +157,17 @@ impl<I: Id> HyParView<I> {
             running: false,
             active: Active::new(),
             passive: Names::new(options.passive_size),
-            memory: Names::new(options.memory_size),
+            memory: Memory::new(options.memory_size),
             links: Links::default(),
             requests: Requests::default(),
             shuffling: Shuffling::default(),
-            signs: Signs::default(),
+            requests_at: NEVER,
+            shuffle_at: NEVER,
+            signs_at: NEVER,
             islands: None,
             optimising: None,
             counts: Counts::default(),
-            effects: VecDeque::new(),
+            effects: Effects::default(),
             options,
         }
     }
@@ -180,14 +192,10 @@ impl<I: Id> HyParView<I> {
         self.passive.ids().iter().copied()
     }
 
-    /// The next thing to do.
-    pub fn next_effect(&mut self) -> Option<Effect<I>> {
-        let effect = self.effects.pop_front();
-        // What is kept ready on each of many thousand nodes is never at hand when it is wanted; what was given back just now is.
-        if effect.is_none() {
-            self.effects = VecDeque::new();
-        }
-        effect
+    /// Takes what is to be done, in order.
+    #[inline]
+    pub fn take_effects(&mut self) -> impl Iterator<Item = Effect<I>> + use<I> {
+        std::mem::take(&mut self.effects).into_iter()
     }
 
     /// Names and values of what is counted, since the start and modulo 2^32.
@@ -236,7 +244,7 @@ impl<I: Id> HyParView<I> {
         self.running = false;
         self.requests = Requests::default();
         self.shuffling = Shuffling::default();
-        self.signs = Signs::default();
+        (self.requests_at, self.shuffle_at, self.signs_at) = (NEVER, NEVER, NEVER);
         self.islands = None;
         self.optimising = None;
     }
@@ -345,13 +353,13 @@ impl<I: Id> HyParView<I> {
         while let Some(index) = self.links.due(now) {
             self.link_is_late(now, index);
         }
-        if self.requests.due() <= now {
+        if self.requests_at <= now {
             self.ask_again(now);
         }
-        if self.shuffling.due() <= now {
+        if self.shuffle_at <= now {
             self.shuffle(now);
         }
-        if self.signs.due() <= now {
+        if self.signs_at <= now {
             self.give_signs(now);
         }
         if self.optimising_due() <= now {
@@ -361,8 +369,8 @@ impl<I: Id> HyParView<I> {
 
     /// When something is due.
     pub fn deadline(&self) -> Option<Time> {
-        let due = self.links.deadline().min(self.requests.due());
-        let due = due.min(self.shuffling.due()).min(self.signs.due()).min(self.optimising_due());
+        let due = self.links.deadline().min(self.requests_at).min(self.shuffle_at);
+        let due = due.min(self.signs_at).min(self.optimising_due());
         (due != NEVER).then_some(due)
     }
 

@@ -25,6 +25,7 @@ pub const BY_POST: Port = Port(1);
 
 /// A node of an overlay.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Node<I, L: Layer<I>>
 where
     I: Id,
@@ -148,7 +149,7 @@ impl<I: Id, L: Layer<I>> Node<I, L> {
     /// Carries out what the membership has asked for, in order, and what the layer makes of it.
     fn carry_out(&mut self, now: Time, net: &mut impl Net<I, L::Msg>) {
         let mut changed = false;
-        while let Some(effect) = self.membership.next_effect() {
+        for effect in self.membership.take_effects() {
             match effect {
                 Effect::Link(peer) => net.link(peer),
                 Effect::Unlink(peer) => net.unlink(peer),

@@ -1,12 +1,16 @@
 //! The active view.
 
+use smallvec::SmallVec;
+
 use crate::agent::Epoch;
 use crate::time::Time;
 
 /// The neighbours, in no particular order. Their names stand apart from what is noted of each: to look for a name is most of what is done with them.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Active<I> {
-    peers: Vec<I>,
+    /// Of so few as the paper has, the names stand in the node itself.
+    peers: SmallVec<[I; 5]>,
     notes: Vec<Notes>,
 }
 
@@ -28,7 +32,7 @@ pub(super) struct Notes {
 
 impl<I: Copy + PartialEq> Active<I> {
     pub(super) fn new() -> Self {
-        Self { peers: Vec::new(), notes: Vec::new() }
+        Self { peers: SmallVec::new(), notes: Vec::new() }
     }
 
     pub(super) fn peers(&self) -> &[I] {
@@ -58,7 +62,7 @@ impl<I: Copy + PartialEq> Active<I> {
 
     /// Adds a neighbour, to a view that will have up to `size` of them.
     pub(super) fn push(&mut self, size: usize, peer: I, now: Time, epoch: Epoch) {
-        if self.peers.capacity() == 0 {
+        if self.notes.capacity() == 0 {
             self.peers.reserve_exact(size);
             self.notes.reserve_exact(size);
         }

@@ -59,9 +59,19 @@ impl<I: Id> HyParView<I> {
 
     /// Puts somebody into the passive view, in the place of any other if it is full (Algorithm 1, `addNodePassiveView`); who had to go is remembered.
     pub(super) fn add_passive(&mut self, id: I, fresh: bool) {
-        if id == self.me || self.neighbour(id).is_some() || self.passive.contains(id) {
-            return;
+        if !self.is_known(id) {
+            self.put_passive(id, fresh);
         }
+    }
+
+    /// Whether somebody is a neighbour, in the passive view, or this node itself.
+    #[inline]
+    pub(super) fn is_known(&self, id: I) -> bool {
+        id == self.me || self.neighbour(id).is_some() || self.passive.contains(id)
+    }
+
+    /// Puts somebody who is not known into the passive view.
+    pub(super) fn put_passive(&mut self, id: I, fresh: bool) {
         if let Some(evicted) = self.passive.insert(id, fresh, &mut self.rng) {
             self.remember(evicted);
         }
@@ -74,7 +84,7 @@ impl<I: Id> HyParView<I> {
 
     /// Keeps the name of somebody who is dead, or only out of reach: not asked before the next round.
     pub(super) fn remember_lost(&mut self, id: I) {
-        if !self.memory.contains(id) {
+        if !self.memory.names().contains(id) {
             self.memory.insert(id, false, &mut self.rng);
         }
     }

@@ -143,7 +143,7 @@ impl<I: Id> HyParView<I> {
         if self.active.is_empty() {
             return;
         }
-        let (memory, passive) = (self.memory.ids(), self.passive.ids());
+        let (memory, passive) = (self.memory.names().ids(), self.passive.ids());
         let count = memory.len() + passive.len();
         if count > 0 {
             let index = self.rng.index(count);

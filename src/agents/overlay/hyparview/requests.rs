@@ -41,8 +41,6 @@ pub(super) struct Requests<I> {
     pub(super) contact: usize,
     /// How many of them have been asked in this round.
     pub(super) contacts_asked: usize,
-    /// When the next request may be made, after a pause.
-    at: Time,
     /// Everybody has been asked, in vain. Only new names are asked before the pause is over.
     round_over: bool,
     /// How many rounds were in vain, one after the other.
@@ -52,13 +50,7 @@ pub(super) struct Requests<I> {
 impl<I> Default for Requests<I> {
     fn default() -> Self {
         let (contacts, joining, contact, contacts_asked) = (Vec::new(), false, 0, 0);
-        Self { contacts, joining, contact, contacts_asked, at: NEVER, round_over: false, rounds: 0 }
-    }
-}
-
-impl<I> Requests<I> {
-    pub(super) fn due(&self) -> Time {
-        self.at
+        Self { contacts, joining, contact, contacts_asked, round_over: false, rounds: 0 }
     }
 }
 
@@ -202,7 +194,7 @@ impl<I: Id> HyParView<I> {
         // A long pause belongs to a state that is no more.
         if self.requests.round_over {
             self.requests.rounds = 0;
-            self.requests.at = self.requests.at.min(now + self.round_pause());
+            self.requests_at = self.requests_at.min(now + self.round_pause());
         } else if self.active.is_empty() {
             self.refresh();
         }
@@ -211,7 +203,7 @@ impl<I: Id> HyParView<I> {
 
     /// Asks for as many neighbours as there are places; half of them, rounded up, at a time, so that others who ask find some free too.
     pub(super) fn refill(&mut self, now: Time) {
-        if !self.running || (!self.requests.round_over && self.requests.at != NEVER && now < self.requests.at)
+        if !self.running || (!self.requests.round_over && self.requests_at != NEVER && now < self.requests_at)
         {
             return;
         }
@@ -251,7 +243,7 @@ impl<I: Id> HyParView<I> {
         if self.passive.is_full() && !alone {
             return None;
         }
-        while let Some(id) = self.memory.take_fresh(&mut self.rng) {
+        while let Some(id) = self.memory.names().take_fresh(&mut self.rng) {
             let known = id == self.me || self.is_active(id) || self.passive.contains(id);
             if !known && self.links.find(id).is_none() {
                 return Some((id, if alone { Ask::Join } else { Ask::Neighbour }));
@@ -299,7 +291,7 @@ impl<I: Id> HyParView<I> {
     /// A short pause, of a random length.
     fn pause(&mut self, now: Time) {
         if !self.requests.round_over {
-            self.requests.at = now + self.rng.duration(Duration::ZERO, self.options.timeout / 128);
+            self.requests_at = now + self.rng.duration(Duration::ZERO, self.options.timeout / 128);
         }
     }
 
@@ -313,13 +305,13 @@ impl<I: Id> HyParView<I> {
         }
         self.requests.round_over = true;
         self.requests.rounds = (self.requests.rounds + 1).min(ROUNDS_MAX);
-        self.requests.at = now + self.round_pause();
+        self.requests_at = now + self.round_pause();
     }
 
     /// A new round: everybody may be asked.
     fn refresh(&mut self) {
         self.passive.refresh();
-        self.memory.refresh();
+        self.memory.names().refresh();
         self.requests.contacts_asked = 0;
     }
 
@@ -330,7 +322,7 @@ impl<I: Id> HyParView<I> {
 
     /// A pause is over.
     pub(super) fn ask_again(&mut self, now: Time) {
-        self.requests.at = NEVER;
+        self.requests_at = NEVER;
         if std::mem::take(&mut self.requests.round_over) {
             self.refresh();
         }

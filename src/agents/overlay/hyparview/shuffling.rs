@@ -2,43 +2,38 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
+use super::HyParView;
 use super::views::sample;
-use super::{HyParView, NEVER};
 use crate::agents::overlay::{Control, Effect, Id};
 use crate::time::Time;
 
 /// This node's own shuffle.
 #[derive(Debug)]
 pub(super) struct Shuffling<I> {
-    at: Time,
     number: u32,
     /// Whether an answer is waited for. There is at most one, to the latest shuffle.
     asked: bool,
     /// What was sent in it.
-    sent: Vec<I>,
+    sent: SmallVec<[I; 7]>,
 }
 
 impl<I> Default for Shuffling<I> {
     fn default() -> Self {
-        Self { at: NEVER, number: 0, asked: false, sent: Vec::new() }
-    }
-}
-
-impl<I> Shuffling<I> {
-    pub(super) fn due(&self) -> Time {
-        self.at
+        Self { number: 0, asked: false, sent: SmallVec::new() }
     }
 }
 
 impl<I: Id> HyParView<I> {
     /// The first shuffle comes after a random part of the period, so that nodes which start together do not shuffle together.
     pub(super) fn start_shuffling(&mut self, now: Time) {
-        self.shuffling.at = now + self.rng.duration(Duration::ZERO, self.options.shuffle_period);
+        self.shuffle_at = now + self.rng.duration(Duration::ZERO, self.options.shuffle_period);
     }
 
     /// Sends off a sample of both views and the own name.
     pub(super) fn shuffle(&mut self, now: Time) {
-        self.shuffling.at = now + self.options.shuffle_period;
+        self.shuffle_at = now + self.options.shuffle_period;
         self.refill(now);
         let Some(index) = (!self.active.is_empty()).then(|| self.rng.index(self.active.len())) else {
             return;
@@ -57,7 +52,7 @@ impl<I: Id> HyParView<I> {
         };
         self.shuffling.asked = true;
         self.shuffling.sent.clear();
-        self.shuffling.sent.extend_from_slice(&ids);
+        self.shuffling.sent.extend(ids.iter().copied());
         let (origin, number, ttl) = (self.me, self.shuffling.number, self.options.arwl);
         self.send_to_neighbour(now, to, Control::Shuffle { origin, number, ttl, ids: ids.into() });
     }
@@ -83,6 +78,7 @@ impl<I: Id> HyParView<I> {
             // It has come back to where it began. There is nothing to learn.
             return;
         }
+        self.look_at_names();
         let ids = &ids[..ids.len().min(self.options.shuffle_size())];
         let mut answer = Vec::with_capacity(ids.len() + 1);
         sample(&mut self.rng, self.passive.ids(), ids.len() + 1, &mut answer);
@@ -97,17 +93,25 @@ impl<I: Id> HyParView<I> {
             return self.ignore();
         }
         self.shuffling.asked = false;
+        self.look_at_names();
         let sent = std::mem::take(&mut self.shuffling.sent);
         self.integrate(ids.iter().copied().take(self.options.shuffle_size() + 1), &sent);
         self.shuffling.sent = sent;
         self.refill(now);
     }
 
+    /// Looks at all that [`Self::integrate`] will look at.
+    #[inline]
+    fn look_at_names(&self) {
+        self.passive.look_ahead();
+        self.memory.look_ahead();
+    }
+
     /// Takes ids into the passive view. Where it is full, those go first that the other side has just got, then any.
     fn integrate(&mut self, ids: impl Iterator<Item = I>, sent: &[I]) {
         let mut sent = sent.iter().copied();
         for id in ids {
-            if id == self.me || self.neighbour(id).is_some() || self.passive.contains(id) {
+            if self.is_known(id) {
                 continue;
             }
             if self.passive.is_full()
@@ -115,7 +119,7 @@ impl<I: Id> HyParView<I> {
             {
                 self.remember(evicted);
             }
-            self.add_passive(id, true);
+            self.put_passive(id, true);
         }
     }
 }

@@ -2,33 +2,15 @@
 
 use std::time::Duration;
 
+use super::HyParView;
 use super::active::Notes;
-use super::{HyParView, NEVER};
 use crate::agents::overlay::{Control, Effect, Id, Island, Reason};
 use crate::time::Time;
-
-/// When to look.
-#[derive(Debug)]
-pub(super) struct Signs {
-    at: Time,
-}
-
-impl Default for Signs {
-    fn default() -> Self {
-        Self { at: NEVER }
-    }
-}
-
-impl Signs {
-    pub(super) fn due(&self) -> Time {
-        self.at
-    }
-}
 
 impl<I: Id> HyParView<I> {
     pub(super) fn start_signs(&mut self, now: Time) {
         if !self.options.keep_alive.is_zero() {
-            self.signs.at = now + self.rng.duration(Duration::ZERO, self.options.keep_alive);
+            self.signs_at = now + self.rng.duration(Duration::ZERO, self.options.keep_alive);
             self.start_islands(now);
         }
     }
@@ -66,7 +48,7 @@ impl<I: Id> HyParView<I> {
     /// Looks at all neighbours, once in a period.
     pub(super) fn give_signs(&mut self, now: Time) {
         let period = self.options.keep_alive;
-        self.signs.at = now + period;
+        self.signs_at = now + period;
         // Nodes of `gen_hypar` never give a sign; of them, silence says nothing.
         let all_give_signs = self.own_dialect();
         let silent = |notes: &Notes| {

@@ -7,22 +7,44 @@ use crate::rng::Rng;
 pub(super) struct Names<I> {
     ids: Vec<I>,
     /// How many of them have not been asked in this round.
-    fresh: usize,
-    size: usize,
+    fresh: u32,
+    size: u32,
 }
 
 impl<I: Copy + PartialEq> Names<I> {
     pub(super) fn new(size: usize) -> Self {
-        Self { ids: Vec::new(), fresh: 0, size }
+        Self { ids: Vec::new(), fresh: 0, size: u32::try_from(size).unwrap_or(u32::MAX) }
     }
 
     pub(super) fn ids(&self) -> &[I] {
         &self.ids
     }
 
+    #[inline]
     pub(super) fn contains(&self, id: I) -> bool {
-        // To compare with all of them is faster than to stop at the first: the compiler does several at a time.
-        self.ids.iter().filter(|other| **other == id).count() > 0
+        self.find(id).is_some()
+    }
+
+    /// Where a name stands. Eight are compared at a time, which the compiler does at once.
+    #[inline]
+    fn find(&self, id: I) -> Option<usize> {
+        let (eights, rest) = self.ids.as_chunks::<8>();
+        let is_in = |ids: &[I; 8]| ids.iter().fold(false, |found, other| found | (*other == id));
+        if let Some(place) = eights.iter().position(is_in) {
+            let within = eights[place].iter().position(|other| *other == id)?;
+            return Some(8 * place + within);
+        }
+        rest.iter().position(|other| *other == id).map(|place| 8 * eights.len() + place)
+    }
+
+    /// Looks at where the names lie, all at once, since they come from far away.
+    #[inline]
+    pub(super) fn look_ahead(&self) {
+        std::hint::black_box((
+            self.ids.first().copied(),
+            self.ids.get(self.ids.len() / 2).copied(),
+            self.ids.last().copied(),
+        ));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -30,7 +52,7 @@ impl<I: Copy + PartialEq> Names<I> {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.ids.len() >= self.size
+        self.ids.len() >= self.size as usize
     }
 
     /// Adds a name. Where there is no room, one at random has to go, and is given back. Whether it is in there already, the caller knows: in the passive
@@ -43,24 +65,37 @@ impl<I: Copy + PartialEq> Names<I> {
         self.ids.push(id);
         if fresh {
             let last = self.ids.len() - 1;
-            self.ids.swap(self.fresh, last);
+            self.ids.swap(self.fresh as usize, last);
             self.fresh += 1;
         }
         evicted
     }
 
+    /// Draws whom a fresh name would drive out, by its place; `None` where it would drive out nobody, or not all are fresh.
+    pub(super) fn draw_place(&self, rng: &mut Rng) -> Option<u32> {
+        let all_fresh = self.size > 0 && self.is_full() && self.fresh as usize == self.ids.len();
+        all_fresh.then(|| u32::try_from(rng.index(self.ids.len())).expect("options allow fewer names"))
+    }
+
+    /// Puts a fresh name where the one at `place`, which was drawn, is driven out. The order becomes what [`Names::insert`] makes of it.
+    pub(super) fn replace_fresh(&mut self, place: u32, id: I) {
+        let last = self.ids.len() - 1;
+        self.ids[place as usize] = self.ids[last];
+        self.ids[last] = id;
+    }
+
     /// Removes somebody; whether it was there.
     pub(super) fn remove(&mut self, id: I) -> bool {
-        let Some(index) = self.ids.iter().position(|other| *other == id) else { return false };
+        let Some(index) = self.find(id) else { return false };
         self.remove_at(index);
         true
     }
 
     fn remove_at(&mut self, mut index: usize) -> I {
-        if index < self.fresh {
+        if index < self.fresh as usize {
             self.fresh -= 1;
-            self.ids.swap(index, self.fresh);
-            index = self.fresh;
+            self.ids.swap(index, self.fresh as usize);
+            index = self.fresh as usize;
         }
         self.ids.swap_remove(index)
     }
@@ -70,15 +105,15 @@ impl<I: Copy + PartialEq> Names<I> {
         if self.fresh == 0 {
             return None;
         }
-        let index = rng.index(self.fresh);
+        let index = rng.index(self.fresh as usize);
         self.fresh -= 1;
-        self.ids.swap(index, self.fresh);
-        Some(self.ids[self.fresh])
+        self.ids.swap(index, self.fresh as usize);
+        Some(self.ids[self.fresh as usize])
     }
 
     /// A new round: nobody has been asked.
     pub(super) fn refresh(&mut self) {
-        self.fresh = self.ids.len();
+        self.fresh = u32::try_from(self.ids.len()).expect("options allow fewer names");
     }
 }
 

@@ -127,7 +127,7 @@ proptest! {
                 }
             }
             let mut effects = 0;
-            while let Some(effect) = node.next_effect() {
+            for effect in node.take_effects() {
                 effects += 1;
                 match effect {
                     Effect::Up(peer) => prop_assert!(told.insert(peer)),

@@ -37,10 +37,7 @@ impl Lone {
     }
 
     pub(super) fn effects(&mut self) -> Effects {
-        let mut effects = Vec::new();
-        while let Some(effect) = self.node.next_effect() {
-            effects.push(effect);
-        }
+        let effects: Effects = self.node.take_effects().collect();
         check_views(&self.node, &self.node.options);
         effects
     }

@@ -93,10 +93,7 @@ impl Net {
         let Some(node) = &mut self.nodes[id as usize] else { return };
         let before = node.deadline();
         act(node, now);
-        let mut effects = Vec::new();
-        while let Some(effect) = node.next_effect() {
-            effects.push(effect);
-        }
+        let effects: Vec<Effect<Peer>> = node.take_effects().collect();
         let after = node.deadline();
         check_views(node, &self.options);
         if let Some(before) = before {

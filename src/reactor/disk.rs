@@ -2,7 +2,7 @@
 //! one batch, through a bounded channel that the loop never waits for; its answers always have room in the end, since the loop never waits while
 //! it takes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Select, Sender, TrySendError, bounded};
-use log::{info, warn};
+use log::{error, info, warn};
 use mio::Waker;
 
 use crate::agent::{Found, Index, Lsn, Read, Recovered, Write};
 use crate::server::LogId;
-use crate::store::{FileLog, Scan};
+use crate::store::{FileLog, LogStore, Opened, Scan, StoreError};
 
 /// How many batches of requests may lie between the loop and the thread.
 const CHANNEL_BATCHES: usize = 64;
@@ -141,6 +141,11 @@ impl Drop for Disk {
 #[derive(Debug, Default)]
 struct Logs {
     open: BTreeMap<LogId, FileLog>,
+    stores: BTreeMap<LogId, LogStore>,
+    /// Records that gather until they are written in one go.
+    waiting: BTreeMap<LogId, (Index, Vec<Bytes>)>,
+    /// Stores that were written since they were last synced.
+    unsynced: BTreeSet<LogId>,
 }
 
 impl Logs {
@@ -161,45 +166,77 @@ impl Logs {
         }
     }
 
-    /// Does what was asked for, in order but for records of different logs; records of one log that follow one another are
-    /// written together.
+    /// Does what was asked for, in order but for different logs; what is written to one log is synced once.
     fn carry_out(&mut self, batch: Vec<Request>) -> Vec<Answer> {
         let mut answers = Vec::new();
-        let mut waiting: BTreeMap<LogId, (Index, Vec<Bytes>)> = BTreeMap::new();
         for request in batch {
             match request {
                 Request::Append { log, index, record } => {
-                    let (upto, records) = waiting.entry(log).or_default();
+                    let (upto, records) = self.waiting.entry(log).or_default();
                     *upto = index;
                     records.push(record);
                 }
-                Request::Open { log, path } => {
-                    self.append_all(&mut waiting, &mut answers);
-                    answers.push(self.open(log, &path));
-                }
-                Request::OpenStore { log, .. } | Request::Write { log, .. } | Request::Read { log, .. } => {
-                    answers.push(Answer::Failed { log, why: "it is not open".into() });
-                }
+                Request::Write { log, write } => self.write(log, &write, &mut answers),
+                Request::Read { log, read } => self.read(log, &read, &mut answers),
+                Request::Open { log, path } => answers.push(self.open(log, &path)),
+                Request::OpenStore { log, path } => answers.push(self.open_store(log, &path)),
                 Request::Close(log) => {
-                    self.append_all(&mut waiting, &mut answers);
+                    self.finish(&mut answers);
                     self.open.remove(&log);
+                    self.stores.remove(&log);
                 }
             }
         }
-        self.append_all(&mut waiting, &mut answers);
+        self.finish(&mut answers);
         answers
     }
 
-    fn append_all(&mut self, waiting: &mut BTreeMap<LogId, (Index, Vec<Bytes>)>, answers: &mut Vec<Answer>) {
-        for (log, (upto, records)) in std::mem::take(waiting) {
+    /// Makes everything durable that has gathered.
+    fn finish(&mut self, answers: &mut Vec<Answer>) {
+        for (log, (upto, records)) in std::mem::take(&mut self.waiting) {
             let Some(file) = self.open.get_mut(&log) else {
-                answers.push(Answer::Failed { log, why: "it is not open".into() });
+                answers.push(Answer::Failed { log, why: NOT_OPEN.into() });
                 continue;
             };
             answers.push(match file.append(&records) {
                 Ok(()) => Answer::Stored { log, upto },
                 Err(error) => Answer::Failed { log, why: error.to_string() },
             });
+        }
+        for log in std::mem::take(&mut self.unsynced) {
+            let Some(store) = self.stores.get_mut(&log) else { continue };
+            match store.sync() {
+                Ok(upto) => answers.push(Answer::StoredUpto { log, upto }),
+                Err(error) => self.fail(log, &error, answers),
+            }
+        }
+    }
+
+    fn write(&mut self, log: LogId, write: &Write, answers: &mut Vec<Answer>) {
+        // One that has failed has been told of, and is gone.
+        let Some(store) = self.stores.get_mut(&log) else { return };
+        match store.write(write) {
+            Ok(()) => drop(self.unsynced.insert(log)),
+            Err(error) => self.fail(log, &error, answers),
+        }
+    }
+
+    fn read(&mut self, log: LogId, read: &Read, answers: &mut Vec<Answer>) {
+        let Some(store) = self.stores.get_mut(&log) else { return };
+        match store.read(read) {
+            Ok(Some(found)) => answers.push(Answer::Found { log, found }),
+            Ok(None) if matches!(read, Read::EndRows { .. }) => {}
+            Ok(None) => warn!("disk: a part of rows that does not come next path={}", store.path().display()),
+            Err(error) => self.fail(log, &error, answers),
+        }
+    }
+
+    /// The store takes no more. Its folder stays in use until it is closed, so it is kept.
+    fn fail(&mut self, log: LogId, error: &StoreError, answers: &mut Vec<Answer>) {
+        self.unsynced.remove(&log);
+        if !matches!(error, StoreError::Failed { .. }) {
+            error!("disk: failed why=\"{error}\"");
+            answers.push(Answer::Failed { log, why: error.to_string() });
         }
     }
 
@@ -217,11 +254,32 @@ impl Logs {
             Err(error) => Answer::Failed { log, why: error.to_string() },
         }
     }
+
+    fn open_store(&mut self, log: LogId, path: &Path) -> Answer {
+        match LogStore::open(path) {
+            Ok(Opened { store, recovered, torn_bytes, faults }) => {
+                let (first, last) = (recovered.first, recovered.last);
+                info!(
+                    "disk: opened path={} first={first} last={last} torn_bytes={torn_bytes}",
+                    path.display()
+                );
+                for fault in &faults {
+                    warn!("disk: damaged path={} what=\"{fault}\"", path.display());
+                }
+                self.stores.insert(log, store);
+                Answer::Recovered { log, recovered }
+            }
+            Err(error) => Answer::Failed { log, why: error.to_string() },
+        }
+    }
 }
+
+const NOT_OPEN: &str = "it is not open";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::{Entry, Term};
 
     #[test]
     fn what_waits_is_written_together_and_is_there_after_opening_again() {
@@ -240,6 +298,42 @@ mod tests {
         assert_eq!(scan.records.len(), 2);
         let answers = logs.carry_out(vec![append(3)]);
         assert!(matches!(answers[..], [Answer::Failed { .. }]), "a log that is closed takes nothing");
+    }
+
+    #[test]
+    fn a_store_answers_writes_with_one_sync_and_reads_what_was_written_before() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let (log, path) = (LogId(1), folder.path().join("box/a.store"));
+        let append = |number: u64| {
+            let entry = Entry { index: Index(number), term: Term(1), record: vec![1; 3].into() };
+            Request::Write { log, write: Write::Append { entry } }
+        };
+        let read =
+            Request::Read { log, read: Read::Entries { from: Index(1), upto: Index(9), bytes_max: 1000 } };
+        let mut logs = Logs::default();
+        let answers =
+            logs.carry_out(vec![Request::OpenStore { log, path: path.clone() }, append(1), read, append(2)]);
+        let [
+            Answer::Recovered { recovered, .. },
+            Answer::Found { found, .. },
+            Answer::StoredUpto { upto, .. },
+        ] = &answers[..]
+        else {
+            panic!("{answers:?}")
+        };
+        assert_eq!((recovered.last, *upto), (Index(0), Lsn(2)));
+        assert!(matches!(found, Found::Entries { entries, .. } if entries.len() == 1));
+        // One that makes no sense is the last that is answered.
+        let answers = logs.carry_out(vec![append(7), append(3)]);
+        assert!(
+            matches!(&answers[..], [Answer::Failed { why, .. }] if why.contains("entry 7")),
+            "{answers:?}"
+        );
+        let busy = logs.carry_out(vec![Request::OpenStore { log: LogId(2), path: path.clone() }]);
+        assert!(matches!(&busy[..], [Answer::Failed { why, .. }] if why.contains("in use")), "{busy:?}");
+        let again = logs.carry_out(vec![Request::Close(log), Request::OpenStore { log: LogId(3), path }]);
+        let [Answer::Recovered { recovered, .. }] = &again[..] else { panic!("{again:?}") };
+        assert_eq!((recovered.first, recovered.last), (Index(1), Index(2)));
     }
 
     #[test]

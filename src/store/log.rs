@@ -58,6 +58,14 @@ pub enum StoreError {
         /// The limit.
         bytes_max: u64,
     },
+    /// An agent that is a log itself asked for something that cannot be done with it. Nothing was written; the agent is at fault.
+    #[error("{path} cannot do what was asked for: {what}")]
+    Senseless {
+        /// Which log.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+    },
     /// An earlier write or sync went wrong. A sync that failed once is not tried again: the system may have dropped what it could not
     /// write and report success the next time. Opening the log again finds out what is there.
     #[error("{path} takes no more records since {reason}")]
@@ -162,7 +170,7 @@ impl FileLog {
 }
 
 /// Makes `folder` and those above it, each so that it survives a crash of the machine.
-fn make_folder(folder: &Path) -> Result<(), StoreError> {
+pub(super) fn make_folder(folder: &Path) -> Result<(), StoreError> {
     if folder.is_dir() {
         return Ok(());
     }

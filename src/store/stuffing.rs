@@ -33,9 +33,75 @@ pub(super) fn stuff(plain: &[u8], stuffed: &mut Vec<u8>) {
     }
 }
 
+/// Stuffs what comes in pieces, as one.
+pub(super) struct Stuffer<'a> {
+    stuffed: &'a mut Vec<u8>,
+    /// Where the code of the group stands that is being filled.
+    code_at: usize,
+}
+
+impl<'a> Stuffer<'a> {
+    /// Appends to `stuffed`.
+    pub(super) fn new(stuffed: &'a mut Vec<u8>) -> Self {
+        let code_at = stuffed.len();
+        stuffed.push(1);
+        Self { stuffed, code_at }
+    }
+
+    /// The next piece.
+    pub(super) fn push(&mut self, mut plain: &[u8]) {
+        while !plain.is_empty() {
+            let room = LONG_GROUP_BYTES - self.filled();
+            if room == 0 {
+                self.close(LONG_GROUP);
+                continue;
+            }
+            let part = &plain[..room.min(plain.len())];
+            if let Some(zero) = memchr(0, part) {
+                self.stuffed.extend_from_slice(&part[..zero]);
+                let code = self.code();
+                self.close(code);
+                plain = &plain[zero + 1..];
+            } else {
+                self.stuffed.extend_from_slice(part);
+                plain = &plain[part.len()..];
+            }
+        }
+    }
+
+    /// The last piece was the last.
+    pub(super) fn finish(mut self) {
+        if self.filled() == LONG_GROUP_BYTES {
+            self.close(LONG_GROUP);
+        }
+        self.stuffed[self.code_at] = self.code();
+    }
+
+    fn filled(&self) -> usize {
+        self.stuffed.len() - self.code_at - 1
+    }
+
+    fn code(&self) -> u8 {
+        u8::try_from(self.filled() + 1).expect("no longer than the longest group")
+    }
+
+    fn close(&mut self, code: u8) {
+        self.stuffed[self.code_at] = code;
+        self.code_at = self.stuffed.len();
+        self.stuffed.push(1);
+    }
+}
+
 /// What `stuffed`, which holds no zero, stands for, as far as it goes; and whether it is whole.
 pub(super) fn unstuff(stuffed: &[u8]) -> (Vec<u8>, bool) {
     let mut plain = Vec::with_capacity(stuffed.len());
+    let whole = unstuff_into(stuffed, &mut plain);
+    (plain, whole)
+}
+
+/// As [`unstuff`], behind what `plain` holds.
+pub(super) fn unstuff_into(stuffed: &[u8], plain: &mut Vec<u8>) -> bool {
+    plain.reserve(stuffed.len());
     let mut rest = stuffed;
     let mut closed = false;
     while let Some((&code, behind)) = rest.split_first() {
@@ -45,13 +111,13 @@ pub(super) fn unstuff(stuffed: &[u8]) -> (Vec<u8>, bool) {
         let bytes = usize::from(code).saturating_sub(1);
         let Some((group, next)) = behind.split_at_checked(bytes) else {
             plain.extend_from_slice(behind);
-            return (plain, false);
+            return false;
         };
         plain.extend_from_slice(group);
         closed = code != LONG_GROUP;
         rest = next;
     }
-    (plain, closed)
+    closed
 }
 
 #[cfg(test)]
@@ -81,6 +147,17 @@ mod tests {
             let bytes = stuffed(&plain);
             prop_assert!(!bytes.contains(&0));
             prop_assert_eq!(unstuff(&bytes), (plain, true));
+        }
+
+        #[test]
+        fn pieces_are_stuffed_as_one(plain in runs(), cut: prop::sample::Index) {
+            let (front, back) = plain.split_at(cut.index(plain.len() + 1));
+            let mut bytes = Vec::new();
+            let mut stuffer = Stuffer::new(&mut bytes);
+            stuffer.push(front);
+            stuffer.push(back);
+            stuffer.finish();
+            prop_assert_eq!(bytes, stuffed(&plain));
         }
 
         #[test]

@@ -17,6 +17,7 @@
 //! What cannot be seen: whole records that are missing at the end, or whose bytes have all become zeros there, since nothing behind them tells of them.
 
 mod files;
+mod inspect;
 mod item;
 mod log;
 mod log_store;
@@ -31,6 +32,7 @@ mod survey;
 mod testing;
 
 pub use self::files::{Files, Folder};
+pub use self::inspect::{Inspection, RowsView, SegmentView, SlotView, StateView, TermRun};
 pub use self::item::STATE_BYTES_MAX;
 pub use self::log::{FileLog, LOG_BYTES_MAX, StoreError};
 pub use self::log_store::{LogStore, Opened};

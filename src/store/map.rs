@@ -71,6 +71,11 @@ impl Map {
         &self.damaged
     }
 
+    /// The first stretch of lost entries that does not end before this entry.
+    pub(super) fn damage_behind(&self, index: Index) -> Option<(Index, Index)> {
+        self.damaged.iter().copied().find(|&(_, last)| last >= index)
+    }
+
     /// How many points are kept.
     #[cfg(test)]
     pub(super) fn points(&self) -> usize {

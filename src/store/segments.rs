@@ -237,6 +237,8 @@ impl<F: Files> Segments<F> {
         let mut entries = Vec::new();
         let mut room = bytes_max;
         let mut next = from;
+        // Some of those that are lost could be read, and would not be what they seem.
+        let upto = self.map.damage_behind(from).map_or(upto, |(first, _)| upto.min(Index(first.0 - 1)));
         while next <= upto && next < self.map.next() && next >= self.map.first() {
             let Some((place, end)) = self.map.find(next) else { break };
             let end = end.min(Index(upto.0 + 1));

@@ -134,6 +134,12 @@ impl Memory {
         inner.files[file].durable = inner.files[file].seen.clone();
     }
 
+    /// The bytes of a file.
+    pub(super) fn bytes(&self, name: &str) -> Vec<u8> {
+        let inner = self.inner();
+        inner.files[inner.names[name]].seen.clone()
+    }
+
     /// Another folder with the same files.
     pub(super) fn copy(&self) -> Self {
         self.restart(Loss::Nothing, 0)

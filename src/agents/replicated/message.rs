@@ -48,9 +48,9 @@ impl<L: Wire, S: Wire> Wire for ReplicatedMessage<L, S> {
         if port != Port::LOG {
             return S::decode(port, bytes).map(Self::Service);
         }
-        let short = || WireError::new("a message of a log that is cut short");
-        let (sort, rest) = bytes.split_first().ok_or_else(short)?;
-        let (number, rest) = rest.split_first_chunk().ok_or_else(short)?;
+        let too_short = || WireError::new("a message of a log that is cut short");
+        let (sort, rest) = bytes.split_first().ok_or_else(too_short)?;
+        let (number, rest) = rest.split_first_chunk().ok_or_else(too_short)?;
         let number = u64::from_le_bytes(*number);
         match *sort {
             HELLO | ANSWER => {

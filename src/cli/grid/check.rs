@@ -9,7 +9,8 @@ use clap::Args;
 use super::file::{self, FileError};
 use super::{picture, show, table};
 use crate::agent::Registry;
-use crate::config::{BoxSettings, Configuration, Entry};
+use crate::agents::replicated::LOG_ROUTE;
+use crate::config::{AgentId, BoxSettings, Configuration, Entry};
 use crate::grid::BoxAddress;
 
 #[derive(Debug, Args)]
@@ -61,14 +62,24 @@ fn describe(configuration: &Configuration) -> Vec<String> {
         let rows: Vec<Vec<String>> = agents.iter().map(|(id, entry)| row(id.as_str(), entry)).collect();
         lines.extend(table::lines(&rows).into_iter().map(|line| format!("  {line}")));
         for (id, entry) in agents {
-            for (name, targets) in &entry.routes {
+            for (name, targets) in entry.routes.iter().filter(|(name, _)| !is_of_log(entry, name)) {
                 let targets: Vec<String> =
                     targets.0.iter().map(|(target, port)| format!("{target}:{port}")).collect();
                 lines.push(format!("  {id} --{name}--> {}", targets.join(", ")));
             }
         }
     }
+    for members in configuration.shared_logs() {
+        let members: Vec<&str> = members.iter().map(AgentId::as_str).collect();
+        lines.push(String::new());
+        lines.push(format!("log of {}: {}", count(members.len(), "member", "members"), members.join(", ")));
+    }
     lines
+}
+
+/// Whether a route follows from a log that several agents agree on, which is told as a whole.
+fn is_of_log(entry: &Entry, route: &str) -> bool {
+    entry.is_replicated() && route == LOG_ROUTE
 }
 
 fn count(count: usize, one: &str, several: &str) -> String {
@@ -102,6 +113,18 @@ fn settings(settings: &BoxSettings, on: BoxAddress) -> String {
 mod tests {
     use super::*;
     use crate::config::{Format, read};
+
+    #[test]
+    fn a_log_that_agents_agree_on_is_shown_once() {
+        let text = r#"{
+            "a": {"type": "ledger", "box": "127.0.0.1:1", "attrs": {"log": {"members": ["a", "b"]}}},
+            "b": {"type": "ledger", "box": "127.0.0.1:2", "attrs": {"log": {"members": ["a", "b"]}}}
+        }"#;
+        let configuration = read(text, Format::Json, &Registry::builtin()).expect("right");
+        let lines = describe(&configuration);
+        assert_eq!(lines[lines.len() - 2..], ["", "log of 2 members: a, b"]);
+        assert!(!lines.iter().any(|line| line.contains("--log-->")), "{lines:?}");
+    }
 
     #[test]
     fn a_grid_is_shown_box_by_box() {

@@ -246,7 +246,7 @@ pub(super) mod fake {
             .iter()
             .map(|other| serde_json::json!({"address": other, "state": "alive", "silent_ms": 5}))
             .collect();
-        let agents = serde_json::json!([{"id": "a", "type": "kvs", "counters": {"records": 3}}]);
+        let agents = serde_json::json!([{"id": "a", "type": "kvs", "counters": {"records": 3}, "about": "standing=leader"}]);
         let status = serde_json::json!({"box": on, "uptime_ms": 61_000, "agents": agents, "boxes": boxes,
             "bytes_queued": 7, "frames_dropped": 0, "frames_lost_on_purpose": 2});
         format!("{status}\n")

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::agent::Port;
 use crate::config::{AgentId, Configuration};
 
 /// One target of a route.
@@ -17,7 +18,13 @@ fn arrows(configuration: &Configuration) -> Vec<Arrow<'_>> {
     for (from, entry) in &configuration.agents {
         for (name, targets) in &entry.routes {
             for (to, port) in &targets.0 {
-                arrows.push(Arrow { from, to, label: format!("{name}:{port}") });
+                let label = match *port {
+                    // Both ways, and what it is for says the name.
+                    Port::LOG if to < from => continue,
+                    Port::LOG => format!("<-{name}->"),
+                    port => format!("{name}:{port}"),
+                };
+                arrows.push(Arrow { from, to, label });
             }
         }
     }
@@ -312,6 +319,19 @@ mod tests {
             assert!(agent.x + agent.width < plan.size.0 && agent.y + agent.height < plan.size.1);
         }
         assert!(!plan.boxes[0].1.overlaps(&plan.boxes[1].1));
+    }
+
+    #[test]
+    fn two_members_of_a_log_are_joined_once() {
+        let text = r#"{
+            "a": {"type": "ledger", "box": "127.0.0.1:1", "attrs": {"log": {"members": ["a", "b"]}}},
+            "b": {"type": "ledger", "box": "127.0.0.1:2", "attrs": {"log": {"members": ["a", "b"]}}}
+        }"#;
+        let grid = read(text, Format::Json, &Registry::builtin()).expect("right");
+        let dot = dot(&grid);
+        assert_eq!(dot.matches(" -> ").count(), 1);
+        assert!(dot.contains("\"a\" -> \"b\" [label=\"<-log->\"];"), "{dot}");
+        assert!(svg(&grid).contains("&lt;-log-&gt;"));
     }
 
     #[test]

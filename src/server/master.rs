@@ -288,6 +288,10 @@ impl Answers {
     /// Sends a line made of `parts`.
     fn send(&mut self, parts: Vec<Bytes>) {
         match self.framing {
+            ReplyFraming::Newline if length_of(&parts) <= SHORT_ANSWER_BYTES_MAX => {
+                parts.iter().for_each(|part| self.queue.push_short(part));
+                self.queue.push_short(b"\n");
+            }
             ReplyFraming::Newline => {
                 self.push_all(parts);
                 self.queue.push(Bytes::from_static(b"\n"));
@@ -394,6 +398,8 @@ pub(super) fn session(conn: ConnId) -> Session {
     Session(conn.0 as u64)
 }
 
+/// Up to this, answers are copied side by side.
+const SHORT_ANSWER_BYTES_MAX: usize = 512;
 /// How much of a line that was not understood is shown.
 const SHOWN_BYTES_MAX: usize = 60;
 /// How many commands of one master may wait for their answers.
@@ -423,7 +429,7 @@ mod tests {
         assert!(!answers.may_go_on());
         assert!(answers.queue.is_empty(), "the first has not been answered");
         answers.answer(0, vec![Bytes::from_static(b"first")]);
-        assert_eq!(answers.queue.front(), Some(Bytes::from_static(b"first")));
+        assert_eq!(answers.queue.front(), Some(Bytes::from_static(b"first\n")));
         let waiting = answers.queue.bytes();
         answers.queue.advance(waiting);
         assert!(answers.may_go_on(), "nothing is owed and all has been read");

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// How many parts one vectored write takes at the most; systems allow 1,024.
 const SLICES_MAX: usize = 64;
@@ -15,6 +15,8 @@ const PART_BYTES: usize = 96;
 #[derive(Debug, Default)]
 pub struct OutQueue {
     parts: VecDeque<Bytes>,
+    /// Short parts behind the others, side by side: a read's answers are one part.
+    tail: BytesMut,
     bytes: usize,
 }
 
@@ -23,8 +25,17 @@ impl OutQueue {
     pub fn push(&mut self, part: Bytes) {
         self.bytes += part.len();
         if !part.is_empty() {
+            if !self.tail.is_empty() {
+                self.parts.push_back(self.tail.split().freeze());
+            }
             self.parts.push_back(part);
         }
+    }
+
+    /// Appends a copy of `part`, which is short: cheaper than a part of its own.
+    pub fn push_short(&mut self, part: &[u8]) {
+        self.bytes += part.len();
+        self.tail.extend_from_slice(part);
     }
 
     /// How many bytes wait.
@@ -34,37 +45,43 @@ impl OutQueue {
 
     /// How much memory that takes at the most, in bytes: a part costs its handle and its share of a buffer even when it is short.
     pub fn footprint_bytes(&self) -> usize {
-        self.bytes + self.parts.len() * PART_BYTES
+        self.bytes + (self.parts.len() + usize::from(!self.tail.is_empty())) * PART_BYTES
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.parts.is_empty()
+        self.bytes == 0
     }
 
     /// The first part, where it is all there is: the usual case, in which a plain write does.
     pub fn only_part(&self) -> Option<&[u8]> {
         match self.parts.len() {
-            1 => self.parts.front().map(AsRef::as_ref),
+            0 => (!self.tail.is_empty()).then_some(&self.tail),
+            1 if self.tail.is_empty() => self.parts.front().map(AsRef::as_ref),
             _ => None,
         }
     }
 
-    /// The first part, shared.
+    /// The first part, shared; short ones as a copy of all that stand side by side.
     pub fn front(&self) -> Option<Bytes> {
-        self.parts.front().cloned()
+        let tail = || (!self.tail.is_empty()).then(|| Bytes::copy_from_slice(&self.tail));
+        self.parts.front().cloned().or_else(tail)
     }
 
     /// The front of the queue as slices for one vectored write.
     pub fn slices(&self) -> Vec<IoSlice<'_>> {
-        self.parts.iter().take(SLICES_MAX).map(|part| IoSlice::new(part)).collect()
+        let tail = (!self.tail.is_empty()).then_some(self.tail.as_ref());
+        self.parts.iter().map(AsRef::as_ref).chain(tail).take(SLICES_MAX).map(IoSlice::new).collect()
     }
 
     /// Takes off the first `written` bytes.
     pub fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
         while written > 0 {
-            let front = self.parts.front_mut().expect("no more is written than was queued");
+            let Some(front) = self.parts.front_mut() else {
+                assert!(written <= self.tail.len(), "no more is written than was queued");
+                return self.tail.advance(written);
+            };
             if written < front.len() {
                 front.advance(written);
                 return;
@@ -89,7 +106,11 @@ mod tests {
         ) {
             let mut queue = OutQueue::default();
             for part in &parts {
-                queue.push(Bytes::copy_from_slice(part));
+                if part.len() % 2 == 0 {
+                    queue.push(Bytes::copy_from_slice(part));
+                } else {
+                    queue.push_short(part);
+                }
             }
             let mut sent = Vec::new();
             for room in writes.iter().cycle() {

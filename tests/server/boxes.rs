@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::grid::{Master, connect, free_ports, wait_for_exit, wait_until};
 
 /// A configuration in a folder of its own, and the boxes of it that run.
-struct Boxes {
+pub(crate) struct Boxes {
     folder: TempDir,
     link_base: u16,
     master_base: u16,
@@ -20,7 +20,7 @@ struct Boxes {
 
 impl Boxes {
     /// Room for `n` boxes; `text` is their configuration, in which `{0}` stands for the address of box 0.
-    fn new(n: u16, text: &str) -> Self {
+    pub(crate) fn new(n: u16, text: &str) -> Self {
         let (link_base, master_base) = free_ports(n);
         let folder = tempfile::tempdir().expect("a scratch folder");
         let boxes = Self { folder, link_base, master_base, running: Vec::new() };
@@ -61,7 +61,7 @@ impl Boxes {
         command
     }
 
-    fn start(&mut self, id: u16, flags: &[&str]) {
+    pub(crate) fn start(&mut self, id: u16, flags: &[&str]) {
         let mut command = self.command(&["run", "grid.json", &self.address(id)]);
         self.spawn(id, command.args(flags));
     }
@@ -70,7 +70,7 @@ impl Boxes {
         self.running.push((id, command.spawn().expect("the binary runs")));
     }
 
-    fn kill(&mut self, id: u16) {
+    pub(crate) fn kill(&mut self, id: u16) {
         let index = self.running.iter().position(|(running, _)| *running == id).expect("runs");
         let (_, mut child) = self.running.remove(index);
         child.kill().expect("it still runs");
@@ -78,7 +78,7 @@ impl Boxes {
     }
 
     /// Somebody who drives `agent` of box `id`.
-    fn attach(&self, id: u16, agent: &str) -> Master {
+    pub(crate) fn attach(&self, id: u16, agent: &str) -> Master {
         let mut session = Master::new(connect(self.control(id)));
         wait_until("the agent has started", || {
             let status: serde_json::Value = serde_json::from_str(&session.ask("status")).expect("JSON");
@@ -89,7 +89,7 @@ impl Boxes {
         session
     }
 
-    fn ovid(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn ovid(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().expect("the binary runs")
     }

@@ -4,6 +4,7 @@ mod boxes;
 mod gen_hypar;
 mod grid;
 mod overlay;
+mod replicated;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

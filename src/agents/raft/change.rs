@@ -10,6 +10,8 @@ use crate::agent::Index;
 use crate::agents::replicated::{Change as Wanted, ChangeError, LogOutput, MemberId};
 use crate::time::Time;
 
+/// Members are kept beside the log several times while they change, and there is not much room.
+const MEMBERS_BYTES_MAX: usize = 480;
 /// A new member that does not come nearer for so many election time-outs is given up.
 const PATIENCE: u32 = 20;
 /// A new member has to catch up in so many rounds at most; each ends at what was the last entry when it began (thesis, section 4.2.1).
@@ -221,6 +223,11 @@ impl Raft {
             }
         }
         goal.tidy();
+        let mut bytes = Vec::new();
+        goal.encode(&mut bytes);
+        if bytes.len() > MEMBERS_BYTES_MAX {
+            return Err(format!("the names of all members together have at most {MEMBERS_BYTES_MAX} bytes"));
+        }
         Ok(if goal == before { None } else { Some(self.begin(goal, before)) })
     }
 

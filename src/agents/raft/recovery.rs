@@ -53,7 +53,11 @@ impl Raft {
         self.take_state(&state);
         self.look_at_members(&state.members, meta_members, &mut mending);
         mending.is_old = recovered.last > Index(0) || recovered.state.is_some();
-        let is_damaged = mending.cut.is_some() || recovered.suspect || state_lost || state.repairing;
+        if recovered.suspect {
+            // Cutting nothing off tells the disk that what it could not make sense of has been seen.
+            mending.cut.get_or_insert(Index(recovered.last.0 + 1));
+        }
+        let is_damaged = mending.cut.is_some() || state_lost || state.repairing;
         if is_damaged && self.laws.damage_is_repaired {
             self.begin_repair(state_lost || recovered.suspect);
             mending.persist = true;

@@ -292,7 +292,7 @@ impl Raft {
         was_asked: bool,
     ) {
         self.observe(term);
-        let (now, last) = (self.now, self.log.last());
+        let (now, last, committed) = (self.now, self.log.last(), self.committed);
         let Some(progress) = self.progress_of(from, term) else { return };
         if stored > last {
             // Nobody can have what the leader has not.
@@ -306,7 +306,7 @@ impl Raft {
         if was_asked {
             progress.replicate();
         }
-        self.flush_due |= progress.next <= last;
+        self.flush_due |= progress.next <= last || committed.min(progress.matched) > progress.told;
         self.advance_commit();
         self.advance_change();
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::disk::HardState;
 use super::{Laws, Message, Options, Raft};
 use crate::agent::{Applied, Entry, Found, Index, Lsn, Read, Recovered, Refusal, Row, Term, Why, Write};
 use crate::agents::replicated::{
@@ -115,7 +116,7 @@ pub(super) struct Node {
     pub(super) keeps: bool,
     kept_upto: Index,
     snapshots: BTreeMap<u64, (Applied, Vec<(Bytes, Bytes)>)>,
-    reads: VecDeque<Read>,
+    pub(super) reads: VecDeque<Read>,
     /// What the service was handed in this life; what was restored lies before.
     pub(super) records: Vec<Bytes>,
     pub(super) refused: Vec<Refusal>,
@@ -179,10 +180,18 @@ impl Cluster {
         self.laws = laws;
     }
 
+    /// Starts all that are not, obeying the laws as they are now.
     pub(super) fn start_all(&mut self) {
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {
-            self.start(id);
+            if !self.nodes[&id].lives {
+                self.start(id);
+            }
         }
+    }
+
+    /// Answers all that a server wants to read.
+    pub(super) fn serve(&mut self, name: &str) {
+        while self.serve_reads(id(name)) {}
     }
 
     /// Another server, which is not started.
@@ -496,8 +505,13 @@ impl Cluster {
             let record = super::entry::Payload::Nothing.to_bytes();
             image.entries.insert(Index(index), Entry { index: Index(index), term: Term(*of), record });
         }
-        let state = super::disk::HardState { term: Term(term), ..super::disk::HardState::default() };
-        image.state = Some(state.to_bytes());
+        self.fill_state(name, term, None);
+    }
+
+    pub(super) fn fill_state(&mut self, name: &str, term: u64, voted: Option<&str>) {
+        let (term, voted) = (Term(term), voted.map(MemberId::of));
+        let state = HardState { term, voted, ..HardState::default() };
+        self.node_mut(name).durable.state = Some(state.to_bytes());
     }
 
     /// How many messages of a kind were delivered since this was last asked.

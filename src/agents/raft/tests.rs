@@ -1,4 +1,11 @@
 //! The claims of the papers, one test each, named after where they stand.
 
+mod clients;
 mod elections;
+mod membership;
+mod reads;
+mod repair;
 mod replication;
+mod scripts;
+mod snapshots;
+mod transfer;

@@ -262,7 +262,7 @@ impl Raft {
             LogInput::Keep { rows } => self.keep(rows),
             LogInput::Stored(upto) => self.stored(upto),
             LogInput::StoreFailed(why) => self.fail(why.to_owned()),
-            LogInput::Found(Found::Entries { from, entries }) => self.found_entries(from, entries),
+            LogInput::Found(Found::Entries { from, entries }) => self.found_entries(from, &entries),
             LogInput::Found(Found::Rows { token, part, applied, rows, last }) => {
                 self.found_rows(token, part, applied, rows, last);
             }

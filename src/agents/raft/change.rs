@@ -36,7 +36,7 @@ struct Asker {
 #[derive(Clone, Debug)]
 enum Stage {
     /// New voters get the log, before their votes could be missed.
-    CatchUp(CatchUp),
+    CatchUp(Box<CatchUp>),
     /// The entry in which both sides have a vote is being committed.
     Joint { index: Index },
     /// The last entry of the change is.
@@ -247,7 +247,7 @@ impl Raft {
         }
         let target = self.log.last();
         let now = self.now;
-        Stage::CatchUp(CatchUp {
+        Stage::CatchUp(Box::new(CatchUp {
             goal,
             who,
             before,
@@ -256,7 +256,7 @@ impl Raft {
             began_at: now,
             reached: 0,
             reached_at: now,
-        })
+        }))
     }
 
     /// Goes on with the change that is being made, as far as that is possible now.
@@ -304,7 +304,7 @@ impl Raft {
         self.append(Payload::Members(last).to_bytes())
     }
 
-    fn catch_up(&mut self, mut state: CatchUp) -> Stage {
+    fn catch_up(&mut self, mut state: Box<CatchUp>) -> Stage {
         let Some(reign) = &self.reign else { return Stage::CatchUp(state) };
         let matched = |id: &MemberId| reign.progress.get(id).map_or(0, |progress| progress.counted.0);
         let (now, election) = (self.now, self.options.election);
@@ -393,9 +393,9 @@ impl Raft {
     }
 
     /// The reign is over, and with it whatever change was being made.
-    pub(super) fn end_change_with_reign(&mut self, change: Change, why: ChangeError) {
-        match change.stage {
-            Stage::Transfer { to, .. } => self.changes.handing_over = Some((change.asker, to)),
+    pub(super) fn end_change_with_reign(&mut self, change: &Change, why: ChangeError) {
+        match &change.stage {
+            Stage::Transfer { to, .. } => self.changes.handing_over = Some((change.asker, *to)),
             _ => self.answer_change(change.asker, Err(why)),
         }
     }

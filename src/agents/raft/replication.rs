@@ -39,7 +39,7 @@ impl Raft {
             readers.members.clear();
         }
         if let Some(change) = reign.change.take() {
-            self.end_change_with_reign(change, why);
+            self.end_change_with_reign(&change, why);
         }
     }
 
@@ -236,7 +236,7 @@ impl Raft {
         self.out.push(LogOutput::Read(Read::Entries { from, upto, bytes_max }));
     }
 
-    pub(super) fn found_entries(&mut self, from: Index, entries: Vec<Entry>) {
+    pub(super) fn found_entries(&mut self, from: Index, entries: &[Entry]) {
         let Some(readers) = self.reading.remove(&from) else { return };
         // Something else may stand there by now.
         let holds = |entry: &Entry| self.log.term(entry.index) == Some(entry.term);
@@ -323,11 +323,11 @@ impl Raft {
         let now = self.now;
         let next = self.next_after(rejection);
         let Some(progress) = self.progress_of(from, rejection.term) else { return };
-        if !rejection.repairing {
-            progress.heard = now;
-        } else {
+        if rejection.repairing {
             // Only a damaged log may have become shorter than it was acknowledged to be.
             progress.matched = progress.matched.min(Index(next.0 - 1));
+        } else {
+            progress.heard = now;
         }
         let is_news = match progress.flow {
             Flow::Probe { .. } => rejection.prev.0 + 1 == progress.next.0,

@@ -16,6 +16,7 @@
 //! | `crash a`, `restart a` | ends a server, starts it again |
 //! | `part a b`, `isolate a`, `heal` | nothing goes from one to the other; to and from anybody; all is well again |
 //! | `advance 300` | lets milliseconds go by |
+//! | `wait 50`, `timeout a` | the same, and nothing happens; tells one that its time is up |
 //! | `show` | shows all servers: standing, term, log, commit index, records |
 
 use std::fmt::Write as _;
@@ -72,6 +73,8 @@ fn obey(cluster: &mut Cluster, words: &[&str], out: &mut String) {
         ["isolate", name] => cluster.isolate(name),
         ["heal"] => cluster.heal(),
         ["advance", milliseconds] => cluster.advance(ms(milliseconds.parse().unwrap())),
+        ["wait", milliseconds] => cluster.now = cluster.now + ms(milliseconds.parse().unwrap()),
+        ["timeout", name] => cluster.input(id(name), LogInput::Timeout),
         ["show"] => show(cluster, out),
         _ => panic!("no such command: {words:?}"),
     }

@@ -1,6 +1,6 @@
 //! Numbers, texts and bytes in the short form in which messages, entries and states are written: numbers in groups of seven bits, lowest first.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::agent::{Index, Term, WireError};
 
@@ -15,7 +15,9 @@ impl Reader {
     }
 
     pub(super) fn byte(&mut self) -> Result<u8, WireError> {
-        Ok(self.take(1)?[0])
+        let byte = *self.bytes.first().ok_or_else(|| WireError::new("cut off"))?;
+        self.bytes.advance(1);
+        Ok(byte)
     }
 
     pub(super) fn flag(&mut self) -> Result<bool, WireError> {

@@ -88,7 +88,10 @@ impl Raft {
             self.count_pre_vote(from);
         } else if !granted {
             ballot.refused.insert(from);
-            self.give_up_if_lost();
+            // It may be that the other has not noticed yet that the leader is gone.
+            let election = self.options.election;
+            let soon = self.now + self.rng.duration(election / 4, election / 2);
+            self.election_at = self.election_at.map(|at| at.min(soon));
         }
     }
 
@@ -176,7 +179,8 @@ impl Raft {
     /// An election that cannot be won any more need not run into its time-out: the next one comes soon, at a time of its own.
     fn give_up_if_lost(&mut self) {
         let Some(ballot) = &self.ballot else { return };
-        if !self.members.latest().agrees(|id| !ballot.refused.contains(&id)) {
+        let may_vote = |id: MemberId| id == self.id || self.up.contains(&id) && !ballot.refused.contains(&id);
+        if !self.members.latest().agrees(may_vote) {
             self.ballot = None;
             let election = self.options.election;
             self.election_at = Some(self.now + self.rng.duration(election / 4, election));

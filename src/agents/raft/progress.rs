@@ -85,8 +85,8 @@ pub(super) struct Progress {
 pub(super) enum Flow {
     /// It is not known where its log begins to differ: one message at a time.
     Probe {
-        /// Whether one is under way.
-        sent: bool,
+        /// The last entry of the one that is under way, or the one before its first if it holds none.
+        sent: Option<Index>,
     },
     /// It is: messages are sent without waiting for answers.
     Replicate,
@@ -99,7 +99,7 @@ impl Progress {
         Self {
             matched: Index(0),
             next,
-            flow: Flow::Probe { sent: false },
+            flow: Flow::Probe { sent: None },
             inflight: VecDeque::new(),
             counted: Index(0),
             heard: now,
@@ -123,15 +123,20 @@ impl Progress {
     pub(super) fn probe_from(&mut self, next: Index) {
         self.next = next.max(Index(self.matched.0 + 1));
         self.inflight.clear();
-        self.flow = Flow::Probe { sent: false };
+        self.flow = Flow::Probe { sent: None };
     }
 
     /// The place is known.
     pub(super) fn replicate(&mut self) {
-        if matches!(self.flow, Flow::Probe { .. }) {
+        if let Flow::Probe { sent } = self.flow {
             self.flow = Flow::Replicate;
-            self.next = Index(self.matched.0 + 1);
             self.inflight.clear();
+            // What was taken is not on the disk yet, or not all of it; it need not be sent again.
+            let last = sent.unwrap_or_default().max(self.matched);
+            if last > self.matched {
+                self.inflight.push_back(last);
+            }
+            self.next = Index(last.0 + 1);
         }
     }
 }

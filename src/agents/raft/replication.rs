@@ -105,7 +105,7 @@ impl Raft {
         for (id, progress) in &mut reign.progress {
             progress.mark = (reign.round, progress.next);
             if let Flow::Probe { sent } = &mut progress.flow {
-                *sent = false;
+                *sent = None;
                 self.flush_due = true;
             }
             let committed = self.committed.min(progress.matched);
@@ -167,13 +167,15 @@ impl Raft {
         match &mut progress.flow {
             Flow::Snapshot(_) => return true,
             Flow::Probe { sent } => {
-                if std::mem::replace(sent, true) {
+                if sent.is_some() {
                     return true;
                 }
                 let prev = Index(progress.next.0 - 1);
                 let Some(prev_term) = self.log.term(prev) else { return false };
                 let entries = self.log.cached(progress.next, self.log.last(), self.options.batch_bytes_max);
-                self.send_append(id, prev, prev_term, entries.unwrap_or_default());
+                let entries = entries.unwrap_or_default();
+                *sent = Some(Index(prev.0 + entries.len() as u64));
+                self.send_append(id, prev, prev_term, entries);
             }
             Flow::Replicate => {
                 while progress.next <= self.log.last() && progress.inflight.len() < self.options.inflight_max

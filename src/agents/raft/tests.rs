@@ -1,5 +1,6 @@
 //! The claims of the papers, one test each, named after where they stand.
 
+mod chance;
 mod clients;
 mod elections;
 mod membership;

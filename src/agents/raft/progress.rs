@@ -1,6 +1,6 @@
 //! What a leader knows: how far each member is, what is under way to it, and what it owes to whom.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::change::Change;
 use super::message::Message;
@@ -25,6 +25,8 @@ pub(super) struct Reign {
     pub(super) reading: Vec<Reading>,
     /// The number of the next record of each session that has one in this reign.
     pub(super) expected: BTreeMap<u64, u64>,
+    /// For which nonces a session was opened in this reign.
+    pub(super) opened: BTreeSet<u64>,
     /// What came before the reign was ready, and how many bytes that are.
     pub(super) early: Vec<(MemberId, Message)>,
     pub(super) early_bytes: usize,
@@ -47,6 +49,7 @@ impl Reign {
             rounds: VecDeque::new(),
             reading: Vec::new(),
             expected: BTreeMap::new(),
+            opened: BTreeSet::new(),
             early: Vec::new(),
             early_bytes: 0,
             change: None,

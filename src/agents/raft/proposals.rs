@@ -285,7 +285,9 @@ impl Raft {
         if self.is_early() {
             return self.put_off(from, Message::Open { nonce }, 0);
         }
-        if self.leads() && !self.is_transferring() {
+        let is_new = self.reign.as_mut().is_some_and(|reign| reign.opened.insert(nonce));
+        // Asked again, since the entry takes its time: one session is enough.
+        if is_new && !self.is_transferring() {
             self.append(Payload::Open { nonce }.to_bytes());
         }
     }

@@ -75,6 +75,19 @@ impl Raft {
         }
     }
 
+    /// Puts the questions to the leader once more that have no answer yet, under their numbers: the answer to the first time may be on its way.
+    pub(super) fn submit_reads_again(&mut self) {
+        match self.leader.filter(|leader| *leader != self.id) {
+            None => self.asked.forget_sent(),
+            Some(leader) if self.up.contains(&leader) => {
+                for id in self.asked.sent.keys().copied().collect::<Vec<_>>() {
+                    self.send(leader, Message::ReadIndex { id });
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
     pub(super) fn on_read_index(&mut self, from: MemberId, id: u64) {
         if self.is_early() {
             // What is committed is known only when something of this term is (Raft, section 8).

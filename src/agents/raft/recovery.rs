@@ -78,7 +78,12 @@ impl Raft {
             return Err(format!("the rows reach up to entry {}, the log only up to {last}", applied.index));
         }
         let Some(&(begin, first_term)) = recovered.terms.first() else {
-            return Err(format!("entries {first} to {last} have no terms"));
+            // All that is there is damaged.
+            mending.cut = Some(first.max(Index(applied.index.0 + 1)));
+            mending.forget = (applied.index >= first).then_some(applied.index);
+            self.log = Log::new(applied.index, applied.term, cache_bytes_max);
+            self.disk = Disk::new(applied.index);
+            return Ok(());
         };
         let before = Index(first.0.saturating_sub(1));
         if before > applied.index {

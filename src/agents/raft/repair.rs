@@ -50,7 +50,7 @@ impl Raft {
         let Some(reign) = &mut self.reign else { return };
         let Some(progress) = reign.progress.get_mut(&from) else { return };
         if reign.repairs.get(&from).is_some_and(|(known, _)| *known == nonce) {
-            return self.answer_repairs();
+            return self.answer_repairs(Index(0));
         }
         (progress.matched, progress.counted) = (Index(0), Index(0));
         if !matches!(progress.flow, Flow::Snapshot(_)) {
@@ -62,13 +62,13 @@ impl Raft {
         }
     }
 
-    /// Tells members under repair what they have to get back, as far as that is committed.
-    pub(super) fn answer_repairs(&mut self) {
+    /// Tells members under repair what they have to get back, as far as that is committed, but was not `before`.
+    pub(super) fn answer_repairs(&mut self, before: Index) {
         let Some(reign) = &self.reign else { return };
         let due: Vec<(MemberId, u64, Index)> = reign
             .repairs
             .iter()
-            .filter(|(_, (_, index))| *index <= self.committed)
+            .filter(|(_, (_, index))| *index > before && *index <= self.committed)
             .map(|(id, (nonce, index))| (*id, *nonce, *index))
             .collect();
         for (id, nonce, target) in due {

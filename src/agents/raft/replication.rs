@@ -387,10 +387,11 @@ impl Raft {
         let Some(reached) = self.members.latest().reached(counted) else { return };
         let is_own = self.log.term(reached) == Some(self.term) || !self.laws.commit_needs_current_term;
         if reached > self.committed && is_own {
+            let before = self.committed;
             self.commit(reached);
             self.flush_due = true;
             self.advance_change();
-            self.answer_repairs();
+            self.answer_repairs(before);
         }
     }
 

@@ -14,6 +14,7 @@ mod kvs;
 pub mod linear;
 pub(crate) mod overlay;
 mod queue;
+mod raft;
 mod run;
 mod scenario;
 pub mod servers;
@@ -39,6 +40,8 @@ pub fn scenarios() -> Vec<Box<dyn Scenario>> {
         Box::new(flood::FloodScenario),
         Box::new(gossip::GossipScenario),
         Box::new(kvs::KvsScenario),
+        Box::new(kvs::ReplicatedKvsScenario),
         Box::new(overlay::OverlayScenario::default()),
+        Box::new(raft::RaftScenario),
     ]
 }

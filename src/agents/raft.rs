@@ -481,7 +481,7 @@ impl Raft {
             self.proposals.forget_sent();
             self.counters.repeated += 1;
         }
-        self.asked.forget_sent();
+        self.submit_reads_again();
         self.ask_for_changes_again();
         self.ask_for_repair();
         if self.proposals.is_waiting()

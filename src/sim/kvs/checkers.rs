@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::node::Node;
+use super::node::{Carries, Node};
 use super::{STORE, Users};
 use crate::agent::{Index, Peer, Request};
 use crate::sim::linear::{CallId, History, Register, RegisterInput, RegisterOutput, Verdict};
@@ -33,7 +33,7 @@ impl Linearizable {
         Self { keys: BTreeMap::new(), open: BTreeMap::new(), users, finished: false }
     }
 
-    fn record(&mut self, world: &World<Node>) {
+    fn record<M: Carries>(&mut self, world: &World<Node<M>>) {
         let happened = world.happened();
         for told in &happened.told {
             let (Some(request), Some((key, input))) = (told.request, RegisterInput::of_command(&told.line))
@@ -58,12 +58,12 @@ impl Linearizable {
     }
 }
 
-impl Checker<Node> for Linearizable {
+impl<M: Carries> Checker<Node<M>> for Linearizable {
     fn name(&self) -> &'static str {
         "linearizable"
     }
 
-    fn check(&mut self, world: &World<Node>) -> Result<(), String> {
+    fn check(&mut self, world: &World<Node<M>>) -> Result<(), String> {
         self.record(world);
         let ended = self.users.borrow().closing && self.open.is_empty() && !self.finished;
         if !ended && world.happened().answers.is_empty() {
@@ -102,12 +102,12 @@ pub(super) struct Durable {
     committed: Index,
 }
 
-impl Checker<Node> for Durable {
+impl<M: Carries> Checker<Node<M>> for Durable {
     fn name(&self) -> &'static str {
         "durable"
     }
 
-    fn check(&mut self, world: &World<Node>) -> Result<(), String> {
+    fn check(&mut self, world: &World<Node<M>>) -> Result<(), String> {
         let happened = world.happened();
         if happened.started.contains(&STORE) {
             let found = scan(world.log(STORE));
@@ -137,12 +137,12 @@ impl Answered {
     }
 }
 
-impl Checker<Node> for Answered {
+impl<M: Carries> Checker<Node<M>> for Answered {
     fn name(&self) -> &'static str {
         "answered"
     }
 
-    fn check(&mut self, world: &World<Node>) -> Result<(), String> {
+    fn check(&mut self, world: &World<Node<M>>) -> Result<(), String> {
         let happened = world.happened();
         let mut users = self.users.borrow_mut();
         for told in &happened.told {
@@ -169,7 +169,7 @@ impl Checker<Node> for Answered {
         Ok(())
     }
 
-    fn settled(&mut self, _: &World<Node>) -> Result<(), String> {
+    fn settled(&mut self, _: &World<Node<M>>) -> Result<(), String> {
         match self.open.first_key_value() {
             None => Ok(()),
             Some(((client, _), (line, _))) => Err(format!(

@@ -259,9 +259,16 @@ impl Contents {
     pub(super) fn damage(&mut self, damage: Damage) -> bool {
         match damage {
             Damage::Entries { from, upto } => {
-                let there = from.max(self.first()).0..=upto.min(self.last()).0;
-                self.damaged.extend(there.clone().map(Index));
-                !there.is_empty()
+                let (from, upto) = (from.max(self.first()), upto.min(self.last()));
+                if from > upto {
+                    return false;
+                }
+                if upto <= self.applied.index {
+                    // What the rows cover nobody needs: the disk is as if it had been told so.
+                    return self.compact(upto).is_ok();
+                }
+                self.damaged.extend((from.0..=upto.0).map(Index));
+                true
             }
             Damage::Tail { from } => {
                 let from = from.max(self.first());

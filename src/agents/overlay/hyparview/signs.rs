@@ -25,7 +25,7 @@ impl<I: Id> HyParView<I> {
 
     /// There is news for all neighbours, of which there may be more in a moment.
     pub(super) fn signs_soon(&mut self, now: Time) {
-        self.signs.at = self.signs.at.min(now + self.options.keep_alive / 16);
+        self.signs_at = self.signs_at.min(now + self.options.keep_alive / 16);
     }
 
     /// A node that did not run for a while, since its process was stopped say, has no right to call others silent: what they have said meanwhile

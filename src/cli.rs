@@ -5,6 +5,7 @@ mod bench;
 mod chaos;
 mod files;
 mod grid;
+mod log;
 mod overlay;
 mod server;
 mod sim;
@@ -16,9 +17,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use ::log::info;
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
-use log::info;
 
 use crate::agent::Registry;
 use crate::reactor::{End, Reactor};
@@ -47,6 +48,9 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Attack a replicated store of real processes, and judge what its clients saw.
     Chaos(chaos::ChaosArgs),
+    /// Look at the logs that servers keep on their disks.
+    #[command(subcommand)]
+    Log(log::LogCommand),
     /// Draw traces of runs: a page for a browser, `ShiViz`'s log, a table.
     #[command(subcommand)]
     Trace(trace::TraceCommand),
@@ -68,6 +72,7 @@ pub fn run_with(registry: Registry, scenarios: Vec<Box<dyn Scenario>>) -> ExitCo
         Command::Grid(args) => grid::run(args, &registry),
         Command::Bench(args) => bench::run(args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::Log(command) => log::run(&command),
         Command::Trace(command) => trace::run(&command),
         Command::Sim(args) => sim::run(&args, scenarios),
     };

@@ -57,7 +57,7 @@ pub(super) fn run(args: GridArgs, registry: &Registry) -> anyhow::Result<ExitCod
 }
 
 /// Prints lines on standard output. That nobody reads them any more, as behind `| head`, is no mistake.
-fn show(lines: &[String]) -> anyhow::Result<()> {
+pub(super) fn show(lines: &[String]) -> anyhow::Result<()> {
     let mut text = lines.join("\n");
     text.push('\n');
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {

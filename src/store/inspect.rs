@@ -191,15 +191,12 @@ impl Inspection {
             self.suspect = true;
         }
         for (place, slot) in self.state.slots.iter().enumerate() {
-            match slot {
-                SlotView::Unreadable => {
-                    self.faults.push(format!("slot {place} of the file {} is unreadable", slots::NAME))
-                }
-                SlotView::Newer => self
-                    .faults
-                    .push(format!("slot {place} of the file {} is newer than the log", slots::NAME)),
-                SlotView::Same | SlotView::Older => {}
-            }
+            let what = match slot {
+                SlotView::Unreadable => "is unreadable",
+                SlotView::Newer => "is newer than the log",
+                SlotView::Same | SlotView::Older => continue,
+            };
+            self.faults.push(format!("slot {place} of the file {} {what}", slots::NAME));
         }
     }
 }

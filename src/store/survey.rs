@@ -17,20 +17,20 @@ use crate::agent::Index;
 
 /// A place in a log where something is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub(super) struct Fault {
     /// The number of the segment.
-    pub segment: u64,
+    pub(super) segment: u64,
     /// How many of its bytes lie before it.
-    pub at_byte: u64,
+    pub(super) at_byte: u64,
     /// How many bytes it has; none where something is missing.
-    pub bytes: u64,
+    pub(super) bytes: u64,
     /// What is wrong there.
-    pub what: Wrong,
+    pub(super) what: Wrong,
 }
 
 /// What can be wrong with a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wrong {
+pub(super) enum Wrong {
     /// These bytes are no item: they, or the marks around them, have changed.
     Unreadable,
     /// An item that is sound and has no business there.

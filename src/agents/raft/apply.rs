@@ -44,7 +44,7 @@ impl Raft {
 
     fn apply(&mut self, entry: &Entry) {
         self.applied = entry.index;
-        self.rows.grow(entry.index, entry.record.len());
+        self.rows.grow(entry.index, entry.record.len(), self.options.compact_bytes / PIECES);
         match Payload::read(&entry.record) {
             Ok(Payload::Record { session, number, record }) => {
                 if self.sessions.take(session, number, entry.index) || !self.laws.sessions {

@@ -27,6 +27,8 @@ pub struct Options {
     pub pending_records_max: usize,
     /// Once this much of the log lies behind the rows that are kept, it may be forgotten, but for the newest half of it.
     pub compact_bytes: u64,
+    /// Rows that a service asks to be kept are written together, once the first of them has waited for so long.
+    pub keep_after: Duration,
     /// The most that one part of a snapshot holds, in bytes.
     pub part_bytes_max: usize,
     /// How many other members' sessions are remembered to tell repeated proposals from new ones.
@@ -57,6 +59,7 @@ impl Default for Options {
             pending_bytes_max: 16 * 1024 * 1024,
             pending_records_max: 65_536,
             compact_bytes: 256 * 1024 * 1024,
+            keep_after: Duration::from_secs(1),
             part_bytes_max: 256 * 1024,
             sessions_max: 1024,
         }

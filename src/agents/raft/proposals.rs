@@ -285,9 +285,11 @@ impl Raft {
         if self.is_early() {
             return self.put_off(from, Message::Open { nonce }, 0);
         }
-        let is_new = self.reign.as_mut().is_some_and(|reign| reign.opened.insert(nonce));
-        // Asked again, since the entry takes its time: one session is enough.
-        if is_new && !self.is_transferring() {
+        if self.is_transferring() {
+            return;
+        }
+        // Where it is asked for again, since the entry takes its time, one session is enough.
+        if self.reign.as_mut().is_some_and(|reign| reign.opened.insert(nonce)) {
             self.append(Payload::Open { nonce }.to_bytes());
         }
     }

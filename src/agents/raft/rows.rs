@@ -1,7 +1,6 @@
 //! The rows that a service asks to be kept: gathered, written now and then together with how far they reach, and what of the log that makes superfluous.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -14,13 +13,12 @@ use crate::agent::{Applied, Index, Read, Row, WireError, Write};
 use crate::agents::replicated::LogOutput;
 use crate::time::Time;
 
-/// Rows are written when so many bytes have gathered, or after so long.
+/// Rows are written when so many bytes have gathered, or after [`Options::keep_after`](super::Options::keep_after).
 const GATHERED_BYTES_MAX: usize = 1024 * 1024;
-const GATHERED_FOR_MAX: Duration = Duration::from_secs(1);
 /// The token by which a member reads its own rows. Those of snapshots for others are greater.
 pub(super) const OWN_TOKEN: u64 = 0;
 /// In so many pieces the size of the log is known.
-const PIECES: u64 = 16;
+pub(super) const PIECES: u64 = 16;
 
 /// The rows.
 #[derive(Debug, Default)]
@@ -61,8 +59,9 @@ impl Rows {
         self.restoring.is_some()
     }
 
-    /// An entry was handed over.
-    pub(super) fn grow(&mut self, index: Index, bytes: usize) {
+    /// An entry was handed over. Pieces have at least `piece_bytes`.
+    pub(super) fn grow(&mut self, index: Index, bytes: usize, piece_bytes: u64) {
+        self.cut_piece(piece_bytes);
         self.grown_bytes += bytes as u64;
         if self.pieces.is_empty() {
             self.pieces.push_back(index);
@@ -153,7 +152,7 @@ impl Raft {
         if gathered.gathered_bytes >= GATHERED_BYTES_MAX {
             self.write_rows();
         } else if gathered.write_at.is_none() {
-            gathered.write_at = Some(self.now + GATHERED_FOR_MAX);
+            gathered.write_at = Some(self.now + self.options.keep_after);
         }
     }
 
@@ -164,7 +163,6 @@ impl Raft {
         if self.applied <= self.rows.handed || self.rows.is_restoring() {
             return;
         }
-        self.rows.cut_piece(self.options.compact_bytes / PIECES);
         self.rows.gathered_bytes = 0;
         let rows = std::mem::take(&mut self.rows.gathered);
         let rows = rows.into_iter().map(|(key, value)| Row { key, value }).collect();
@@ -224,8 +222,7 @@ mod tests {
     fn the_newer_half_of_the_log_stays() {
         let mut rows = Rows::new(Index(0));
         for index in 1..=100 {
-            rows.grow(Index(index), 10);
-            rows.cut_piece(10);
+            rows.grow(Index(index), 10, 10);
         }
         rows.kept = Index(16);
         assert_eq!(rows.superfluous(), None);

@@ -75,16 +75,12 @@ impl Raft {
         }
     }
 
-    /// Puts the questions to the leader once more that have no answer yet, under their numbers: the answer to the first time may be on its way.
+    /// Puts the questions to the leader once more that have no answer yet, under their numbers: the answer to the first time may be on its way. What a leader
+    /// has asked itself waits for a round of heartbeats, of which there is another one soon.
     pub(super) fn submit_reads_again(&mut self) {
-        match self.leader.filter(|leader| *leader != self.id) {
-            None => self.asked.forget_sent(),
-            Some(leader) if self.up.contains(&leader) => {
-                for id in self.asked.sent.keys().copied().collect::<Vec<_>>() {
-                    self.send(leader, Message::ReadIndex { id });
-                }
-            }
-            Some(_) => {}
+        let Some(leader) = self.leader.filter(|leader| self.up.contains(leader)) else { return };
+        for id in self.asked.sent.keys().copied().collect::<Vec<_>>() {
+            self.send(leader, Message::ReadIndex { id });
         }
     }
 

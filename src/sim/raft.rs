@@ -199,7 +199,8 @@ impl Service for Cluster {
         let name = format!("s{peer}");
         let raft = Raft::new(self.setting.options.clone(), &name, &voters, seed).obeying(self.laws);
         let ledger = Ledger::new(peer, seed, Rc::clone(&self.feed));
-        let greets = (self.setting.carrier == Carrier::Datagram).then_some((GREETS_EVERY, self.members.len() - 1));
+        let greets =
+            (self.setting.carrier == Carrier::Datagram).then_some((GREETS_EVERY, self.members.len() - 1));
         Node::new(raft, ledger, Identity { name, life: seed, greets })
     }
 

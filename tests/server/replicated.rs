@@ -41,9 +41,9 @@ fn what_a_log_of_three_has_acknowledged_survives_the_kill_of_its_leader_and_of_a
     let mut session = boxes.attach(rest[0], &format!("s{}", rest[0]));
     let mut acknowledged: BTreeMap<u64, String> = BTreeMap::new();
     let append = |session: &mut Master,
-                      from: u64,
-                      acknowledged: &mut BTreeMap<u64, String>,
-                      meanwhile: &mut dyn FnMut()| {
+                  from: u64,
+                  acknowledged: &mut BTreeMap<u64, String>,
+                  meanwhile: &mut dyn FnMut()| {
         let lines: Vec<String> = (from..from + 200).map(|number| format!("line {number}")).collect();
         let text: Vec<String> = lines.iter().map(|line| format!("append {line}")).collect();
         session.send(&text.join("\n"));

@@ -1,7 +1,7 @@
 //! What is committed is handed over, in order, each record once.
 
 use super::entry::Payload;
-use super::rows::Meta;
+use super::rows::{Meta, PIECES};
 use super::{Phase, Raft, Readers};
 use crate::agent::{Entry, Index};
 use crate::agents::replicated::LogOutput;

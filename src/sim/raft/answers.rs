@@ -1,14 +1,14 @@
 //! What holds of what services were handed, and of what users were told.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::cell::RefCell;
 
 use bytes::Bytes;
 
-use super::{Node, USER_LAST};
 use super::ledger::{Handed, Origin, latest_of};
 use super::watch::{Shared, Views};
+use super::{Node, USER_LAST};
 use crate::agent::{Index, Peer, Request};
 use crate::agents::replicated::Standing;
 use crate::sim::{Checker, World};
@@ -46,7 +46,10 @@ impl SameRecords {
             return Ok(());
         }
         if place > records.len() {
-            return Err(format!("server {to} hands over record {index}, and nobody has seen record {}", records.len() + 1));
+            return Err(format!(
+                "server {to} hands over record {index}, and nobody has seen record {}",
+                records.len() + 1
+            ));
         }
         records.push(record.clone());
         let Some(Origin { peer, life, number }) = Origin::of(record) else {
@@ -54,7 +57,9 @@ impl SameRecords {
         };
         let before = self.numbers.insert((peer, life), number).unwrap_or_default();
         if number <= before {
-            return Err(format!("record {index} is proposal {number} of server {peer}, after its proposal {before}"));
+            return Err(format!(
+                "record {index} is proposal {number} of server {peer}, after its proposal {before}"
+            ));
         }
         Ok(())
     }
@@ -123,21 +128,28 @@ impl Acknowledged {
         match (line.as_str(), verb) {
             ("append", "ok") => {
                 let records = self.records.borrow();
-                let record = usize::try_from(number).ok().and_then(|place| records.get(place.checked_sub(1)?));
+                let record =
+                    usize::try_from(number).ok().and_then(|place| records.get(place.checked_sub(1)?));
                 if record.and_then(|record| Origin::of(record)).is_none_or(|origin| origin.peer != from) {
-                    return Err(format!("server {from} was told that its record is number {number}, which is {record:?}"));
+                    return Err(format!(
+                        "server {from} was told that its record is number {number}, which is {record:?}"
+                    ));
                 }
                 if number <= seen.0 {
                     return Err(format!("record {number} was proposed when record {seen} had been seen"));
                 }
             }
             ("count", "count") if number < seen.0 => {
-                return Err(format!("server {from} counts {number} records, and {seen} had been seen when it was asked"));
+                return Err(format!(
+                    "server {from} counts {number} records, and {seen} had been seen when it was asked"
+                ));
             }
             ("count", "count") => {}
             // It reads its rows and will say so for some milliseconds.
             _ if answer.starts_with("error restoring") => return Ok(()),
-            _ if *last => return Err(format!("all is well, and {line:?} of server {from} is answered by {answer:?}")),
+            _ if *last => {
+                return Err(format!("all is well, and {line:?} of server {from} is answered by {answer:?}"));
+            }
             _ => return Ok(()),
         }
         self.seen = self.seen.max(Index(number));
@@ -160,7 +172,10 @@ impl Checker<Node> for Acknowledged {
         }
         for answer in &happened.answers {
             let Some(asked) = self.open.remove(&(answer.from, answer.to)) else {
-                return Err(format!("server {} answers {:?} to nothing that was asked", answer.from, answer.line));
+                return Err(format!(
+                    "server {} answers {:?} to nothing that was asked",
+                    answer.from, answer.line
+                ));
             };
             self.answered(answer.from, &asked, &answer.line)?;
         }
@@ -211,7 +226,9 @@ impl Checker<Node> for Progress {
             let Some(status) = &views.now[voter.index()] else { continue };
             let behind = status.applied < leader.committed || status.records.0 < records;
             if behind || status.standing == Standing::Repairing {
-                return Err(format!("server {voter} is behind {records} records and server {leading}, {leader:?}: {status:?}"));
+                return Err(format!(
+                    "server {voter} is behind {records} records and server {leading}, {leader:?}: {status:?}"
+                ));
             }
         }
         Ok(())

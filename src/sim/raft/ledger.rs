@@ -132,7 +132,8 @@ impl Ledger {
             }
         }
         if let Some(last) = last {
-            let kept = latest_of(last).map(|index| self.latest.get(&(index % KEPT)).cloned().unwrap_or_default());
+            let kept =
+                latest_of(last).map(|index| self.latest.get(&(index % KEPT)).cloned().unwrap_or_default());
             let (to, counted, latest) = (self.own, self.last, kept.collect());
             self.feed.borrow_mut().push(Handed::State { to, last, counted, latest });
         }

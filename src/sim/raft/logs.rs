@@ -33,7 +33,9 @@ impl Matching {
             ));
         }
         if known.1 != *record {
-            return Err(format!("entry {index} of term {term} says something else on server {peer} than elsewhere"));
+            return Err(format!(
+                "entry {index} of term {term} says something else on server {peer} than elsewhere"
+            ));
         }
         Ok(())
     }
@@ -54,7 +56,9 @@ impl Checker<Node> for Matching {
                     // The entry before this one was written just now, or stands in the log.
                     let previous = Index(entry.index.0 - 1);
                     let before = written[..place].iter().rev().find_map(|(other, write)| match write {
-                        Write::Append { entry } if other == peer && entry.index == previous => Some(entry.term),
+                        Write::Append { entry } if other == peer && entry.index == previous => {
+                            Some(entry.term)
+                        }
                         _ => None,
                     });
                     let on_disk = || world.written(*peer)?.term(previous);
@@ -64,13 +68,18 @@ impl Checker<Node> for Matching {
                 }
                 Write::Truncate { from } => {
                     let leads = |status: &Option<Status>| {
-                        status.as_ref().filter(|status| status.standing == Standing::Leader).map(|status| status.term)
+                        status
+                            .as_ref()
+                            .filter(|status| status.standing == Standing::Leader)
+                            .map(|status| status.term)
                     };
                     let place = peer.index();
                     if let Some(term) = leads(&views.before[place])
                         && leads(&views.now[place]) == Some(term)
                     {
-                        return Err(format!("server {peer} leads in term {term} and cuts its own log at {from}"));
+                        return Err(format!(
+                            "server {peer} leads in term {term} and cuts its own log at {from}"
+                        ));
                     }
                 }
                 _ => {}
@@ -106,7 +115,9 @@ impl Completeness {
             if *known == Term(0) {
                 *known = term;
             } else if term != Term(0) && *known != term {
-                return Err(format!("entry {index} is committed with term {known}, and with term {term} on server {peer}"));
+                return Err(format!(
+                    "entry {index} is committed with term {known}, and with term {term} on server {peer}"
+                ));
             }
         }
         Ok(())
@@ -142,7 +153,9 @@ impl Checker<Node> for Completeness {
         let views = std::rc::Rc::clone(&self.views);
         let views = views.borrow();
         for &peer in &views.touched {
-            let (Some(now), Some(contents)) = (&views.now[peer.index()], world.written(peer)) else { continue };
+            let (Some(now), Some(contents)) = (&views.now[peer.index()], world.written(peer)) else {
+                continue;
+            };
             let before = views.before[peer.index()].as_ref().map_or(Index(0), |before| before.committed);
             if now.committed > before {
                 self.commit(peer, before, now, contents)?;
@@ -189,9 +202,8 @@ impl Checker<Node> for Durable {
             if changes(&views.before[peer.index()]) || status.changing || before != Some(voters.len()) {
                 continue;
             }
-            let has = |contents: &Contents| {
-                contents.term(index) == Some(term) || contents.applied().index >= index
-            };
+            let has =
+                |contents: &Contents| contents.term(index) == Some(term) || contents.applied().index >= index;
             let having = voters.iter().filter(|&&voter| {
                 // What had been on a disk before that was damaged did count.
                 views.broken.contains(&voter) || world.durable(voter).is_some_and(has)

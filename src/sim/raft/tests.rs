@@ -25,7 +25,8 @@ fn caught(without: fn(&mut Laws), tune: fn(&mut Cluster), seeds_max: u64) -> &'s
         tune(&mut cluster);
         run_service(&mut cluster, &plan, None).violation.map(|violation| (seed, violation))
     });
-    let (seed, Violation { checker, what, .. }) = found.unwrap_or_else(|| panic!("nobody noticed in {seeds_max} runs"));
+    let (seed, Violation { checker, what, .. }) =
+        found.unwrap_or_else(|| panic!("nobody noticed in {seeds_max} runs"));
     println!("seed {seed}: {checker}: {what}");
     checker
 }

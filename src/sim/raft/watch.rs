@@ -30,8 +30,11 @@ pub(super) type Shared = Rc<RefCell<Views>>;
 impl Views {
     /// Who leads in the greatest term, as far as anybody does.
     pub(super) fn leader(&self) -> Option<(Peer, &Status)> {
-        let leaders = (0u32..).map(Peer).zip(&self.now).filter_map(|(peer, status)| Some((peer, status.as_ref()?)));
-        leaders.filter(|(_, status)| status.standing == Standing::Leader).max_by_key(|(_, status)| status.term)
+        let leaders =
+            (0u32..).map(Peer).zip(&self.now).filter_map(|(peer, status)| Some((peer, status.as_ref()?)));
+        leaders
+            .filter(|(_, status)| status.standing == Standing::Leader)
+            .max_by_key(|(_, status)| status.term)
     }
 
     /// The server whose member this is.
@@ -84,15 +87,19 @@ impl Checker<Node> for Watch {
         }
         for place in 0..views.touched.len() {
             let peer = views.touched[place];
-            let whole = world.durable(peer).is_some_and(|contents| contents.is_whole()) && !world.has_failed(peer);
+            let whole =
+                world.durable(peer).is_some_and(|contents| contents.is_whole()) && !world.has_failed(peer);
             let standing = views.now[peer.index()].as_ref().map(|status| status.standing);
             if !whole {
                 views.broken.insert(peer);
             } else if standing.is_some_and(|standing| standing != Standing::Repairing) {
                 views.broken.remove(&peer);
             }
-            let (Some(before), Some(now)) = (&views.before[peer.index()], &views.now[peer.index()]) else { continue };
-            sane(before, now).map_err(|what| format!("server {peer}: {what}: {now:?}, before: {before:?}"))?;
+            let (Some(before), Some(now)) = (&views.before[peer.index()], &views.now[peer.index()]) else {
+                continue;
+            };
+            sane(before, now)
+                .map_err(|what| format!("server {peer}: {what}: {now:?}, before: {before:?}"))?;
         }
         for (peer, write) in &happened.written {
             let committed = views.before[peer.index()].as_ref().map(|status| status.committed);
@@ -151,7 +158,9 @@ impl Checker<Node> for OneLeader {
         for &peer in &views.touched {
             let Some(status) = &views.now[peer.index()] else { continue };
             let leads = status.standing == Standing::Leader;
-            let Some(leader) = (if leads { Some(self.members[peer.index()]) } else { status.leader }) else { continue };
+            let Some(leader) = (if leads { Some(self.members[peer.index()]) } else { status.leader }) else {
+                continue;
+            };
             let first = *self.leaders.entry(status.term.0).or_insert(leader);
             if first != leader {
                 return Err(format!("members {first} and {leader} both lead in term {}", status.term));

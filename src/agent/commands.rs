@@ -47,6 +47,9 @@ pub struct Commands<'a> {
     rest: &'a [u8],
     utf8: bool,
     taken: &'a Taken,
+    /// The first line for which it holds is not offered, and none behind it. Looked at line by line: an agent that answers each line is handed
+    /// the same region again for each of them.
+    stop: Option<fn(&[u8]) -> bool>,
 }
 
 impl<'a> Commands<'a> {
@@ -54,7 +57,7 @@ impl<'a> Commands<'a> {
     pub fn new(region: &'a [u8], utf8: bool, request: Request, taken: &'a Taken) -> Self {
         taken.bytes_left.set(region.len());
         taken.asked.set(false);
-        Self { request, rest: region, utf8, taken }
+        Self { request, rest: region, utf8, taken, stop: None }
     }
 
     /// Whose lines these are.
@@ -65,7 +68,11 @@ impl<'a> Commands<'a> {
     /// The next line without its newline, left where it is.
     pub fn peek(&self) -> Option<&'a [u8]> {
         let end = memchr(b'\n', self.rest)?;
-        Some(&self.rest[..end])
+        let line = &self.rest[..end];
+        if self.stop.is_some_and(|stop| stop(line)) {
+            return None;
+        }
+        Some(line)
     }
 
     /// Takes the next line, without its newline.
@@ -82,6 +89,9 @@ impl<'a> Commands<'a> {
             let contents = self.rest.strip_prefix(verb)?;
             let end = memchr(b'\n', contents)?;
             if end == 0 || !(self.utf8 || is_utf8(&contents[..end])) {
+                return None;
+            }
+            if self.stop.is_some_and(|stop| stop(&self.rest[..verb.len() + end])) {
                 return None;
             }
             self.rest = &contents[end + 1..];
@@ -118,26 +128,19 @@ impl<'a> Commands<'a> {
 
     /// The lines from here on up to the first for which `stop` holds, as commands of their own: for an agent that carries another one.
     /// [`Commands::took`] has to follow once those have been handed over.
-    pub fn part<'p>(&self, stop: impl Fn(&[u8]) -> bool, taken: &'p Taken) -> Commands<'p>
+    pub fn part<'p>(&self, stop: fn(&[u8]) -> bool, taken: &'p Taken) -> Commands<'p>
     where
         'a: 'p,
     {
-        let mut end = 0;
-        for line in self.rest.split_inclusive(|byte| *byte == b'\n') {
-            if stop(line.strip_suffix(b"\n").unwrap_or(line)) {
-                break;
-            }
-            end += line.len();
-        }
-        Commands::new(&self.rest[..end], self.utf8, self.request, taken)
+        Commands { stop: Some(stop), ..Commands::new(self.rest, self.utf8, self.request, taken) }
     }
 
-    /// Takes what was taken of a part of `part_bytes`. Whether the lines behind it may be handled now: all of the part was taken, and nothing of
-    /// it will be answered.
-    pub fn took(&mut self, part_bytes: usize, taken: &Taken) -> bool {
-        self.rest = &self.rest[part_bytes - taken.bytes_left()..];
+    /// Takes what was taken of a part. Whether the lines behind it may be handled now: something was taken, and nothing of it will be answered.
+    pub fn took(&mut self, taken: &Taken) -> bool {
+        let offered_bytes = self.rest.len();
+        self.rest = &self.rest[offered_bytes - taken.bytes_left()..];
         self.taken.asked.set(taken.asked());
-        taken.bytes_left() == 0 && !taken.asked()
+        taken.bytes_left() < offered_bytes && !taken.asked()
     }
 
     /// How many bytes have not been taken.
@@ -184,19 +187,18 @@ mod tests {
     fn lines_can_be_handed_on_in_parts() {
         let (taken, part_taken) = (Taken::default(), Taken::default());
         let mut commands = Commands::new(b"say a\nsay b\nlog\nget\nsay c\n", true, REQUEST, &taken);
-        let is_log = |line: &[u8]| line == b"log";
+        let is_log: fn(&[u8]) -> bool = |line| line == b"log" || line == b"say b";
         let mut part = commands.part(is_log, &part_taken);
-        let part_bytes = part.rest_bytes();
-        assert_eq!(part.run(b"say ").count(), 2);
-        assert_eq!(part.peek(), None);
+        assert_eq!(part.run(b"say ").count(), 1);
+        assert_eq!((part.peek(), part.take()), (None, None));
         drop(part);
-        assert!(commands.took(part_bytes, &part_taken), "all was taken");
+        assert!(commands.took(&part_taken), "all was taken");
+        assert_eq!(commands.take(), Some(&b"say b"[..]));
         assert_eq!(commands.take(), Some(&b"log"[..]));
         let mut part = commands.part(is_log, &part_taken);
-        let part_bytes = part.rest_bytes();
         part.take();
         assert_eq!(part.will_answer(), REQUEST);
-        assert!(!commands.took(part_bytes, &part_taken), "it will be answered");
+        assert!(!commands.took(&part_taken), "it will be answered");
         drop(commands);
         assert_eq!((taken.bytes_left(), taken.asked()), ("say c\n".len(), true));
     }

@@ -330,9 +330,8 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
             }
             let taken = Taken::default();
             let part = commands.part(commands::is_for_log, &taken);
-            let part_bytes = part.rest_bytes();
             self.to_service(now, Input::Commands { commands: part }, out);
-            if !commands.took(part_bytes, &taken) {
+            if !commands.took(&taken) {
                 return;
             }
         }

@@ -445,7 +445,7 @@ pub(super) fn read_through<F: Files>(
 ) -> io::Result<u64> {
     survey.begin(number);
     let mut used = 0;
-    let mut bodies = Bodies::new(0, u64::MAX, SCAN_BYTES);
+    let mut bodies = Bodies::new(0, files.len(file)?, SCAN_BYTES);
     while let Some((at_byte, stuffed)) = bodies.next(files, file)? {
         if survey.body(at_byte, stuffed) {
             // The mark behind it belongs to it.

@@ -77,7 +77,8 @@ pub enum Input<'a, M> {
         token: u64,
     },
     /// The agent's whole state is replaced by rows that it, or its like on another server, asked to be kept. It forgets what it knows with the first
-    /// part and goes on with the last. Comes before [`Input::Start`], or later, when this server has fallen too far behind.
+    /// part and goes on with the last. Comes before [`Input::Start`], or later, when this server has fallen too far behind: then what it has proposed and was not
+    /// handed yet may be among what the rows have come of, and does not come back.
     Restore {
         /// Rows, all with values, ascending by their keys from part to part.
         rows: &'a [Row],

@@ -88,6 +88,8 @@ struct Setting {
     carrier: Carrier,
     /// By how many millionths each server's clock runs too fast.
     drifts: Vec<i32>,
+    /// Whether disks take up to 50 ms to sync, so that crashes often come in between.
+    slow_disks: bool,
     /// How many steps of a hundred propose something, and ask something.
     appends: u64,
     counts: u64,
@@ -118,7 +120,8 @@ impl Setting {
             inflight_max: [1, 3, 64][rng.index(3)],
             cache_bytes_max: [100, 1_000, 1_000_000][rng.index(3)],
             compact_bytes: [200, 1_000, 1_000_000][rng.index(3)],
-            part_bytes_max: [32, 1_000][rng.index(2)],
+            keep_after: Duration::from_millis([20, 300][rng.index(2)]),
+            part_bytes_max: [100, 1_000][rng.index(2)],
             sessions_max: [16, 1_024][rng.index(2)],
             ..Options::default()
         };
@@ -136,6 +139,7 @@ impl Setting {
             options,
             carrier: plan.carrier,
             drifts,
+            slow_disks: rng.chance(Probability::percent(25)),
             appends: [20, 60][rng.index(2)],
             counts: [5, 25][rng.index(2)],
         }
@@ -238,6 +242,8 @@ impl Service for Cluster {
     }
 
     fn last_act(&mut self, world: &mut World<Node>) {
+        // How long progress may take can be said only if it is known how long messages and disks do.
+        world.set_delays(Delay::uniform_ms(1, 10), Delay::uniform_ms(0, 5));
         for peer in world.peers() {
             for line in ["append", "count"] {
                 world.command(peer, USER_LAST, line);
@@ -284,6 +290,9 @@ impl Service for Cluster {
     fn settings(&self, plan: &Plan) -> Settings {
         let mut settings = Settings::of(plan);
         settings.forgetful_disks = self.forgetful_disks;
+        if self.setting.slow_disks {
+            settings.syncing = Delay::uniform_ms(0, 50);
+        }
         // The tail of delays has to fit into the time-outs of elections.
         if let Delay::LongTailed { usual_excess, .. } = &mut settings.delay {
             *usual_excess /= 4;

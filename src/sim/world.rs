@@ -40,7 +40,7 @@ pub use self::settings::Settings;
 use crate::agent::{Agent, Epoch, Outbox, Peer, Port, Session, Why};
 use crate::rng::Rng;
 use crate::sim::queue::Queue;
-use crate::sim::{Digest, Figures, scramble};
+use crate::sim::{Delay, Digest, Figures, scramble};
 use crate::time::Time;
 use crate::trace;
 
@@ -377,6 +377,11 @@ impl<A: Agent> World<A> {
         self.settings.loss = kind.loss;
         self.settings.duplicate = kind.duplicate;
         self.settings.reorder = kind.reorder;
+    }
+
+    /// From now on messages take this long, and disks this long to sync.
+    pub fn set_delays(&mut self, delay: Delay, syncing: Delay) {
+        (self.settings.delay, self.settings.syncing) = (delay, syncing);
     }
 
     fn node(&self, peer: Peer) -> &Node<A> {

@@ -118,7 +118,7 @@ impl Ledger {
         }
     }
 
-    fn restore(&mut self, rows: &[Row], first: bool, last: Option<Index>) {
+    fn restore(&mut self, rows: &[Row], first: bool, last: Option<Index>, out: &mut Outbox<NoMessage>) {
         if first {
             self.latest.clear();
             self.last = Index(0);
@@ -136,6 +136,10 @@ impl Ledger {
                 latest_of(last).map(|index| self.latest.get(&(index % KEPT)).cloned().unwrap_or_default());
             let (to, counted, latest) = (self.own, self.last, kept.collect());
             self.feed.borrow_mut().push(Handed::State { to, last, counted, latest });
+            // What it has proposed may be among what it was not handed.
+            for (_, request) in std::mem::take(&mut self.appends) {
+                out.reply(request, "unknown");
+            }
         }
     }
 }
@@ -153,7 +157,7 @@ impl Agent for Ledger {
                     out.reply(request, format!("count {}", self.last));
                 }
             }
-            Input::Restore { rows, first, last } => self.restore(rows, first, last),
+            Input::Restore { rows, first, last } => self.restore(rows, first, last, out),
             _ => {}
         }
     }

@@ -127,13 +127,11 @@ impl Completeness {
     fn lead(&self, peer: Peer, now: &Status, contents: &Contents) -> Result<(), String> {
         for ((term, committed_in), index) in self.committed.iter().zip(1..) {
             let index = Index(index);
-            if index.0 + 1 < contents.first().0 || *term == Term(0) || *committed_in > now.term {
+            // What the rows cover may be damaged.
+            if index <= contents.applied().index || *term == Term(0) || *committed_in > now.term {
                 continue;
             }
-            let own = match index < contents.first() {
-                true => contents.term(index),
-                false => contents.entry(index).map(|entry| entry.term),
-            };
+            let own = contents.entry(index).map(|entry| entry.term);
             if own != Some(*term) {
                 return Err(format!(
                     "server {peer} leads without entry {index} of term {term}, which is committed; its own there is of term {own:?}"

@@ -35,7 +35,7 @@ fn as_it_is(_: &mut Cluster) {}
 
 /// Small logs and short disks: what has to be on the disk is often not.
 fn with_slow_disks(cluster: &mut Cluster) {
-    cluster.syncing_ms_max = 50;
+    cluster.setting.slow_disks = true;
 }
 
 fn with_changes(cluster: &mut Cluster) {

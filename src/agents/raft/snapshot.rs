@@ -208,7 +208,10 @@ impl Raft {
 
     /// What this member's service has proposed may be part of a snapshot.
     fn skip_proposals(&mut self) {
-        let Some(session) = self.proposals.session() else { return };
+        let Some(session) = self.proposals.session() else {
+            // If one was opened for the old wish, this member has not seen where.
+            return self.proposals.lose_session(&mut self.rng);
+        };
         if let Some(next) = self.sessions.next(session) {
             return self.proposals.skip_to(next);
         }

@@ -9,11 +9,12 @@
 //! So each ledger knows which session it owes the answer to, if it is its own.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::agent::{
-    Agent, Configure, Index, Input, Mistake, NoMessage, Outbox, Refusal, Request, Row, Setup,
+    Agent, Commands, Configure, Index, Input, Mistake, NoMessage, Outbox, Refusal, Request, Row, Setup,
 };
 use crate::time::Time;
 
@@ -23,11 +24,13 @@ pub struct Ledger {
     /// A number that no other ledger, and no other life of this one, has.
     life: u64,
     proposed: u64,
-    /// Who waits for which proposal.
-    appending: BTreeMap<u64, Request>,
-    /// Who waits for which barrier, and for what.
-    asking: BTreeMap<u64, (Request, Question)>,
+    /// Who waits for which proposal, and until when.
+    appending: BTreeMap<u64, (Request, Time)>,
+    /// Who waits for which barrier, until when, and for what.
+    asking: BTreeMap<u64, (Request, Time, Question)>,
     asked: u64,
+    /// How long a session waits for its answer.
+    patience: Duration,
     count: Index,
     digest: u64,
     newest: VecDeque<Bytes>,
@@ -48,7 +51,9 @@ enum Question {
 impl Configure for Ledger {
     fn configure(setup: &mut Setup<'_>) -> Result<Self, Mistake> {
         let readable = setup.attr_or("readable_bytes", READABLE_BYTES_DEFAULT)?;
-        Ok(Self::new(setup.rng().number(), readable, setup.attr_or("rows", false)?))
+        let mut ledger = Self::new(setup.rng().number(), readable, setup.attr_or("rows", false)?);
+        ledger.patience = setup.ms_or("patience_ms", PATIENCE_DEFAULT)?;
+        Ok(ledger)
     }
 }
 
@@ -62,6 +67,7 @@ impl Ledger {
             appending: BTreeMap::new(),
             asking: BTreeMap::new(),
             asked: 0,
+            patience: PATIENCE_DEFAULT,
             count: Index(0),
             digest: DIGEST_BASIS,
             newest: VecDeque::new(),
@@ -96,19 +102,19 @@ impl Ledger {
         }
     }
 
-    fn commands(&mut self, mut commands: crate::agent::Commands<'_>, out: &mut Outbox<NoMessage>) {
+    fn commands(&mut self, now: Time, mut commands: Commands<'_>, out: &mut Outbox<NoMessage>) {
         let Some(line) = commands.take() else { return };
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let request = commands.will_answer();
+        let (request, until) = (commands.will_answer(), now + self.patience);
         match self.obey(line) {
             Obeyed::Wrong(text) => out.reply(request, text),
             Obeyed::Append(record) => {
-                self.appending.insert(self.proposed, request);
+                self.appending.insert(self.proposed, (request, until));
                 out.propose(record);
             }
             Obeyed::Ask(question) => {
                 self.asked += 1;
-                self.asking.insert(self.asked, (request, question));
+                self.asking.insert(self.asked, (request, until, question));
                 out.barrier(self.asked);
             }
         }
@@ -143,7 +149,23 @@ impl Ledger {
         if u64::from_le_bytes(*life) != self.life {
             return None;
         }
-        self.appending.remove(&u64::from_le_bytes(number.try_into().ok()?))
+        self.appending.remove(&u64::from_le_bytes(number.try_into().ok()?)).map(|(request, _)| request)
+    }
+
+    /// Tells those who have waited for too long that nothing is known.
+    fn timeout(&mut self, now: Time, out: &mut Outbox<NoMessage>) {
+        let within = self.patience.as_millis();
+        while let Some(first) = self.appending.first_entry().filter(|first| first.get().1 <= now) {
+            let (request, _) = first.remove();
+            let text = format!(
+                "error unknown no answer of the log within {within} ms; the line may still be appended"
+            );
+            out.reply(request, text);
+        }
+        while let Some(first) = self.asking.first_entry().filter(|first| first.get().1 <= now) {
+            let (request, ..) = first.remove();
+            out.reply(request, format!("error timed-out no answer of the log within {within} ms: ask again"));
+        }
     }
 
     /// A line stands at `index`. Records that are missing leave their places empty.
@@ -214,19 +236,26 @@ enum Obeyed {
 impl Agent for Ledger {
     type Msg = NoMessage;
 
-    fn handle(&mut self, _: Time, input: Input<'_, NoMessage>, out: &mut Outbox<NoMessage>) {
+    fn handle(&mut self, now: Time, input: Input<'_, NoMessage>, out: &mut Outbox<NoMessage>) {
         match input {
-            Input::Commands { commands } => self.commands(commands, out),
+            Input::Timeout => self.timeout(now, out),
+            Input::Commands { commands } => self.commands(now, commands, out),
             Input::Committed { index, record } => self.committed(index, record, out),
             Input::NotCommitted { record, why } => self.not_committed(record, why, out),
             Input::Barrier { token } => {
-                if let Some((request, question)) = self.asking.remove(&token) {
+                if let Some((request, _, question)) = self.asking.remove(&token) {
                     out.reply(request, self.answer(question));
                 }
             }
             Input::Restore { rows, first, .. } => self.restore(rows, first),
             _ => {}
         }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        let appending = self.appending.first_key_value().map(|(_, (_, until))| *until);
+        let asking = self.asking.first_key_value().map(|(_, (_, until, _))| *until);
+        [appending, asking].into_iter().flatten().min()
     }
 
     fn keeps_rows(&self) -> bool {
@@ -253,6 +282,7 @@ fn ok(index: Index) -> Bytes {
 const HELP: &str = "append <text>, read <index>, count";
 /// The two numbers before each line.
 const HEAD_BYTES: usize = 16;
+const PATIENCE_DEFAULT: Duration = Duration::from_secs(10);
 const READABLE_BYTES_DEFAULT: usize = 16 * 1024 * 1024;
 /// What a line costs beside its bytes.
 const LINE_BYTES: usize = 48;
@@ -263,7 +293,7 @@ const DIGEST_PRIME: u64 = 0x0000_0100_0000_01b3;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::{Commands, Output, Session, Taken};
+    use crate::agent::{Output, Session, Taken};
 
     /// A ledger with a log that takes everything when it is told to.
     struct Desk {
@@ -282,8 +312,12 @@ mod tests {
         }
 
         fn input(&mut self, input: Input<'_, NoMessage>) {
+            self.input_at(Time::ZERO, input);
+        }
+
+        fn input_at(&mut self, now: Time, input: Input<'_, NoMessage>) {
             let mut out = Outbox::default();
-            self.ledger.handle(Time::ZERO, input, &mut out);
+            self.ledger.handle(now, input, &mut out);
             for output in out.drain() {
                 match output {
                     Output::Propose { record } => self.proposed.push(record),
@@ -360,6 +394,24 @@ mod tests {
         };
         assert_eq!(refuse(Refusal::Busy), "error busy the log is busy");
         assert_eq!(refuse(Refusal::Failed("no space".into())), "error unknown the log has failed: no space");
+    }
+
+    #[test]
+    fn nobody_waits_for_ever() {
+        let mut desk = Desk::new(Ledger::new(7, 1000, false));
+        assert_eq!(desk.ledger.deadline(), None);
+        desk.line("append x");
+        desk.line("count");
+        let until = desk.ledger.deadline().expect("somebody waits");
+        desk.input_at(Time::ZERO, Input::Timeout);
+        assert_eq!(desk.replies, [""; 0]);
+        desk.input_at(until, Input::Timeout);
+        assert!(
+            desk.replies[0].starts_with("error unknown ") && desk.replies[1].starts_with("error timed-out ")
+        );
+        assert_eq!(desk.ledger.deadline(), None);
+        desk.commit();
+        assert_eq!((desk.replies.len(), desk.ledger.count), (2, Index(1)), "it was appended all the same");
     }
 
     #[test]

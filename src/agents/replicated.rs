@@ -185,21 +185,21 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
                 self.links.insert(peer, epoch);
                 let greeting = self.members.link_up(peer);
                 self.greet(greeting, false, out);
-                self.to_service(now, Input::LinkUp { peer, epoch }, out);
+                self.hand_service(now, Input::LinkUp { peer, epoch }, out);
             }
             Input::LinkDown { peer, epoch, why } => {
                 self.links.remove(&peer);
                 if let Some(member) = self.members.link_down(peer) {
-                    self.to_log(now, LogInput::MemberDown(member, why), out);
+                    self.hand_log(now, LogInput::MemberDown(member, why), out);
                 }
-                self.to_service(now, Input::LinkDown { peer, epoch, why }, out);
+                self.hand_service(now, Input::LinkDown { peer, epoch, why }, out);
             }
             Input::Message { from, port, message } => self.heard(now, from, port, message, out),
             Input::Commands { commands } => self.commands(now, commands, out),
-            Input::Stored { upto } => self.to_log(now, LogInput::Stored(upto), out),
-            Input::StoreFailed { why } => self.to_log(now, LogInput::StoreFailed(why), out),
-            Input::Found { found } => self.to_log(now, LogInput::Found(found), out),
-            Input::Lines { from, lines } => self.to_service(now, Input::Lines { from, lines }, out),
+            Input::Stored { upto } => self.hand_log(now, LogInput::Stored(upto), out),
+            Input::StoreFailed { why } => self.hand_log(now, LogInput::StoreFailed(why), out),
+            Input::Found { found } => self.hand_log(now, LogInput::Found(found), out),
+            Input::Lines { from, lines } => self.hand_service(now, Input::Lines { from, lines }, out),
             // The host's own log, of which an agent that is a log itself has none.
             Input::Committed { .. }
             | Input::NotCommitted { .. }
@@ -210,14 +210,14 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
 
     fn recovered(&mut self, now: Time, recovered: &Recovered, out: &mut Outbox<<Self as Agent>::Msg>) {
         self.phase = Phase::New { restoring: recovered.applied.index.0 > 0 };
-        self.to_log(now, LogInput::Recovered(recovered), out);
+        self.hand_log(now, LogInput::Recovered(recovered), out);
     }
 
     fn start(&mut self, now: Time, out: &mut Outbox<<Self as Agent>::Msg>) {
         let restoring = self.phase == (Phase::New { restoring: true });
         self.phase = Phase::Restoring;
         self.members.start(now);
-        self.to_log(now, LogInput::Start, out);
+        self.hand_log(now, LogInput::Start, out);
         if !restoring {
             self.start_service(now, out);
         }
@@ -226,21 +226,21 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
     /// The service begins, and hears what has happened meanwhile.
     fn start_service(&mut self, now: Time, out: &mut Outbox<<Self as Agent>::Msg>) {
         self.phase = Phase::Running;
-        self.to_service(now, Input::Start, out);
+        self.hand_service(now, Input::Start, out);
         if let Some(routes) = self.routes.take() {
-            self.to_service(now, Input::Rerouted { routes: &routes }, out);
+            self.hand_service(now, Input::Rerouted { routes: &routes }, out);
         }
         for (peer, epoch) in self.links.clone() {
-            self.to_service(now, Input::LinkUp { peer, epoch }, out);
+            self.hand_service(now, Input::LinkUp { peer, epoch }, out);
         }
     }
 
     fn timeout(&mut self, now: Time, out: &mut Outbox<<Self as Agent>::Msg>) {
         if self.log.deadline().is_some_and(|at| at <= now) {
-            self.to_log(now, LogInput::Timeout, out);
+            self.hand_log(now, LogInput::Timeout, out);
         }
         if self.service.deadline().is_some_and(|at| at <= now) {
-            self.to_service(now, Input::Timeout, out);
+            self.hand_service(now, Input::Timeout, out);
         }
         if self.members.has_to_greet(now) {
             self.greet(Greeting::Everyone, false, out);
@@ -251,7 +251,7 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
         self.greet(Greeting::Everyone, false, out);
         let routes: Vec<String> = routes.iter().filter(|name| *name != LOG_ROUTE).cloned().collect();
         if self.phase == Phase::Running {
-            self.to_service(now, Input::Rerouted { routes: &routes }, out);
+            self.hand_service(now, Input::Rerouted { routes: &routes }, out);
         } else {
             self.routes = Some(routes);
         }
@@ -274,10 +274,10 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
             }
             ReplicatedMessage::Log { from: member, message } => {
                 self.tell_news(now, from, member, None, out);
-                self.to_log(now, LogInput::Message { from: member, message }, out);
+                self.hand_log(now, LogInput::Message { from: member, message }, out);
             }
             ReplicatedMessage::Service(message) if self.phase == Phase::Running => {
-                self.to_service(now, Input::Message { from, port, message }, out);
+                self.hand_service(now, Input::Message { from, port, message }, out);
             }
             ReplicatedMessage::Service(_) => self.counts.early += 1,
         }
@@ -294,10 +294,10 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
     ) {
         match self.members.heard(peer, member, greeting) {
             News::Nothing => {}
-            News::Up => self.to_log(now, LogInput::MemberUp(member), out),
+            News::Up => self.hand_log(now, LogInput::MemberUp(member), out),
             News::Again => {
-                self.to_log(now, LogInput::MemberDown(member, Why::Closed), out);
-                self.to_log(now, LogInput::MemberUp(member), out);
+                self.hand_log(now, LogInput::MemberDown(member, Why::Closed), out);
+                self.hand_log(now, LogInput::MemberUp(member), out);
             }
         }
     }
@@ -330,7 +330,7 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
             }
             let taken = Taken::default();
             let part = commands.part(commands::is_for_log, &taken);
-            self.to_service(now, Input::Commands { commands: part }, out);
+            self.hand_service(now, Input::Commands { commands: part }, out);
             if !commands.took(&taken) {
                 return;
             }
@@ -340,14 +340,13 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
     fn command(&mut self, now: Time, request: Request, line: &[u8], out: &mut Outbox<<Self as Agent>::Msg>) {
         let status = self.log.status();
         match commands::parse(&String::from_utf8_lossy(line), &status, &self.members) {
-            Ok(commands::LogCommand::Tell(text)) => out.reply(request, text),
             Ok(commands::LogCommand::Change(change)) => {
                 self.changes_asked += 1;
                 let token = self.changes_asked;
                 self.changes.insert(token, request);
-                self.to_log(now, LogInput::Change { token, change }, out);
+                self.hand_log(now, LogInput::Change { token, change }, out);
             }
-            Err(text) => out.reply(request, text),
+            Ok(commands::LogCommand::Tell(text)) | Err(text) => out.reply(request, text),
         }
     }
 }
@@ -355,7 +354,7 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
 /// Outputs.
 impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
     /// Hands an input to the log and carries out what that asks for.
-    fn to_log(&mut self, now: Time, input: LogInput<'_, L::Msg>, out: &mut Outbox<<Self as Agent>::Msg>) {
+    fn hand_log(&mut self, now: Time, input: LogInput<'_, L::Msg>, out: &mut Outbox<<Self as Agent>::Msg>) {
         self.log.handle(now, input, &mut self.log_out);
         // Away while its outputs are carried out; the log is handed nothing meanwhile.
         let mut outputs = std::mem::replace(&mut self.log_out, LogOutbox::new(false));
@@ -377,12 +376,12 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
             LogOutput::Read(read) => out.read(read),
             LogOutput::Committed { index, record } => {
                 self.handed = true;
-                self.to_service(now, Input::Committed { index, record: &record }, out);
+                self.hand_service(now, Input::Committed { index, record: &record }, out);
             }
             LogOutput::Refused { record, why } => {
-                self.to_service(now, Input::NotCommitted { record: &record, why: &why }, out);
+                self.hand_service(now, Input::NotCommitted { record: &record, why: &why }, out);
             }
-            LogOutput::Barrier { token } => self.to_service(now, Input::Barrier { token }, out),
+            LogOutput::Barrier { token } => self.hand_service(now, Input::Barrier { token }, out),
             LogOutput::Restore { rows, first, last } => self.restore(now, &rows, first, last, out),
             LogOutput::Changed { token, result } => {
                 if let Some(request) = self.changes.remove(&token) {
@@ -406,7 +405,7 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
             self.kept.clear();
         }
         self.handed = false;
-        self.to_service(now, Input::Restore { rows, first, last }, out);
+        self.hand_service(now, Input::Restore { rows, first, last }, out);
         if last.is_some() {
             match self.phase {
                 Phase::New { .. } => self.phase = Phase::New { restoring: false },
@@ -417,7 +416,7 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
     }
 
     /// Hands an input to the service, if that has begun or is to hear of this before, and passes on what it asks for.
-    fn to_service(&mut self, now: Time, input: Input<'_, A::Msg>, out: &mut Outbox<<Self as Agent>::Msg>) {
+    fn hand_service(&mut self, now: Time, input: Input<'_, A::Msg>, out: &mut Outbox<<Self as Agent>::Msg>) {
         let early = matches!(input, Input::Committed { .. } | Input::Restore { .. });
         if self.phase != Phase::Running && !early {
             return;
@@ -453,11 +452,11 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
             if std::mem::take(&mut self.handed) && self.service.keeps_rows() {
                 let rows = std::mem::take(&mut self.kept);
                 let rows = rows.into_iter().map(|(key, value)| Row { key, value }).collect();
-                self.to_log(now, LogInput::Keep { rows }, out);
+                self.hand_log(now, LogInput::Keep { rows }, out);
             }
             match self.asked.pop_front() {
-                Some(Asked::Propose(record)) => self.to_log(now, LogInput::Propose { record }, out),
-                Some(Asked::Barrier(token)) => self.to_log(now, LogInput::Barrier { token }, out),
+                Some(Asked::Propose(record)) => self.hand_log(now, LogInput::Propose { record }, out),
+                Some(Asked::Barrier(token)) => self.hand_log(now, LogInput::Barrier { token }, out),
                 None if self.handed => {}
                 None => return,
             }

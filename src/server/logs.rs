@@ -206,7 +206,9 @@ impl Logs {
         let Some(Log::Own { pending, pending_bytes, .. }) = self.by_agent.get_mut(&peer) else {
             return false;
         };
-        while let Some((_, bytes)) = pending.pop_front_if(|(lsn, _)| *lsn <= upto) {
+        while pending.front().is_some_and(|(lsn, _)| *lsn <= upto)
+            && let Some((_, bytes)) = pending.pop_front()
+        {
             *pending_bytes -= bytes;
         }
         true

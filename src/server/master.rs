@@ -289,7 +289,9 @@ impl Answers {
     fn send(&mut self, parts: Vec<Bytes>) {
         match self.framing {
             ReplyFraming::Newline if length_of(&parts) <= SHORT_ANSWER_BYTES_MAX => {
-                parts.iter().for_each(|part| self.queue.push_short(part));
+                for part in parts {
+                    self.queue.push_short(&part);
+                }
                 self.queue.push_short(b"\n");
             }
             ReplyFraming::Newline => {

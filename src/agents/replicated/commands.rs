@@ -1,5 +1,7 @@
 //! The commands of whoever looks after a replicated log, and what they are told.
 
+use std::fmt::Write as _;
+
 use super::members::Members;
 use super::{Change, ChangeError, MemberId, Status};
 
@@ -72,7 +74,7 @@ pub(super) fn line(status: &Status) -> String {
          applied={applied} records={records} kept={kept}"
     );
     if let Some(trouble) = &status.trouble {
-        line.push_str(&format!(" trouble={trouble:?}"));
+        let _ = write!(line, " trouble={trouble:?}");
     }
     line
 }

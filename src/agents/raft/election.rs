@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::disk::{Deferred, HardState};
 use super::message::{Candidacy, Message};
 use super::{Phase, Raft};
-use crate::agent::{Term, Write};
+use crate::agent::{Index, Term, Write};
 use crate::agents::raft::Reads;
 use crate::agents::replicated::{ChangeError, MemberId};
 
@@ -228,6 +228,8 @@ impl Raft {
     pub(super) fn set_term(&mut self, term: Term) {
         self.term = term;
         self.voted = None;
+        self.agreed = self.committed;
+        self.acknowledged = Index(0);
         self.step_down();
         self.disk.forget_sends();
     }
@@ -246,8 +248,6 @@ impl Raft {
     /// Nobody is known to lead. What was asked of whoever did is asked again of the next one.
     pub(super) fn lose_leader(&mut self) {
         self.leader = None;
-        self.agreed = self.committed;
-        self.acknowledged = self.agreed.min(self.acknowledged);
         self.proposals.forget_sent();
         self.asked.forget_sent();
     }

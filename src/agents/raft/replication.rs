@@ -358,10 +358,16 @@ impl Raft {
     pub(super) fn on_heartbeat_reply(&mut self, from: MemberId, term: Term, round: u64, agreed: Index) {
         let Some(progress) = self.progress_of(from, term) else { return };
         let (marked, next) = progress.mark;
-        if marked == round && matches!(progress.flow, Flow::Replicate) && agreed.0 + 1 < next.0 {
+        if marked != round || !matches!(progress.flow, Flow::Replicate) {
+            return;
+        }
+        if agreed < progress.matched {
+            // It has begun again, and nobody has told. It has what it had, and does not know that this is what the leader has.
+            progress.probe_from(progress.next.min(Index(progress.matched.0 + 1)));
+            self.flush_due = true;
+        } else if agreed.0 + 1 < next.0 {
             // What was sent before that round has not arrived. Where messages overtake each other it may yet; then it does so twice.
-            progress.next = agreed.max(progress.matched);
-            progress.next.0 += 1;
+            progress.next = Index(agreed.0 + 1);
             progress.inflight.clear();
             self.flush_due = true;
         }
@@ -413,7 +419,6 @@ impl Raft {
         if self.leader != Some(from) {
             self.ballot = None;
             self.leader = Some(from);
-            self.agreed = self.committed;
             self.acknowledged = Index(0);
             self.proposals.forget_sent();
             self.asked.forget_sent();

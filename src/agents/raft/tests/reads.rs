@@ -169,3 +169,31 @@ fn section_6_4_1_a_server_that_begins_again_keeps_what_it_may_have_promised() {
     cluster.advance(ms(1200));
     assert!(cluster.leaders().iter().any(|leader| *leader != "a"));
 }
+
+#[test]
+fn a_follower_that_gave_up_its_leader_and_hears_of_it_again_goes_on_where_it_was() {
+    for begins_again in [false, true] {
+        let mut cluster = Cluster::new(&["a", "b", "c"]);
+        cluster.elect("a");
+        cluster.cut.insert((id("a"), id("c")));
+        cluster.node_mut("b").syncs = false;
+        cluster.heal();
+        cluster.propose("a", "x");
+        cluster.settle();
+        // c has the record, and does not know that it is committed.
+        cluster.cut.insert((id("a"), id("c")));
+        cluster.node_mut("b").syncs = true;
+        cluster.settle();
+        if begins_again {
+            cluster.restart("c");
+        } else {
+            cluster.act("c", |raft| raft.election_at = Some(raft.now));
+            cluster.settle();
+        }
+        cluster.heal();
+        cluster.ask("c", 7);
+        cluster.advance(ms(600));
+        assert_eq!((cluster.leaders(), cluster.records("c").len()), (vec!["a"], 1));
+        assert_eq!(cluster.node("c").barriers, [7]);
+    }
+}

@@ -54,7 +54,7 @@ impl Raft {
                 }
             }
             Ok(Payload::Open { nonce }) => {
-                self.sessions.open(entry.index, nonce, self.options.sessions_max);
+                self.sessions.open(entry.index, self.options.sessions_max);
                 if self.proposals.opened(nonce, entry.index) {
                     self.flush_due = true;
                 }

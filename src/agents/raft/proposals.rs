@@ -62,14 +62,6 @@ impl Proposals {
         }
     }
 
-    /// By what the session will be known that is wanted.
-    pub(super) fn nonce(&self) -> Option<u64> {
-        match self.session {
-            Session::Open(_) => None,
-            Session::Wanted { nonce, .. } => Some(nonce),
-        }
-    }
-
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }

@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn what_is_kept_with_the_rows_comes_back() {
         let mut sessions = Sessions::default();
-        sessions.open(Index(3), 7, 9);
+        sessions.open(Index(3), 9);
         let members = Membership::of_voters(["a", "b"]);
         let meta = Meta { records: Index(7), members_index: Index(2), members, sessions };
         assert_eq!(Meta::read(&meta.to_bytes()), Ok(meta));

@@ -16,8 +16,6 @@ pub(super) struct Sessions {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Session {
-    /// By what the member that has it knows it.
-    nonce: u64,
     /// The number of its next record.
     next: u64,
     used: Index,
@@ -29,14 +27,9 @@ impl Sessions {
         self.known.get(&session).map(|session| session.next)
     }
 
-    /// The session that was opened for this nonce, if it is known still.
-    pub(super) fn of(&self, nonce: u64) -> Option<u64> {
-        self.known.iter().find(|(_, session)| session.nonce == nonce).map(|(id, _)| *id)
-    }
-
     /// A session begins with the entry `index`. The one that was unused for longest goes if there are too many.
-    pub(super) fn open(&mut self, index: Index, nonce: u64, sessions_max: usize) {
-        self.known.insert(index.0, Session { nonce, next: 1, used: index });
+    pub(super) fn open(&mut self, index: Index, sessions_max: usize) {
+        self.known.insert(index.0, Session { next: 1, used: index });
         self.by_use.insert(index, index.0);
         while self.known.len() > sessions_max {
             let Some((_, oldest)) = self.by_use.pop_first() else { break };
@@ -49,7 +42,7 @@ impl Sessions {
         match self.known.get_mut(&session) {
             Some(known) if known.next == number => {
                 self.by_use.remove(&known.used);
-                (known.next, known.used) = (number.saturating_add(1), index);
+                *known = Session { next: number.saturating_add(1), used: index };
                 self.by_use.insert(index, session);
                 true
             }
@@ -60,7 +53,7 @@ impl Sessions {
     pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
         put_number(bytes, self.known.len() as u64);
         for (id, session) in &self.known {
-            for number in [*id, session.nonce, session.next, session.used.0] {
+            for number in [*id, session.next, session.used.0] {
                 put_number(bytes, number);
             }
         }
@@ -68,13 +61,11 @@ impl Sessions {
 
     pub(super) fn decode(reader: &mut Reader) -> Result<Self, WireError> {
         let mut sessions = Self::default();
-        let known = reader.list(|reader| {
-            let (id, nonce, next) = (reader.number()?, reader.number()?, reader.number()?);
-            Ok((id, Session { nonce, next, used: reader.index()? }))
-        })?;
-        for (id, session) in known {
-            sessions.by_use.insert(session.used, id);
-            sessions.known.insert(id, session);
+        for (id, next, used) in
+            reader.list(|reader| Ok((reader.number()?, reader.number()?, reader.index()?)))?
+        {
+            sessions.known.insert(id, Session { next, used });
+            sessions.by_use.insert(used, id);
         }
         Ok(sessions)
     }
@@ -88,7 +79,7 @@ mod tests {
     fn a_record_is_taken_once_and_in_its_turn() {
         let mut sessions = Sessions::default();
         assert!(!sessions.take(4, 1, Index(5)), "never opened");
-        sessions.open(Index(4), 100 + 4, 10);
+        sessions.open(Index(4), 10);
         assert!(!sessions.take(4, 2, Index(5)), "not its turn");
         assert!(sessions.take(4, 1, Index(6)));
         assert!(!sessions.take(4, 1, Index(7)), "a second time");
@@ -98,20 +89,19 @@ mod tests {
     #[test]
     fn the_one_unused_for_longest_is_forgotten_and_never_taken_for_a_new_one() {
         let mut sessions = Sessions::default();
-        sessions.open(Index(1), 100 + 1, 2);
-        sessions.open(Index(2), 100 + 2, 2);
+        sessions.open(Index(1), 2);
+        sessions.open(Index(2), 2);
         assert!(sessions.take(1, 1, Index(3)));
-        sessions.open(Index(4), 100 + 4, 2);
+        sessions.open(Index(4), 2);
         assert_eq!((sessions.next(1), sessions.next(2)), (Some(2), None));
-        assert_eq!((sessions.of(104), sessions.of(102)), (Some(4), None));
         assert!(!sessions.take(2, 1, Index(5)));
     }
 
     #[test]
     fn sessions_come_back_as_they_were_written() {
         let mut sessions = Sessions::default();
-        sessions.open(Index(3), 100 + 3, 10);
-        sessions.open(Index(5), 100 + 5, 10);
+        sessions.open(Index(3), 10);
+        sessions.open(Index(5), 10);
         assert!(sessions.take(3, 1, Index(9)));
         let mut bytes = Vec::new();
         sessions.encode(&mut bytes);

@@ -30,6 +30,9 @@ pub(super) struct Incoming {
     next: u64,
 }
 
+/// How many bits of a token number the snapshots of one reign; the others name the reign.
+const TOKEN_BITS: u32 = 24;
+
 /// In place of the part that is wanted next: none is, what the snapshot holds is here.
 const ENOUGH: u64 = u64::MAX;
 
@@ -45,7 +48,8 @@ impl Raft {
         let now = self.now;
         let Some(reign) = &mut self.reign else { return };
         reign.tokens += 1;
-        let token = reign.tokens;
+        // No other snapshot of this member has the same: parts of two of them must not be put together, here or at the other end.
+        let token = self.term.0 << TOKEN_BITS | reign.tokens;
         let Some(progress) = reign.progress.get_mut(&id) else { return };
         progress.inflight.clear();
         progress.flow = Flow::Snapshot(Box::new(Sending { token, part: 0, sent: None, sent_at: now }));
@@ -204,13 +208,10 @@ impl Raft {
 
     /// What this member's service has proposed may be part of a snapshot.
     fn skip_proposals(&mut self) {
-        if let Some(nonce) = self.proposals.nonce()
-            && let Some(session) = self.sessions.of(nonce)
-        {
-            self.proposals.opened(nonce, Index(session));
-            self.flush_due = true;
-        }
-        let Some(session) = self.proposals.session() else { return };
+        let Some(session) = self.proposals.session() else {
+            // If one was opened for the old wish, this member has not seen where.
+            return self.proposals.lose_session(&mut self.rng);
+        };
         if let Some(next) = self.sessions.next(session) {
             return self.proposals.skip_to(next);
         }

@@ -110,6 +110,13 @@ impl Raft {
 
     fn look_at_damage(&mut self, recovered: &Recovered, mending: &mut Mending) {
         let applied = recovered.applied.index;
+        if recovered.damaged.iter().any(|(first, last)| *first <= applied && *last > applied) {
+            // Of what the rows cover, the term of the last entry is the only one that is known for certain.
+            self.log = Log::new(applied, recovered.applied.term, self.options.cache_bytes_max);
+            self.disk = Disk::new(applied);
+            (mending.cut, mending.forget) = (Some(Index(applied.0 + 1)), Some(applied));
+            return;
+        }
         let in_rows = recovered.damaged.iter().map(|(_, last)| *last).filter(|last| *last <= applied).max();
         if let Some(upto) = in_rows {
             self.log.compact(upto);

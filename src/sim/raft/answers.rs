@@ -147,7 +147,9 @@ impl Acknowledged {
             ("count", "count") => {}
             // It reads its rows, for some milliseconds; or it got them from the leader, with what was proposed among it.
             _ if answer.starts_with("error restoring") || answer.contains("unknown") => return Ok(()),
-            _ if *last => return Err(format!("all is well, and {line:?} of server {from} is answered by {answer:?}")),
+            _ if *last => {
+                return Err(format!("all is well, and {line:?} of server {from} is answered by {answer:?}"));
+            }
             _ => return Ok(()),
         }
         self.seen = self.seen.max(Index(number));

@@ -29,6 +29,7 @@ impl<I: Copy + PartialEq> Names<I> {
     #[inline]
     fn find(&self, id: I) -> Option<usize> {
         let (eights, rest) = self.ids.as_chunks::<8>();
+        #[expect(clippy::needless_bitwise_bool, reason = "no branch: all eight are compared at once")]
         let is_in = |ids: &[I; 8]| ids.iter().fold(false, |found, other| found | (*other == id));
         if let Some(place) = eights.iter().position(is_in) {
             let within = eights[place].iter().position(|other| *other == id)?;

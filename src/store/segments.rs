@@ -203,6 +203,8 @@ impl<F: Files> Segments<F> {
             if first.0 > upto.0 + 1 {
                 break;
             }
+            // It may be a truncation that nobody needs its entries for, which has to be durable then.
+            self.sync()?;
             self.remove_first()?;
             self.map.forget_before(first);
             removed = true;

@@ -285,15 +285,34 @@ fn check_prefix(files: &Memory, prefixes: &[Model], loss: Loss, place: (u64, u64
 
 #[test]
 fn a_crash_at_any_call_leaves_a_prefix_that_covers_what_was_stored() {
-    for seed in 0..2 {
+    for seed in 0..4 {
         crash_everywhere(seed, 60, false, &[Loss::All, Loss::Nothing, Loss::Torn, Loss::Torn]);
     }
-    crash_everywhere(7, 6, true, &[Loss::All, Loss::Torn]);
+    crash_everywhere(7, 10, true, &[Loss::All, Loss::Torn]);
 }
 
 #[test]
 fn blocks_that_were_never_written_are_told_of_or_do_no_harm() {
-    for seed in 10..12 {
+    for seed in 10..14 {
         crash_everywhere(seed, 60, false, &[Loss::Holes, Loss::Holes, Loss::Holes]);
     }
+}
+
+#[test]
+fn a_truncation_is_durable_before_the_segments_go_that_it_leaves_without_entries() {
+    let files = Memory::default();
+    let Opened { mut store, .. } = open(&files).expect("opened");
+    let entry = |index, term| {
+        let entry = Entry { index: Index(index), term: Term(term), record: vec![7; 60].into() };
+        Write::Append { entry }
+    };
+    for index in 1..=9 {
+        store.write(&entry(index, 1)).expect("written");
+    }
+    store.sync().expect("synced");
+    for write in [Write::Truncate { from: Index(1) }, entry(1, 2), Write::Compact { upto: Index(0) }] {
+        store.write(&write).expect("written");
+    }
+    let left = open(&files.restart(Loss::All, 0)).expect("opened").recovered;
+    assert_eq!((left.first, left.suspect, &left.terms[..]), (Index(1), false, &[(Index(1), Term(2))][..]));
 }

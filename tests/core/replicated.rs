@@ -151,8 +151,8 @@ fn many_lines_of_one_read_are_appended_in_their_order() {
     for id in MEMBERS {
         let session = attach(&mut world, id, &format!("s{id}"));
         let before = u64::from(id) * 300;
-        let text: String = (1..=300).map(|number| format!("append line {number}\n")).collect();
-        world.send(session, text.as_bytes());
+        let appends: Vec<String> = (1..=300).map(|number| format!("append line {number}")).collect();
+        world.send(session, format!("{}\n", appends.join("\n")).as_bytes());
         let expected: Vec<String> = (1..=300).map(|number| format!("ok {}", before + number)).collect();
         assert_eq!(lines(&mut world, session), expected);
         assert_eq!(ask(&mut world, session, &format!("read {}", before + 300)), "ok line 300");

@@ -15,6 +15,12 @@ fn configuration(kind: &str, more: &str) -> String {
     format!("{}{more}", members.join(",\n"))
 }
 
+fn start(boxes: &mut Boxes, ids: &[u16]) {
+    for id in ids {
+        boxes.start(*id, &[]);
+    }
+}
+
 /// The leader, once all of these see the same one.
 fn leader(boxes: &Boxes, among: &[u16]) -> u16 {
     let mut sessions: Vec<Master> = among.iter().map(|id| boxes.attach(*id, &format!("s{id}"))).collect();
@@ -35,7 +41,7 @@ fn leader(boxes: &Boxes, among: &[u16]) -> u16 {
 #[test]
 fn what_a_log_of_three_has_acknowledged_survives_the_kill_of_its_leader_and_of_all() {
     let mut boxes = Boxes::new(3, &configuration("ledger", ""));
-    MEMBERS.iter().for_each(|id| boxes.start(*id, &[]));
+    start(&mut boxes, &MEMBERS);
     let first = leader(&boxes, &MEMBERS);
     let rest: Vec<u16> = MEMBERS.into_iter().filter(|id| *id != first).collect();
     let mut session = boxes.attach(rest[0], &format!("s{}", rest[0]));
@@ -73,8 +79,10 @@ fn what_a_log_of_three_has_acknowledged_survives_the_kill_of_its_leader_and_of_a
         }
     };
     check(&mut session);
-    rest.iter().for_each(|id| boxes.kill(*id));
-    MEMBERS.iter().for_each(|id| boxes.start(*id, &[]));
+    for id in &rest {
+        boxes.kill(*id);
+    }
+    start(&mut boxes, &MEMBERS);
     leader(&boxes, &MEMBERS);
     for id in MEMBERS {
         check(&mut boxes.attach(id, &format!("s{id}")));
@@ -86,7 +94,7 @@ fn a_store_is_replicated_by_its_configuration_and_a_status_shows_its_log() {
     let client = r#",
         "client": {"type": "client", "box": "{3}", "routes": {"kvs-1": {"s0": 1}, "kvs-2": {"s1": 1}, "kvs-3": {"s2": 1}}}"#;
     let mut boxes = Boxes::new(4, &configuration("kvs", client));
-    (0..4).for_each(|id| boxes.start(id, &[]));
+    start(&mut boxes, &[0, 1, 2, 3]);
     let mut client = boxes.attach(3, "client");
     assert_eq!(client.ask("put city Tomis by the sea"), "ok");
     let first = leader(&boxes, &MEMBERS);

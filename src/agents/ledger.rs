@@ -32,7 +32,8 @@ pub struct Ledger {
     /// How long a session waits for its answer.
     patience: Duration,
     count: Index,
-    digest: u64,
+    /// CRC-32 over the places and the lines.
+    digest: u32,
     newest: VecDeque<Bytes>,
     newest_bytes: usize,
     /// How much of the newest lines is kept to be read, in bytes.
@@ -69,7 +70,7 @@ impl Ledger {
             asked: 0,
             patience: PATIENCE_DEFAULT,
             count: Index(0),
-            digest: DIGEST_BASIS,
+            digest: 0,
             newest: VecDeque::new(),
             newest_bytes: 0,
             readable_bytes_max,
@@ -178,9 +179,10 @@ impl Ledger {
             self.newest_bytes = 0;
         }
         self.count = index;
-        for byte in index.0.to_le_bytes().iter().chain(line) {
-            self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(DIGEST_PRIME);
-        }
+        let mut digest = crc32fast::Hasher::new_with_initial(self.digest);
+        digest.update(&index.0.to_le_bytes());
+        digest.update(line);
+        self.digest = digest.finalize();
         self.newest.push_back(Bytes::copy_from_slice(line));
         self.newest_bytes += line.len() + LINE_BYTES;
         while self.newest_bytes > self.readable_bytes_max
@@ -192,7 +194,7 @@ impl Ledger {
 
     fn restore(&mut self, rows: &[Row], first: bool) {
         if first {
-            (self.count, self.digest) = (Index(0), DIGEST_BASIS);
+            (self.count, self.digest) = (Index(0), 0);
             self.newest.clear();
             self.newest_bytes = 0;
         }
@@ -205,7 +207,7 @@ impl Ledger {
 
     fn answer(&self, question: Question) -> Bytes {
         match question {
-            Question::Count => Bytes::from(format!("ok {} {:016x}", self.count, self.digest)),
+            Question::Count => Bytes::from(format!("ok {} {:08x}", self.count, self.digest)),
             Question::Read(index) => self.read(index),
         }
     }
@@ -286,9 +288,6 @@ const PATIENCE_DEFAULT: Duration = Duration::from_secs(10);
 const READABLE_BYTES_DEFAULT: usize = 16 * 1024 * 1024;
 /// What a line costs beside its bytes.
 const LINE_BYTES: usize = 48;
-/// FNV-1a, 64 bits (Fowler, Noll, Vo).
-const DIGEST_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-const DIGEST_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 #[cfg(test)]
 mod tests {

@@ -159,6 +159,24 @@ fn a_log_is_measured_with_one_and_with_many_in_flight() {
 }
 
 #[test]
+fn a_replicated_log_outlives_its_leader_and_a_restart() {
+    let samples =
+        samples("log --in-flight 30 --spread 30 --seconds 0.1 --failovers 1 --records 500 --repeats 1");
+    let figures = samples[0]["figures"].as_object().expect("figures by name");
+    for name in [
+        "30 in flight: records/s",
+        "30 in flight, spread over all servers: records/s",
+        "SIGKILL of the leader until the next acknowledged record, ms",
+        "restart with 500 records: s until all servers have all",
+    ] {
+        let values = figures[name].as_array().expect("a list of values");
+        assert!(values.len() == 1 && values[0].as_f64() > Some(0.0), "{name}: {}", samples[0]);
+    }
+    let terms = figures["terms in which a leader was seen, one each"][0].as_f64();
+    assert!(terms >= Some(2.0), "before the kill and after it: {terms:?}");
+}
+
+#[test]
 fn a_port_in_use_is_said_before_anything_starts() {
     let bases = free_bases();
     let port = bases.1 + 1;

@@ -41,34 +41,37 @@ impl Failovers {
 
 /// Kills the leader `count` times, each time after everything is whole again.
 pub(super) fn measure(cluster: &mut Cluster, count: usize, bytes: usize) -> anyhow::Result<Failovers> {
-    let mut failovers = Failovers::default();
+    let (engine, places) = (cluster.engine().clone(), cluster.places().to_vec());
+    let is_over = AtomicBool::new(false);
+    let (milliseconds, leaders) = thread::scope(|scope| {
+        let watching = scope.spawn(|| watch(&engine, &places, &is_over));
+        let milliseconds = kill_again_and_again(cluster, count, bytes);
+        is_over.store(true, Ordering::Relaxed);
+        (milliseconds, watching.join().expect("the watcher does not panic"))
+    });
+    let failovers = Failovers { milliseconds: milliseconds?, leaders };
+    failovers.check()?;
+    Ok(failovers)
+}
+
+fn kill_again_and_again(cluster: &mut Cluster, count: usize, bytes: usize) -> anyhow::Result<Vec<f64>> {
+    let mut milliseconds = Vec::new();
     for _ in 0..count {
         let leader = cluster.await_leader(FAILOVER_LIMIT)?;
         thread::sleep(SETTLE);
         let survivors: Vec<usize> = (0..cluster.len()).filter(|&id| id != leader).collect();
         let mut clients =
             survivors.iter().map(|&id| cluster.client(id)).collect::<anyhow::Result<Vec<Client>>>()?;
-        let (engine, places) = (cluster.engine().clone(), cluster.places().to_vec());
-        let is_over = AtomicBool::new(false);
-        let took = thread::scope(|scope| {
-            let watching = scope.spawn(|| watch(&engine, &places, &is_over));
-            let took = cluster.kill(leader).and_then(|begin| first_acknowledged(&mut clients, begin, bytes));
-            is_over.store(true, Ordering::Relaxed);
-            for (term, leaders) in watching.join().expect("the watcher does not panic") {
-                failovers.leaders.entry(term).or_default().extend(leaders);
-            }
-            took
-        });
+        let took = cluster.kill(leader).and_then(|begin| first_acknowledged(&mut clients, begin, bytes));
         let took =
             took.map_err(|error| cluster.explain(error.context(format!("server {leader} was killed"))))?;
-        failovers.milliseconds.push(took.as_secs_f64() * 1e3);
+        milliseconds.push(took.as_secs_f64() * 1e3);
         drop(clients);
         cluster.start_server(leader)?;
         cluster.await_leader(FAILOVER_LIMIT)?;
         cluster.await_all_applied(0)?;
     }
-    failovers.check()?;
-    Ok(failovers)
+    Ok(milliseconds)
 }
 
 /// Asks all servers who leads, again and again.

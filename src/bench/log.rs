@@ -226,17 +226,14 @@ impl Run<'_> {
             say(&format!("{in_flight} in flight"));
             let leader = cluster.await_leader(Duration::from_secs(30))?;
             let lanes = vec![leader; self.options.connections.min(in_flight)];
-            let name = if in_flight == 1 {
-                "one at a time".to_owned()
-            } else {
-                format!("{} in flight", grouped(in_flight))
-            };
+            let name =
+                if in_flight == 1 { "one at a time".to_owned() } else { format!("{in_flight} in flight") };
             self.phase(&cluster, &name, &lanes, in_flight, figures)?;
         }
         let all: Vec<usize> = (0..cluster.len()).collect();
         if self.options.spread >= all.len() && all.len() > 1 {
             say("spread over all servers");
-            let name = format!("{} in flight, spread over all servers", grouped(self.options.spread));
+            let name = format!("{} in flight, spread over all servers", self.options.spread);
             self.phase(&cluster, &name, &all, self.options.spread, figures)?;
         }
         figures.add("most resident MiB of a server, after these", 1, cluster.resident_mib_max());
@@ -321,8 +318,7 @@ impl Run<'_> {
             until: Until::Records(self.options.records),
         };
         let restart = restart::measure(&mut cluster, self.options.records, &flow)?;
-        let records = grouped(usize::try_from(self.options.records).unwrap_or(usize::MAX));
-        let name = |what: &str| format!("restart with {records} records: {what}");
+        let name = |what: &str| format!("restart with {} records: {what}", self.options.records);
         figures.add(name("s until one is acknowledged"), 2, restart.acknowledges_s);
         figures.add(name("s until all servers have all"), 2, restart.applied_s);
         figures.add(name("most resident MiB of a server before"), 0, restart.filled_mib);
@@ -352,28 +348,9 @@ fn disk_note(data: &Path) -> anyhow::Result<String> {
     ))
 }
 
-/// A number with its thousands apart.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn thousands_stand_apart() {
-        let shown = [1, 256, 1024, 1_000_000].map(grouped);
-        assert_eq!(shown, ["1", "256", "1,024", "1,000,000"]);
-    }
 
     #[test]
     fn figures_of_several_runs_are_gathered_by_name() {

@@ -29,6 +29,7 @@ mod codec;
 mod disk;
 mod election;
 mod entry;
+mod following;
 mod laws;
 mod log;
 mod membership;
@@ -43,6 +44,7 @@ mod replication;
 mod rows;
 mod sessions;
 mod snapshot;
+mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,9 +64,10 @@ use self::repair::Repair;
 use self::rows::Rows;
 use self::sessions::Sessions;
 use self::snapshot::Incoming;
+use self::status::Counters;
 use crate::agent::{Entry, Found, Index, Lsn, Refusal, Term, Write};
 use crate::agents::replicated::{
-    ChangeError, LogInput, LogOutbox, LogOutput, MemberId, ReplicatedLog, Standing, Status,
+    ChangeError, LogInput, LogOutbox, LogOutput, MemberId, ReplicatedLog, Status,
 };
 use crate::rng::Rng;
 use crate::time::Time;
@@ -145,19 +148,6 @@ struct Readers {
     apply: bool,
     /// To send them.
     members: BTreeSet<MemberId>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Counters {
-    elections: u64,
-    reigns: u64,
-    appends: u64,
-    entries: u64,
-    rejected: u64,
-    snapshots: u64,
-    forwarded: u64,
-    repeated: u64,
-    repairs: u64,
 }
 
 /// The longest record that a service may propose.
@@ -521,52 +511,11 @@ impl ReplicatedLog for Raft {
     }
 
     fn status(&self) -> Status {
-        let members = self.members.latest();
-        let standing = match &self.phase {
-            Phase::Failed(_) => Standing::Failed,
-            _ if self.leads() => Standing::Leader,
-            _ if self.repair.is_some() => Standing::Repairing,
-            _ => match &self.ballot {
-                Some(ballot) if ballot.pre => Standing::PreCandidate,
-                Some(_) => Standing::Candidate,
-                None if members.is_voter(self.id) => Standing::Follower,
-                None => Standing::Learner,
-            },
-        };
-        Status {
-            standing,
-            term: self.term,
-            leader: self.leader,
-            voters: members.named(&members.all_voters()),
-            learners: members.named(&members.learners),
-            changing: members.is_joint() || self.members.latest_index() > self.committed,
-            first: self.log.first(),
-            last: self.log.last(),
-            stored: self.disk.stored_index(),
-            committed: self.committed,
-            applied: self.applied,
-            records: self.records,
-            kept: self.rows.kept(),
-            trouble: match &self.phase {
-                Phase::Failed(why) => Some(why.clone()),
-                _ => None,
-            },
-        }
+        self.describe()
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
-        let counters = self.counters;
-        vec![
-            ("elections", counters.elections),
-            ("reigns", counters.reigns),
-            ("appends", counters.appends),
-            ("entries", counters.entries),
-            ("rejected", counters.rejected),
-            ("snapshots", counters.snapshots),
-            ("forwarded", counters.forwarded),
-            ("repeated", counters.repeated),
-            ("repairs", counters.repairs),
-        ]
+        self.counters.named()
     }
 }
 

@@ -10,8 +10,6 @@ use crate::agent::{Index, WireError};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sessions {
     known: BTreeMap<u64, Session>,
-    /// By the entry that used them last: the first is the next to be forgotten.
-    by_use: BTreeMap<Index, u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +28,12 @@ impl Sessions {
     /// A session begins with the entry `index`. The one that was unused for longest goes if there are too many.
     pub(super) fn open(&mut self, index: Index, sessions_max: usize) {
         self.known.insert(index.0, Session { next: 1, used: index });
-        self.by_use.insert(index, index.0);
         while self.known.len() > sessions_max {
-            let Some((_, oldest)) = self.by_use.pop_first() else { break };
-            self.known.remove(&oldest);
+            // Looked for only here: sessions are opened seldom, and used with each record.
+            let oldest = self.known.iter().min_by_key(|(_, session)| session.used).map(|(id, _)| *id);
+            if let Some(oldest) = oldest {
+                self.known.remove(&oldest);
+            }
         }
     }
 
@@ -41,9 +41,7 @@ impl Sessions {
     pub(super) fn take(&mut self, session: u64, number: u64, index: Index) -> bool {
         match self.known.get_mut(&session) {
             Some(known) if known.next == number => {
-                self.by_use.remove(&known.used);
                 *known = Session { next: number.saturating_add(1), used: index };
-                self.by_use.insert(index, session);
                 true
             }
             _ => false,
@@ -65,7 +63,6 @@ impl Sessions {
             reader.list(|reader| Ok((reader.number()?, reader.number()?, reader.index()?)))?
         {
             sessions.known.insert(id, Session { next, used });
-            sessions.by_use.insert(used, id);
         }
         Ok(sessions)
     }

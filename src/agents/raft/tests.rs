@@ -4,6 +4,7 @@ mod chance;
 mod clients;
 mod elections;
 mod membership;
+mod messages;
 mod reads;
 mod repair;
 mod replication;

@@ -1,0 +1,1 @@
+//! Several members of each Raft.

@@ -21,6 +21,8 @@
 //!   them. The other one is handed the message cut off at the commit index.
 //! - *Acknowledgements are cumulative in ours*, and begin with what is committed. The greatest are compared, and whatever is at most committed counts as said.
 //! - *Heartbeats commit what has been found to be the leader's*, in ours in this life. Raft-rs trusts what was acknowledged before a restart.
+//! - *Where a member hears its leader and cannot answer it*, what it is sent differs: raft-rs tells of what is committed as far as it has sent entries, ours
+//!   as far as they were acknowledged, or with what it sends again. In a cluster such a way is open again before both are compared.
 //! - *Having heard of a leader binds ours to it for a whole election time-out*, whatever happens to its term in that time (thesis, section 6.4.1). Raft-rs is
 //!   bound only while it knows a leader of its own term, which a refusal from somebody with a greater term ends. Requests are not put in between.
 //! - *A leader that reaches no majority steps down* (thesis, section 6.2) when that is found out at a heartbeat, and not at a time-out of its own. The other

@@ -1,6 +1,6 @@
 //! Another Raft as a judge of ours: both are handed the same schedule, drawn from a seed, and have to come to the same.
 //!
-//! The other one is [raft-rs](https://docs.rs/raft/0.7), which TiKV runs. It is here only; see `Cargo.toml` for why this is a package of its own.
+//! The other one is [raft-rs](https://docs.rs/raft/0.7), which `TiKV` runs. It is here only; see `Cargo.toml` for why this is a package of its own.
 //!
 //! **What is compared.**
 //! - [`walk`]: one member of each, among others that are imagined. It is told to vote, to append, to commit, to lead; its disk lags, it loses what is not on

@@ -121,7 +121,7 @@ impl Theirs {
 
     /// A heartbeat to everybody.
     pub fn beat(&mut self) {
-        self.act(|node| node.ping());
+        self.act(RawNode::ping);
     }
 
     /// Stops leading, without another term.

@@ -222,13 +222,11 @@ impl Pair {
                 MessageType::MsgRequestPreVoteResponse if !message.reject => {
                     said.pre_votes.insert((message.to, message.term));
                 }
-                MessageType::MsgAppendResponse if is_own && message.reject => {
-                    if self.is_rejection(message.index) {
-                        said.rejected.insert(message.index);
-                    }
-                }
-                MessageType::MsgAppendResponse if is_own => {
+                MessageType::MsgAppendResponse if is_own && !message.reject => {
                     said.acknowledged = said.acknowledged.max(message.index);
+                }
+                MessageType::MsgAppendResponse if is_own && self.is_rejection(message.index) => {
+                    said.rejected.insert(message.index);
                 }
                 _ => {}
             }

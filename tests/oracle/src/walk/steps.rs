@@ -123,7 +123,7 @@ impl Walk {
             self.counts.cuts += 1;
         }
         if self.pair.standing() == Standing::Leader {
-            if self.others.leaders.get(&term).is_none() {
+            if !self.others.leaders.contains_key(&term) {
                 self.counts.reigns += 1;
                 self.others.elected(term, 1, log.clone());
             }

@@ -103,13 +103,16 @@ pub(super) struct Network {
     pub(super) lagging: Option<u64>,
 }
 
+/// One event needs some dozens.
+const DELIVERIES_MAX: u64 = 5000;
+
 impl Network {
     /// Carries messages until none is on its way.
     pub(super) fn settle<M: Member>(&self, rng: &mut Rng, members: &mut [M]) {
         let count = members.len() as u64;
         let mut elections = VecDeque::new();
         let mut others = VecDeque::new();
-        for _ in 0..100_000 {
+        for _ in 0..DELIVERIES_MAX {
             for (from, member) in (1..).zip(members.iter_mut()) {
                 if self.lagging != Some(from) {
                     member.sync();

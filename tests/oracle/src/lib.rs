@@ -20,6 +20,7 @@
 //! - *Entries behind an entry before the commit index.* Raft-rs answers such a message with its commit index and does not look at its entries; ours takes
 //!   them. The other one is handed the message cut off at the commit index.
 //! - *Acknowledgements are cumulative in ours*, and begin with what is committed. The greatest are compared, and whatever is at most committed counts as said.
+//! - *Whoever gives up its leader* acknowledges no more in that term what was not on its disk then; raft-rs does.
 //! - *Heartbeats commit what has been found to be the leader's*, in ours in this life. Raft-rs trusts what was acknowledged before a restart.
 //! - *Where a member hears its leader and cannot answer it*, what it is sent differs: raft-rs tells of what is committed as far as it has sent entries, ours
 //!   as far as they were acknowledged, or with what it sends again. In a cluster such a way is open again before both are compared.

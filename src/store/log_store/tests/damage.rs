@@ -21,6 +21,17 @@ fn keep(store: &mut LogStore<Memory>, state: &'static [u8]) {
     store.sync().expect("synced");
 }
 
+/// So many entries of so many bytes each, durable.
+fn filled(count: u64, bytes: usize) -> (Memory, LogStore<Memory>) {
+    let files = Memory::default();
+    let Opened { mut store, .. } = open(&files).expect("opened");
+    for index in 1..=count {
+        append(&mut store, index, bytes);
+    }
+    store.sync().expect("synced");
+    (files, store)
+}
+
 fn segments(files: &Memory) -> Vec<String> {
     let mut names = files.list().expect("a list");
     names.retain(|name| name.ends_with(".segment"));
@@ -62,34 +73,19 @@ fn check_loss(found: &Model, recovered: &Recovered, model: &Model, place: &str) 
 
 #[test]
 fn a_single_changed_byte_costs_one_entry() {
-    let files = Memory::default();
-    let mut opened = open(&files).expect("opened");
-    for index in 1..=20 {
-        append(&mut opened.store, index, 30);
-    }
-    opened.store.sync().expect("synced");
+    let (files, _) = filled(20, 30);
     let name = &segments(&files)[1];
     files.damage(name, |bytes| bytes[100] ^= 0x10);
     let Opened { mut store, recovered, .. } = open(&files.copy()).expect("opened");
     let [(first, last)] = recovered.damaged[..] else { panic!("{recovered:?}") };
     assert_eq!((first, recovered.last, recovered.suspect), (last, Index(20), false));
-    // It is told of until it is cut off.
     let read = Read::Entries { from: first, upto: Index(20), bytes_max: 1000 };
     assert_eq!(store.read(&read).expect("read"), Some(Found::Entries { from: first, entries: vec![] }));
-    store.write(&Write::Truncate { from: first }).expect("written");
-    append(&mut store, first.0, 30);
-    store.sync().expect("synced");
-    drop(store);
 }
 
 #[test]
 fn damage_is_forgotten_with_the_entries_that_it_struck() {
-    let files = Memory::default();
-    let mut opened = open(&files).expect("opened");
-    for index in 1..=20 {
-        append(&mut opened.store, index, 30);
-    }
-    opened.store.sync().expect("synced");
+    let (files, _) = filled(20, 30);
     files.damage(&segments(&files)[1], |bytes| bytes[100] ^= 0x10);
     let damaged = files.copy();
     let Opened { mut store, recovered, .. } = open(&damaged).expect("opened");
@@ -171,12 +167,8 @@ fn what_is_kept_is_lost_only_with_all_its_copies() {
 
 #[test]
 fn a_log_whose_end_is_gone_is_suspect_if_anything_tells_of_it() {
-    let files = Memory::default();
-    let mut opened = open(&files).expect("opened");
-    for index in 1..=9 {
-        append(&mut opened.store, index, 20);
-    }
-    keep(&mut opened.store, b"term 7");
+    let (files, mut store) = filled(9, 20);
+    keep(&mut store, b"term 7");
     let last = segments(&files).pop().expect("one at least");
     files.damage(&last, |bytes| bytes.fill(0));
     let Opened { mut store, recovered, .. } = open(&files).expect("opened");
@@ -191,15 +183,11 @@ fn a_log_whose_end_is_gone_is_suspect_if_anything_tells_of_it() {
 
 #[test]
 fn rows_that_cannot_be_read_are_put_aside_and_come_of_the_log_again() {
-    let files = Memory::default();
-    let mut opened = open(&files).expect("opened");
-    for index in 1..=20 {
-        append(&mut opened.store, index, 60);
-    }
+    let (files, mut store) = filled(20, 60);
     let applied = Applied { index: Index(19), term: Term(1), meta: Bytes::new() };
     let rows = vec![Row { key: Bytes::from_static(b"k"), value: Some(Bytes::from_static(b"v")) }];
-    opened.store.write(&Write::Apply { applied, rows }).expect("written");
-    opened.store.sync().expect("synced");
+    store.write(&Write::Apply { applied, rows }).expect("written");
+    store.sync().expect("synced");
     let compacted = files.copy();
     let wreck = |files: &Memory| files.damage("rows.redb", |bytes| bytes[..4096].fill(0x5A));
     wreck(&files);
@@ -216,13 +204,9 @@ fn rows_that_cannot_be_read_are_put_aside_and_come_of_the_log_again() {
 
 #[test]
 fn damage_that_the_rows_cover_counts_as_forgotten() {
-    let files = Memory::default();
-    let mut opened = open(&files).expect("opened");
-    for index in 1..=20 {
-        append(&mut opened.store, index, 30);
-    }
+    let (files, mut store) = filled(20, 30);
     let applied = Applied { index: Index(20), term: Term(1), meta: Bytes::new() };
-    opened.store.write(&Write::Apply { applied, rows: vec![] }).expect("written");
+    store.write(&Write::Apply { applied, rows: vec![] }).expect("written");
     files.damage(&segments(&files)[1], |bytes| bytes[100] ^= 0x10);
     let Opened { recovered, .. } = open(&files.copy()).expect("opened");
     assert!(
@@ -246,7 +230,7 @@ fn after_an_error_nothing_more_is_written_and_nothing_stored_is_lost() {
             let done = written.and_then(|()| if *sync { store.sync().map(Some) } else { Ok(None) });
             match done {
                 Ok(upto) if !failed => {
-                    stored = upto.map_or(stored, |upto| usize::try_from(upto.0).expect("few"))
+                    stored = upto.map_or(stored, |upto| usize::try_from(upto.0).expect("few"));
                 }
                 Ok(_) => panic!("{call}: something was written after an error"),
                 Err(error) => {

@@ -69,6 +69,8 @@ struct Cluster {
     laws: Laws,
     /// As [`Settings::forgetful_disks`].
     forgetful_disks: bool,
+    /// How often and how long things go wrong, where that is not to be drawn.
+    severity: Option<Severity>,
     members: Rc<[MemberId]>,
     views: Shared,
     feed: Feed,
@@ -90,6 +92,8 @@ struct Setting {
     drifts: Vec<i32>,
     /// Whether disks take up to 50 ms to sync, so that crashes often come in between.
     slow_disks: bool,
+    /// How many steps of a hundred change who belongs to the log, if that changes.
+    changes_percent: u64,
     /// How many steps of a hundred propose something, and ask something.
     appends: u64,
     counts: u64,
@@ -140,6 +144,7 @@ impl Setting {
             carrier: plan.carrier,
             drifts,
             slow_disks: rng.chance(Probability::percent(25)),
+            changes_percent: 5,
             appends: [20, 60][rng.index(2)],
             counts: [5, 25][rng.index(2)],
         }
@@ -181,6 +186,7 @@ impl Cluster {
             setting,
             laws,
             forgetful_disks: false,
+            severity: None,
             members,
             views: Shared::default(),
             feed: Feed::default(),
@@ -236,7 +242,7 @@ impl Service for Cluster {
             }
         } else if drawn < appends + counts {
             world.command(peer, USER, "count");
-        } else if drawn < appends + counts + 5 && self.setting.changes {
+        } else if drawn < appends + counts + self.setting.changes_percent && self.setting.changes {
             world.command(peer, USER, &self.setting.change(rng));
         }
     }
@@ -267,7 +273,7 @@ impl Service for Cluster {
     }
 
     fn severity(&self, plan: &Plan) -> Severity {
-        let usual = Severity::of(plan);
+        let usual = self.severity.clone().unwrap_or_else(|| Severity::of(plan));
         let servers = usize::try_from(plan.servers).expect("a number of servers");
         Severity { crashed_max: servers, disks: true, ..usual }
     }

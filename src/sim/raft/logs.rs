@@ -154,6 +154,10 @@ impl Checker<Node> for Completeness {
             let (Some(now), Some(contents)) = (&views.now[peer.index()], world.written(peer)) else {
                 continue;
             };
+            if world.has_failed(peer) {
+                // What it asks to be written is not, and it may not know that yet.
+                continue;
+            }
             let before = views.before[peer.index()].as_ref().map_or(Index(0), |before| before.committed);
             if now.committed > before {
                 self.commit(peer, before, now, contents)?;
@@ -188,7 +192,7 @@ impl Checker<Node> for Durable {
         for &peer in &views.touched {
             let Some(status) = &views.now[peer.index()] else { continue };
             let index = status.committed;
-            if index <= self.committed {
+            if index <= self.committed || world.has_failed(peer) {
                 continue;
             }
             self.committed = index;

@@ -110,6 +110,9 @@ impl Raft {
         };
         let Flow::Snapshot(sending) = &mut progress.flow else { return };
         let Some(sent) = sending.sent.as_ref().filter(|_| sending.token == token) else { return };
+        if next == 0 {
+            return self.end_snapshot(from);
+        }
         if next != ENOUGH && next != sending.part + 1 {
             return;
         }
@@ -137,7 +140,10 @@ impl Raft {
         let applied = &snapshot.applied;
         // Entries that were acknowledged must not go: as far as the log is the same, it is kept.
         if applied.index <= self.committed || self.log.term(applied.index) == Some(applied.term) {
-            self.incoming = None;
+            // One that came late must not end another one that is coming in.
+            if self.incoming.as_ref().is_some_and(|known| known.token == token) {
+                self.incoming = None;
+            }
             self.agree(applied.index.min(self.log.last()), applied.index);
             if self.disk.stored_index() >= applied.index {
                 self.answer(from, Message::SnapshotReply { term, token, next: ENOUGH });
@@ -152,7 +158,8 @@ impl Raft {
         let Some(incoming) =
             self.incoming.as_mut().filter(|known| known.from == from && known.token == token)
         else {
-            return;
+            // The parts before are not here: this member has begun anew since.
+            return self.answer(from, Message::SnapshotReply { term, token, next: 0 });
         };
         if part < incoming.next {
             let next = part + 1;

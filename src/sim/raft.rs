@@ -60,6 +60,11 @@ impl Scenario for RaftScenario {
     }
 }
 
+/// What the first so many servers are called.
+fn names(count: u32) -> Vec<String> {
+    (0..count).map(|number| format!("s{number}")).collect()
+}
+
 /// A server: a Raft, and a ledger that lies on it.
 type Node = Replicated<Raft, Ledger>;
 
@@ -150,13 +155,9 @@ impl Setting {
         }
     }
 
-    fn names(&self, count: u32) -> Vec<String> {
-        (0..count).map(|number| format!("s{number}")).collect()
-    }
-
     /// A change of who belongs to the log.
     fn change(&self, rng: &mut Rng) -> String {
-        let mut names = self.names(self.servers);
+        let mut names = names(self.servers);
         rng.shuffle(&mut names);
         match rng.below(10) {
             0..=1 => format!("log add {}", names[0]),
@@ -181,7 +182,7 @@ const SETTING: u64 = 0x7261_6674_2E73_696D;
 impl Cluster {
     fn new(plan: &Plan, laws: Laws) -> Self {
         let setting = Setting::of(plan);
-        let members = setting.names(setting.servers).iter().map(|name| MemberId::of(name)).collect();
+        let members = names(setting.servers).iter().map(|name| MemberId::of(name)).collect();
         Self {
             setting,
             laws,
@@ -194,8 +195,8 @@ impl Cluster {
         }
     }
 
-    /// A server that runs, and of them all if nobody does any.
-    fn somebody(&self, world: &World<Node>, rng: &mut Rng) -> Option<Peer> {
+    /// A server that runs, if any does.
+    fn somebody(world: &World<Node>, rng: &mut Rng) -> Option<Peer> {
         let peers: Vec<Peer> = world.peers().filter(|peer| world.is_alive(*peer)).collect();
         rng.pick(&peers).copied()
     }
@@ -205,7 +206,7 @@ impl Service for Cluster {
     type Agent = Node;
 
     fn make(&mut self, peer: Peer, seed: u64) -> Node {
-        let voters = self.setting.names(self.setting.voters);
+        let voters = names(self.setting.voters);
         let name = format!("s{peer}");
         let raft = Raft::new(self.setting.options.clone(), &name, &voters, seed).obeying(self.laws);
         let ledger = Ledger::new(peer, seed, Rc::clone(&self.feed));
@@ -232,7 +233,7 @@ impl Service for Cluster {
     }
 
     fn act(&mut self, world: &mut World<Node>, _: u64, rng: &mut Rng) {
-        let Some(peer) = self.somebody(world, rng) else { return };
+        let Some(peer) = Self::somebody(world, rng) else { return };
         let drawn = rng.below(100);
         let (appends, counts) = (self.setting.appends, self.setting.counts);
         if drawn < appends {

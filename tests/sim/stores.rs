@@ -37,7 +37,7 @@ impl Scribe {
                 out.write(Write::Truncate { from: Index(number(1)) });
             }
             "read" => {
-                out.read(Read::Entries { from: Index(number(1)), upto: Index(number(2)), bytes_max: 1_000 })
+                out.read(Read::Entries { from: Index(number(1)), upto: Index(number(2)), bytes_max: 1_000 });
             }
             "propose" => out.propose(b"record".to_vec()),
             "barrier" => out.barrier(number(1)),

@@ -152,8 +152,8 @@ mod tests {
         Members::new(Identity { name: "me".into(), life: 1, greets })
     }
 
-    fn hello(life: u64) -> Option<(String, u64)> {
-        Some(("ann".to_owned(), life))
+    fn hello(life: u64) -> (String, u64) {
+        ("ann".to_owned(), life)
     }
 
     #[test]
@@ -161,34 +161,34 @@ mod tests {
         let mut members = members(None);
         assert_eq!(members.link_up(Peer(1)), Greeting::Everyone);
         assert!(!members.is_up(ANN));
-        assert_eq!(members.heard(Peer(1), ANN, hello(5)), News::Up);
+        assert_eq!(members.heard(Peer(1), ANN, Some(hello(5))), News::Up);
         assert_eq!(members.heard(Peer(1), ANN, None), News::Nothing);
         assert_eq!((members.peer(ANN), members.is_up(ANN)), (Some(Peer(1)), true));
         assert_eq!(members.link_down(Peer(1)), Some(ANN));
         assert_eq!((members.link_down(Peer(1)), members.link_down(Peer(2))), (None, None));
         assert_eq!(members.link_up(Peer(1)), Greeting::One(Peer(1)));
         assert!(!members.is_up(ANN), "the link is there, and its server may not have begun");
-        assert_eq!(members.heard(Peer(1), ANN, hello(6)), News::Up);
+        assert_eq!(members.heard(Peer(1), ANN, Some(hello(6))), News::Up);
     }
 
     #[test]
     fn a_member_that_has_started_again_was_down_although_its_link_was_not() {
         let mut members = members(None);
-        members.heard(Peer(1), ANN, hello(5));
-        assert_eq!(members.heard(Peer(1), ANN, hello(5)), News::Nothing);
-        assert_eq!(members.heard(Peer(1), ANN, hello(6)), News::Again);
+        members.heard(Peer(1), ANN, Some(hello(5)));
+        assert_eq!(members.heard(Peer(1), ANN, Some(hello(5))), News::Nothing);
+        assert_eq!(members.heard(Peer(1), ANN, Some(hello(6))), News::Again);
     }
 
     #[test]
     fn a_member_stands_behind_one_peer_and_is_never_this_server() {
         let mut members = members(None);
-        members.heard(Peer(1), ANN, hello(5));
-        assert_eq!(members.heard(Peer(2), ANN, hello(5)), News::Up);
+        members.heard(Peer(1), ANN, Some(hello(5)));
+        assert_eq!(members.heard(Peer(2), ANN, Some(hello(5))), News::Up);
         assert_eq!((members.peer(ANN), members.link_down(Peer(1))), (Some(Peer(2)), None));
         assert_eq!(members.heard(Peer(2), MemberId(8), None), News::Up);
         assert_eq!((members.peer(ANN), members.peer(MemberId(8))), (None, Some(Peer(2))));
         let own = MemberId::of("me");
-        assert_eq!(members.heard(Peer(3), own, hello(1)), News::Nothing);
+        assert_eq!(members.heard(Peer(3), own, Some(hello(1))), News::Nothing);
         assert_eq!(members.peer(own), None);
     }
 

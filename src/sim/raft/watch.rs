@@ -8,7 +8,7 @@ use super::Node;
 use super::ledger::{Feed, Handed};
 use crate::agent::{Peer, Write};
 use crate::agents::replicated::{MemberId, ReplicatedLog, Standing, Status};
-use crate::sim::{Checker, World};
+use crate::sim::{Checker, Contents, World};
 
 /// What the checkers see.
 #[derive(Default)]
@@ -87,8 +87,7 @@ impl Checker<Node> for Watch {
         }
         for place in 0..views.touched.len() {
             let peer = views.touched[place];
-            let whole =
-                world.durable(peer).is_some_and(|contents| contents.is_whole()) && !world.has_failed(peer);
+            let whole = world.durable(peer).is_some_and(Contents::is_whole) && !world.has_failed(peer);
             let standing = views.now[peer.index()].as_ref().map(|status| status.standing);
             if !whole {
                 views.broken.insert(peer);

@@ -58,11 +58,11 @@ impl Store {
         *self = Self { seen: durable.clone(), durable, ..Self::default() };
     }
 
-    fn read(&mut self, read: Read) -> Option<Found> {
-        if let Some(token) = begins_reading(&read) {
+    fn read(&mut self, read: &Read) -> Option<Found> {
+        if let Some(token) = begins_reading(read) {
             self.readings.insert(token, self.seen.reading());
         }
-        match read {
+        match *read {
             Read::Entries { from, upto, bytes_max } => Some(self.seen.read(from, upto, bytes_max)),
             Read::Rows { token, part, bytes_max } => {
                 self.readings.get_mut(&token).map(|reading| reading.next(token, part, bytes_max))
@@ -225,7 +225,7 @@ impl<A: Agent> World<A> {
     pub(super) fn read(&mut self, peer: Peer, read: Read) {
         let incarnation = self.node(peer).incarnation;
         let Some(store) = self.store_mut(peer) else { return };
-        let Some(found) = store.read(read) else { return };
+        let Some(found) = store.read(&read) else { return };
         store.found.push_back(found);
         let at = self.now + self.settings.syncing.draw(&mut self.disks);
         self.push(at, Event::Found { peer, incarnation });

@@ -40,9 +40,9 @@ fn tuned(laws: Laws, tune: fn(&mut Plan, &mut Cluster), seed: u64) -> Option<Vio
     run_service(&mut cluster, &plan, None).violation
 }
 
-fn often(percent: u32, longest_ms: u64) -> Option<Severity> {
+fn often(percent: u32, longest_ms: u64) -> Severity {
     let (per_step, longest) = (Probability::percent(percent), Duration::from_millis(longest_ms));
-    Some(Severity { per_step, longest, crashed_max: 7, disks: false })
+    Severity { per_step, longest, crashed_max: 7, disks: false }
 }
 
 fn as_it_is(_: &mut Plan, _: &mut Cluster) {}
@@ -51,7 +51,7 @@ fn as_it_is(_: &mut Plan, _: &mut Cluster) {}
 fn with_short_crashes(plan: &mut Plan, cluster: &mut Cluster) {
     plan.faults = [Fault::Crash, Fault::OneWay].into();
     plan.steps = 400;
-    cluster.severity = often(100, 30);
+    cluster.severity = Some(often(100, 30));
     let setting = &mut cluster.setting;
     (setting.slow_disks, setting.changes, setting.options.reads) = (true, false, Reads::Index);
     setting.options.election = Duration::from_millis(60);
@@ -62,7 +62,7 @@ fn with_short_crashes(plan: &mut Plan, cluster: &mut Cluster) {
 fn with_short_reigns(plan: &mut Plan, cluster: &mut Cluster) {
     plan.faults = [Fault::Crash, Fault::OneWay, Fault::Partition, Fault::Break].into();
     plan.steps = 400;
-    cluster.severity = often(60, 150);
+    cluster.severity = Some(often(60, 150));
     let setting = &mut cluster.setting;
     (setting.changes, setting.appends, setting.counts) = (false, 100, 0);
     setting.options.election = Duration::from_millis(60);
@@ -73,7 +73,7 @@ fn with_short_reigns(plan: &mut Plan, cluster: &mut Cluster) {
 fn with_changes(plan: &mut Plan, cluster: &mut Cluster) {
     plan.faults = [Fault::Crash, Fault::OneWay, Fault::Partition, Fault::Break].into();
     plan.steps = 400;
-    cluster.severity = often(40, 300);
+    cluster.severity = Some(often(40, 300));
     let setting = &mut cluster.setting;
     (setting.changes, setting.changes_percent, setting.appends, setting.counts) = (true, 40, 40, 20);
     setting.options.election = Duration::from_millis(100);
@@ -85,7 +85,7 @@ fn with_leases(plan: &mut Plan, cluster: &mut Cluster) {
     (plan.carrier, cluster.setting.carrier) = (Carrier::Stream, Carrier::Stream);
     plan.faults = [Fault::Stall].into();
     plan.steps = 400;
-    cluster.severity = often(100, 800);
+    cluster.severity = Some(often(100, 800));
     let setting = &mut cluster.setting;
     (setting.changes, setting.appends, setting.counts) = (false, 50, 50);
     setting.options.reads = Reads::Lease;
@@ -96,7 +96,7 @@ fn with_wild_clocks(plan: &mut Plan, cluster: &mut Cluster) {
     with_leases(plan, cluster);
     plan.faults = [Fault::OneWay, Fault::Partition].into();
     plan.steps = 800;
-    cluster.severity = often(30, 1_500);
+    cluster.severity = Some(often(30, 1_500));
     let setting = &mut cluster.setting;
     setting.options.election = Duration::from_millis(600);
     (setting.changes, setting.changes_percent, setting.appends, setting.counts) = (true, 10, 40, 50);

@@ -340,7 +340,7 @@ mod tests {
     fn found(contents: &Contents, from: u64, upto: u64, bytes_max: usize) -> Vec<u64> {
         match contents.read(Index(from), Index(upto), bytes_max) {
             Found::Entries { entries, .. } => entries.iter().map(|entry| entry.index.0).collect(),
-            other => panic!("{other:?}"),
+            other @ Found::Rows { .. } => panic!("{other:?}"),
         }
     }
 
@@ -379,7 +379,7 @@ mod tests {
         let parts = [reading.next(7, 0, 1), reading.next(7, 1, 1)];
         let lasts = parts.map(|part| match part {
             Found::Rows { rows, last, applied, .. } => (rows.len(), last, applied.index.0),
-            other => panic!("{other:?}"),
+            other @ Found::Entries { .. } => panic!("{other:?}"),
         });
         assert_eq!(lasts, [(1, false, 4), (1, true, 4)]);
     }

@@ -141,7 +141,7 @@ impl<A: Agent> World<A> {
                 // A log that is never cut keeps no rows.
                 Output::Keep { .. } => {}
                 Output::Write(write) => self.write(peer, write),
-                Output::Read(read) => self.read(peer, read),
+                Output::Read(read) => self.read(peer, &read),
                 Output::Note { text } => self.tell(peer, |_| What::Note { text }),
             }
         }

@@ -53,6 +53,8 @@ struct Segment<H> {
     used: u64,
     /// How many it has.
     len: u64,
+    /// Up to where its blocks have been written, be it by zeros.
+    blocks_written: u64,
 }
 
 /// What was found when a log was opened, beside the log.
@@ -88,7 +90,7 @@ impl<F: Files> Segments<F> {
             let file = files.open(&name).map_err(trouble("open", &name))?;
             let len = files.len(&file).map_err(trouble("measure", &name))?;
             let used = read_through(&files, &file, number, &mut survey).map_err(trouble("read", &name))?;
-            all.push_back(Segment { number, file, used, len });
+            all.push_back(Segment { number, file, used, len, blocks_written: used });
         }
         let tail = survey.finish();
         let opening = Opening {
@@ -330,9 +332,19 @@ impl<F: Files> Segments<F> {
             return Ok(());
         }
         let last = self.all.back_mut().expect("an open log has one");
+        let end = last.used + self.buffer.len() as u64;
+        if end > last.blocks_written {
+            // A file system has to note each block that is written for the first time, which makes a sync slow; so that comes seldom. Writes that are
+            // long themselves would only become longer.
+            let short = (self.buffer.len() as u64) < AHEAD_BYTES / 8;
+            let ahead = if short { AHEAD_BYTES.min(last.len / 4) } else { 0 };
+            last.blocks_written = (end + ahead).min(last.len);
+            let bytes = usize::try_from(last.blocks_written - last.used).expect("a part of a segment");
+            self.buffer.resize(bytes, MARK);
+        }
         let failed = trouble("write to", &name_of(last.number));
         self.files.write_at(&last.file, &self.buffer, last.used).map_err(failed)?;
-        last.used += self.buffer.len() as u64;
+        last.used = end;
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_BYTES_MAX);
         self.unsynced = true;
@@ -360,7 +372,8 @@ impl<F: Files> Segments<F> {
         self.files.sync_folder().map_err(trouble("sync", "the folder"))?;
         self.seq = seq;
         self.map.break_off();
-        self.all.push_back(Segment { number, file, used: header.len() as u64, len });
+        let used = header.len() as u64;
+        self.all.push_back(Segment { number, file, used, len, blocks_written: used });
         Ok(())
     }
 
@@ -485,6 +498,8 @@ pub(super) const NO_STATE: u64 = 1;
 const UNFINISHED: &str = "unfinished";
 /// How much is encoded before it is handed to the system.
 const BUFFER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How far a segment is filled with zeros before it is written.
+const AHEAD_BYTES: u64 = 1024 * 1024;
 /// How much is read at a time where everything is read, and where a few entries are.
 const SCAN_BYTES: usize = 1024 * 1024;
 const READ_BYTES: usize = 64 * 1024;

@@ -42,8 +42,10 @@ impl Raft {
         self.count_pre_vote(self.id);
     }
 
+    /// Whoever is taken out may still be needed as a leader until the entry that says so is committed (thesis, section 4.2.2): nobody else may have it.
     fn may_campaign(&self) -> bool {
-        self.phase == Phase::Running && self.repair.is_none() && self.members.latest().is_voter(self.id)
+        let has_vote = || self.members.history().iter().any(|(_, members)| members.is_voter(self.id));
+        self.phase == Phase::Running && self.repair.is_none() && has_vote()
     }
 
     fn candidacy(&self, term: Term, transfer: bool) -> Candidacy {

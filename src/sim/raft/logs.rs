@@ -208,7 +208,8 @@ impl Checker<Node> for Durable {
                 |contents: &Contents| contents.term(index) == Some(term) || contents.applied().index >= index;
             let having = voters.iter().filter(|&&voter| {
                 // What had been on a disk before that was damaged did count.
-                views.broken.contains(&voter) || world.durable(voter).is_some_and(has)
+                views.broken.contains(&voter)
+                    || world.durable(voter).is_some_and(|contents| !contents.is_whole() || has(contents))
             });
             let having = having.count();
             if having <= voters.len() / 2 {

@@ -56,7 +56,8 @@ impl Scenario for ReplicatedKvsScenario {
     }
 
     fn default_plan(&self) -> Plan {
-        Plan { servers: 7, ..KvsScenario.default_plan() }
+        let usual = KvsScenario.default_plan();
+        Plan { servers: 7, faults: self.faults(usual.carrier), ..usual }
     }
 
     fn faults(&self, carrier: Carrier) -> BTreeSet<Fault> {

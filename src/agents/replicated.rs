@@ -7,7 +7,7 @@
 //! boundary: what carries the log (the embedded [`Raft`](super::raft), or another engine) stands behind it.
 //!
 //! **Messages.** Those of the log come in by [`Port::LOG`], all others are the service's. Members are called by the ids of their agents. Who stands
-//! behind which [`Peer`](crate::agent::Peer) they learn by greeting each other ([`ReplicatedMessage::Hello`]) over the route [`LOG_ROUTE`], when a link comes up; on
+//! behind which [`Peer`] they learn by greeting each other ([`ReplicatedMessage::Hello`]) over the route [`LOG_ROUTE`], when a link comes up; on
 //! carriers without links from time to time, until all are known.
 //!
 //! **Invariants.**

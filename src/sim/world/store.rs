@@ -225,7 +225,7 @@ impl<A: Agent> World<A> {
     pub(super) fn read(&mut self, peer: Peer, read: &Read) {
         let incarnation = self.node(peer).incarnation;
         let Some(store) = self.store_mut(peer) else { return };
-        let Some(found) = store.read(&read) else { return };
+        let Some(found) = store.read(read) else { return };
         store.found.push_back(found);
         let at = self.now + self.settings.syncing.draw(&mut self.disks);
         self.push(at, Event::Found { peer, incarnation });

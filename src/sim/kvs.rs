@@ -274,6 +274,7 @@ impl<M: Carries> Service for Shop<M> {
             let repairs = |about: String| about.contains("standing=repairing");
             world.is_alive(store)
                 && contents.is_some_and(crate::sim::Contents::is_whole)
+                && world.is_synced(store)
                 && !world.has_failed(store)
                 && !world.agent(store).and_then(Agent::about).is_some_and(repairs)
         };

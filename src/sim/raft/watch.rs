@@ -91,7 +91,10 @@ impl Checker<Node> for Watch {
             let standing = views.now[peer.index()].as_ref().map(|status| status.standing);
             if !whole {
                 views.broken.insert(peer);
-            } else if standing.is_some_and(|standing| standing != Standing::Repairing) {
+            } else if standing.is_some_and(|standing| standing != Standing::Repairing)
+                && world.is_synced(peer)
+            {
+                // That it is repaired is on its disk, too: a crash does not undo it.
                 views.broken.remove(&peer);
             }
             let (Some(before), Some(now)) = (&views.before[peer.index()], &views.now[peer.index()]) else {

@@ -91,6 +91,11 @@ impl<A: Agent> World<A> {
         self.store(peer).map(|store| &store.durable)
     }
 
+    /// Whether all that an agent which is a log itself has asked to be written is durable.
+    pub fn is_synced(&self, peer: Peer) -> bool {
+        self.store(peer).is_none_or(|store| store.pending.is_empty())
+    }
+
     /// Whether the disk of an agent that is a log itself has failed in this life.
     pub fn has_failed(&self, peer: Peer) -> bool {
         self.store(peer).is_some_and(|store| store.failed)

@@ -23,7 +23,9 @@ mod write;
 
 pub use self::finding::Finding;
 pub use self::log::{LogChoice, SharedLog};
-pub use self::model::{AgentId, BoxSettings, Configuration, Entry, IdError, RouteTargets};
+pub use self::model::{
+    AgentId, BoxSettings, CONTROL_PORT_ABOVE, Configuration, Entry, IdError, RouteTargets,
+};
 pub use self::read::{Format, read};
 
 /// The type of an entry that holds the settings of a box.

@@ -1,7 +1,7 @@
 //! A master's connection to one server: a command goes out, a line comes back.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -21,7 +21,12 @@ pub struct Master {
 impl Master {
     /// Connects once; a server that does not listen yet is an error to retry.
     pub fn connect(port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        Self::connect_to((Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    /// As [`Master::connect`], for a server that listens elsewhere.
+    pub fn connect_to(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_millis(250)))?;
         stream.set_write_timeout(Some(ANSWER_LIMIT))?;

@@ -1,18 +1,18 @@
 //! The clients: each a thread that drives an agent of its own, one command at a time.
 
-use std::io::{self, BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use crossbeam_channel::Sender;
 
 use super::Options;
 use super::book::Event;
 use super::grid::Grid;
+use crate::bench::master::Master;
 use crate::rng::Rng;
 use crate::sim::linear::{RegisterInput, RegisterOutput};
 
@@ -30,12 +30,12 @@ impl Clients {
         let mut seeds = Rng::new(options.seed ^ CLIENTS_SEED);
         let mut threads = Vec::new();
         for number in 0..options.clients {
-            let line = Line::attach(grid.clients_control(), &Grid::client_name(number))
+            let session = attach(grid.clients_control(), &Grid::client_name(number))
                 .map_err(|error| grid.explain(error))?;
             let client = Client {
                 number,
                 all: options.clients,
-                line,
+                session,
                 rng: seeds.fork(),
                 pause: Duration::from_secs(1) / options.rate.max(1),
                 begun: Instant::now(),
@@ -65,7 +65,7 @@ impl Clients {
 struct Client {
     number: usize,
     all: usize,
-    line: Line,
+    session: Master,
     rng: Rng,
     /// The shortest time from one command to the next.
     pause: Duration,
@@ -129,12 +129,13 @@ impl Client {
     /// Asks and waits; `None` if the outcome is unknown.
     fn ask(&mut self, key: String, input: RegisterInput) -> anyhow::Result<Option<RegisterOutput>> {
         let command = match &input {
-            RegisterInput::Put(value) => format!("put {key} {value}\n"),
-            RegisterInput::Get => format!("get {key}\n"),
-            RegisterInput::Delete => format!("delete {key}\n"),
+            RegisterInput::Put(value) => format!("put {key} {value}"),
+            RegisterInput::Get => format!("get {key}"),
+            RegisterInput::Delete => format!("delete {key}"),
         };
         self.tell(Event::Asked { client: self.number, key, input, at: Instant::now() })?;
-        let answer = self.line.ask(&command)?;
+        let answer = self.session.ask(&command)?;
+        let answer = String::from_utf8_lossy(&answer);
         let output = RegisterOutput::of_answer(&answer);
         let known = output.is_some() || answer.starts_with("unknown ") || answer.starts_with("error ");
         ensure!(known, "{answer:?} is no answer to {command:?}");
@@ -147,49 +148,22 @@ impl Client {
     }
 }
 
-/// A session with one agent.
-struct Line {
-    stream: BufReader<TcpStream>,
-}
-
-impl Line {
-    /// Connects, again and again until somebody listens, and asks for the agent.
-    fn attach(control: SocketAddr, agent: &str) -> anyhow::Result<Self> {
-        let limit = Instant::now() + CONNECT_LIMIT;
-        let stream = loop {
-            match TcpStream::connect_timeout(&control, CONNECT_LIMIT) {
-                Ok(stream) => break stream,
-                Err(error) if Instant::now() > limit => {
-                    return Err(error).with_context(|| format!("the clients' box at {control}"));
-                }
-                Err(_) => thread::sleep(POLL_PAUSE),
+/// Connects, again and again until somebody listens, and asks for the agent.
+fn attach(control: SocketAddr, agent: &str) -> anyhow::Result<Master> {
+    let limit = Instant::now() + CONNECT_LIMIT;
+    let mut session = loop {
+        match Master::connect_to(control) {
+            Ok(session) => break session,
+            Err(error) if Instant::now() > limit => {
+                return Err(error).with_context(|| format!("the clients' box at {control}"));
             }
-        };
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        let mut line = Self { stream: BufReader::new(stream) };
-        let answer = line.ask(&format!("attach {agent}\n"))?;
-        ensure!(answer == format!("attached {agent}"), "{answer:?} is no answer to attach {agent}");
-        Ok(line)
-    }
-
-    fn ask(&mut self, command: &str) -> anyhow::Result<String> {
-        let asked = || command.trim_end().to_owned();
-        self.stream
-            .get_mut()
-            .write_all(command.as_bytes())
-            .with_context(|| format!("cannot ask {:?}", asked()))?;
-        let mut answer = String::new();
-        match self.stream.read_line(&mut answer) {
-            Ok(0) => bail!("the connection of a client was closed instead of an answer to {:?}", asked()),
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                bail!("no answer at all to {:?} within {} s", asked(), ANSWER_LIMIT.as_secs())
-            }
-            Err(error) => return Err(error).with_context(|| format!("no answer to {:?}", asked())),
+            Err(_) => thread::sleep(POLL_PAUSE),
         }
-        Ok(answer.trim_end().to_owned())
-    }
+    };
+    let answer = session.ask(&format!("attach {agent}"))?;
+    let answer = String::from_utf8_lossy(&answer);
+    ensure!(answer == format!("attached {agent}"), "{answer:?} is no answer to attach {agent}");
+    Ok(session)
 }
 
 fn key_of(age: u64, number: u64) -> String {
@@ -200,8 +174,6 @@ fn key_of(age: u64, number: u64) -> String {
 const KEYS: u64 = 4;
 /// For how long keys are in use.
 const AGE_SECONDS: u64 = 2;
-/// How long a client's agent may take to say anything, be it that the outcome is unknown.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long it may take until a key can be read when all is well again.
 const READ_LIMIT: Duration = Duration::from_secs(20);

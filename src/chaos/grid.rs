@@ -13,6 +13,7 @@ use super::Options;
 use super::network::Network;
 use super::strikes::Kind;
 use crate::bench::groups::Group;
+use crate::config::CONTROL_PORT_ABOVE;
 
 /// All boxes.
 #[derive(Debug)]
@@ -202,9 +203,6 @@ fn on_loopback(base_port: u16, number: usize) -> SocketAddr {
     let number = u16::try_from(number).unwrap_or(u16::MAX);
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), base_port.saturating_add(number))
 }
-
-/// How far the port for control lies above the one for other boxes.
-const CONTROL_PORT_ABOVE: u16 = 10_000;
 
 /// Whether `folder` holds what an earlier run has left, which a new one would go on with.
 pub fn is_used(folder: &Path) -> bool {

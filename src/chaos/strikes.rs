@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::rng::{Probability, Rng};
 
 /// A way to attack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Kind {
     /// SIGKILL, to one server, to several or to all at once; then they start again.
     Kill,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -33,7 +33,7 @@ pub(super) struct ChaosArgs {
     seed: u64,
     /// What is done to servers: killed (SIGKILL, all at once now and then), frozen (SIGSTOP), cut off (needs network namespaces)
     #[arg(long, value_delimiter = ',', default_value = "kill,freeze", value_name = "LIST")]
-    faults: Vec<FaultName>,
+    faults: Vec<Kind>,
     /// How many operations each client begins in a second, at the most
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
@@ -51,15 +51,8 @@ pub(super) struct ChaosArgs {
     inside: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum FaultName {
-    Kill,
-    Freeze,
-    Cut,
-}
-
 pub(super) fn run(args: &ChaosArgs) -> anyhow::Result<ExitCode> {
-    let mut kinds: Vec<Kind> = args.faults.iter().map(|fault| fault.kind()).collect();
+    let mut kinds = args.faults.clone();
     kinds.sort_unstable();
     kinds.dedup();
     ensure!(!kinds.is_empty(), "--faults is empty: expected kill, freeze, cut or several of them");
@@ -152,15 +145,5 @@ fn print(args: &ChaosArgs, report: &Report) {
     }
     if judgement.violations.is_empty() && judgement.undecided.is_empty() {
         println!("linearizable, and nothing that was acknowledged was lost");
-    }
-}
-
-impl FaultName {
-    const fn kind(self) -> Kind {
-        match self {
-            Self::Kill => Kind::Kill,
-            Self::Freeze => Kind::Freeze,
-            Self::Cut => Kind::Cut,
-        }
     }
 }

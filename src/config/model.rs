@@ -100,7 +100,7 @@ impl BoxSettings {
 }
 
 /// How far the port for control lies above the one for other boxes, unless a setting says otherwise.
-const CONTROL_PORT_ABOVE: u16 = 10_000;
+pub const CONTROL_PORT_ABOVE: u16 = 10_000;
 
 /// A grid of boxes with its agents.
 #[derive(Clone, Debug, Default, PartialEq)]

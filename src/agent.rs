@@ -21,9 +21,11 @@ mod erased;
 mod input;
 mod message;
 mod outbox;
+mod outside;
 mod registry;
 mod setup;
 mod storage;
+mod work;
 
 use std::fmt;
 use std::num::ParseIntError;
@@ -34,9 +36,11 @@ pub use self::erased::{AgentBytes, AnyAgent, ErasedAgent};
 pub use self::input::{Epoch, Index, Input, Refusal, Why};
 pub use self::message::{JsonMessage, NoMessage, Text, Wire, WireError};
 pub use self::outbox::{Audience, Dest, Outbox, Output};
+pub use self::outside::{Carries, Conn, Inward, Opening, Outward, PortId, QUEUE_BYTES_MAX};
 pub use self::registry::Registry;
 pub use self::setup::{Attrs, Configure, Mistake, Setup};
-pub use self::storage::{Applied, Entry, Found, Lsn, Read, Recovered, Row, Term, Write};
+pub use self::storage::{Applied, Entry, Found, Look, Looked, Lsn, Read, Recovered, Row, Term, Write};
+pub use self::work::{Done, PasswordCost, Secret, Work};
 pub use crate::grid::Port;
 use crate::time::Time;
 
@@ -83,6 +87,12 @@ pub trait Agent {
     /// be handed over again.
     fn keeps_rows(&self) -> bool {
         false
+    }
+
+    /// The rows of the agent's state that have changed since this was asked for last; the host keeps them, and with them how far they reach. Asked
+    /// for only between two inputs, and only of an agent that keeps rows.
+    fn take_rows(&mut self) -> Vec<Row> {
+        Vec::new()
     }
 
     /// Names and values of what the agent counts, for whoever asks for its status.

@@ -7,8 +7,10 @@
 
 mod frames;
 mod hypar;
+mod lengths;
 mod lines;
 mod messages;
+pub mod proto;
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -17,6 +19,7 @@ pub use self::frames::{
     Frame, FrameCutter, FrameError, box_of_first_line, box_ping_line, frame, letter_line, overlay_first_line,
 };
 pub use self::hypar::{HYPAR_OPENER, HyparCutter, HyparError, HyparFrame};
+pub use self::lengths::{FrameTooLong, LengthCutter, LengthFrames};
 pub use self::lines::{Cut, LineCutter};
 pub use self::messages::{Messages, note_bad_line};
 use crate::grid::ServerId;

@@ -129,6 +129,9 @@ impl Host {
             | Output::Post { .. }
             | Output::Barrier { .. }
             | Output::Keep { .. }
+            | Output::Look(_)
+            | Output::Outside(_)
+            | Output::Compute { .. }
             | Output::Write(_)
             | Output::Read(_) => {}
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::{Agent, Input, Outbox, Output, Port, Wire, WireError};
+use super::{Agent, Input, Outbox, Output, Port, Row, Wire, WireError};
 use crate::time::Time;
 
 /// A message as bytes, with the entrance it came in by.
@@ -31,6 +31,9 @@ pub trait ErasedAgent: Send {
 
     /// As [`Agent::keeps_rows`].
     fn keeps_rows(&self) -> bool;
+
+    /// As [`Agent::take_rows`].
+    fn take_rows(&mut self) -> Vec<Row>;
 
     /// As [`Agent::counters`].
     fn counters(&self) -> Vec<(&'static str, u64)>;
@@ -81,6 +84,10 @@ where
 
     fn keeps_rows(&self) -> bool {
         self.agent.keeps_rows()
+    }
+
+    fn take_rows(&mut self) -> Vec<Row> {
+        self.agent.take_rows()
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
@@ -143,6 +150,10 @@ impl Agent for AnyAgent {
         self.agent.keeps_rows()
     }
 
+    fn take_rows(&mut self) -> Vec<Row> {
+        self.agent.take_rows()
+    }
+
     fn counters(&self) -> Vec<(&'static str, u64)> {
         let mut counters = self.agent.counters();
         if self.misunderstood > 0 {
@@ -172,6 +183,10 @@ fn typed<M: Wire>(input: Input<'_, AgentBytes>) -> Result<Input<'_, M>, WireErro
         Input::Committed { index, record } => Input::Committed { index, record },
         Input::NotCommitted { record, why } => Input::NotCommitted { record, why },
         Input::Barrier { token } => Input::Barrier { token },
+        Input::Leads { leads } => Input::Leads { leads },
+        Input::Looked { looked } => Input::Looked { looked },
+        Input::Outside(inward) => Input::Outside(inward),
+        Input::Computed { token, done } => Input::Computed { token, done },
         Input::Restore { rows, first, last } => Input::Restore { rows, first, last },
         Input::Recovered { recovered } => Input::Recovered { recovered },
         Input::Stored { upto } => Input::Stored { upto },
@@ -194,6 +209,9 @@ fn encoded<M: Wire>(output: Output<M>) -> Output<AgentBytes> {
         Output::Note { text } => Output::Note { text },
         Output::Barrier { token } => Output::Barrier { token },
         Output::Keep { row } => Output::Keep { row },
+        Output::Look(look) => Output::Look(look),
+        Output::Outside(outward) => Output::Outside(outward),
+        Output::Compute { token, work } => Output::Compute { token, work },
         Output::Write(write) => Output::Write(write),
         Output::Read(read) => Output::Read(read),
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::{Commands, Found, Lsn, Peer, Port, Recovered, Row};
+use super::{Commands, Done, Found, Inward, Looked, Lsn, Peer, Port, Recovered, Row};
 use crate::wire::Messages;
 
 /// One input. All of it belongs to the host again once [`super::Agent::handle`] has returned.
@@ -75,6 +75,26 @@ pub enum Input<'a, M> {
     Barrier {
         /// Which question.
         token: u64,
+    },
+    /// Whether this server leads the agent's log from now on: where several servers agree on it, at most one in each term does. A log of one server is always led, of
+    /// which nobody is told.
+    Leads {
+        /// Whether it does.
+        leads: bool,
+    },
+    /// Rows that the agent wanted to look at ([`super::Outbox::look`]).
+    Looked {
+        /// They.
+        looked: Looked,
+    },
+    /// Something from outside of the grid.
+    Outside(Inward<'a>),
+    /// A piece of work is done ([`super::Outbox::compute`]).
+    Computed {
+        /// The token of the work.
+        token: u64,
+        /// What it came to.
+        done: Done,
     },
     /// The agent's whole state is replaced by rows that it, or its like on another server, asked to be kept. It forgets what it knows with the first
     /// part and goes on with the last. Comes before [`Input::Start`], or later, when this server has fallen too far behind: then what it has proposed and was not

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::{Peer, Port, Read, Request, Row, Write};
+use super::{Look, Outward, Peer, Port, Read, Request, Row, Work, Write};
 
 /// Where a message is to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +93,18 @@ pub enum Output<M> {
     Keep {
         /// The row.
         row: Row,
+    },
+    /// Look at rows that the agent has asked to be kept, all of those that it asked for before included; answered by [`super::Input::Looked`]. Where the log keeps no rows
+    /// there are none.
+    Look(Look),
+    /// Ask something of the world outside of the grid.
+    Outside(Outward),
+    /// Have something done that takes too long for the loop; answered by [`super::Input::Computed`].
+    Compute {
+        /// Comes back with the answer.
+        token: u64,
+        /// What.
+        work: Work,
     },
     /// Put something on the disk. Only for agents that are a log themselves; elsewhere the host drops it.
     Write(Write),
@@ -202,6 +214,21 @@ impl<M> Outbox<M> {
     /// Keeps a row of the agent's state, or removes it.
     pub fn keep(&mut self, key: impl Into<Bytes>, value: Option<Bytes>) {
         self.outputs.push(Output::Keep { row: Row { key: key.into(), value } });
+    }
+
+    /// Looks at rows of the agent's state.
+    pub fn look(&mut self, look: Look) {
+        self.outputs.push(Output::Look(look));
+    }
+
+    /// Asks something of the world outside of the grid.
+    pub fn outside(&mut self, outward: Outward) {
+        self.outputs.push(Output::Outside(outward));
+    }
+
+    /// Has something done off the loop.
+    pub fn compute(&mut self, token: u64, work: Work) {
+        self.outputs.push(Output::Compute { token, work });
     }
 
     /// Puts something on the disk.

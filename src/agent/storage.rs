@@ -129,9 +129,58 @@ pub enum Write {
     },
 }
 
+/// Rows that an agent wants to look at, of those that it has asked to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Comes back with the answer.
+    pub token: u64,
+    /// The first key that is wanted.
+    pub from: Bytes,
+    /// The first key behind it that is not.
+    pub until: Bytes,
+    /// Whether the greatest keys come first.
+    pub backwards: bool,
+    /// The most rows that the answer may hold.
+    pub rows_max: usize,
+    /// The most bytes that they may hold; at least one row comes if there is one.
+    pub bytes_max: usize,
+}
+
+impl Look {
+    /// The answer to this, from all rows of its range in its order. For hosts.
+    pub fn gather<E>(&self, rows: impl Iterator<Item = Result<Row, E>>) -> Result<Looked, E> {
+        let mut looked = Looked { token: self.token, rows: Vec::new(), more: false };
+        let mut bytes = 0;
+        for row in rows {
+            let row = row?;
+            bytes += row.key.len() + row.value.as_ref().map_or(0, Bytes::len);
+            if !looked.rows.is_empty() && (looked.rows.len() >= self.rows_max || bytes > self.bytes_max) {
+                looked.more = true;
+                break;
+            }
+            looked.rows.push(row);
+        }
+        Ok(looked)
+    }
+}
+
+/// Rows that an agent wanted to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// The token of the look.
+    pub token: u64,
+    /// They, all with values, in the order that was wanted.
+    pub rows: Vec<Row>,
+    /// Whether there are more in the range. There may be so even where fewer came than there was room for; whoever wants them looks again, from behind the last
+    /// one on.
+    pub more: bool,
+}
+
 /// Something that is to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read {
+    /// Some rows, as they are after all writes before. Answered by [`Found::Looked`].
+    Look(Look),
     /// Entries that follow one another, from this one on. Answered by [`Found::Entries`].
     Entries {
         /// The first.
@@ -161,6 +210,8 @@ pub enum Read {
 /// What was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
+    /// Some rows.
+    Looked(Looked),
     /// Entries that follow one another. Fewer than were wanted if there was no room, or the next one is damaged or gone; none if the first is.
     Entries {
         /// The first that was wanted.

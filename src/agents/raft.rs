@@ -65,7 +65,7 @@ use self::rows::Rows;
 use self::sessions::Sessions;
 use self::snapshot::Incoming;
 use self::status::Counters;
-use crate::agent::{Entry, Found, Index, Lsn, Refusal, Term, Write};
+use crate::agent::{Entry, Found, Index, Lsn, Read, Refusal, Term, Write};
 use crate::agents::replicated::{
     ChangeError, LogInput, LogOutbox, LogOutput, MemberId, ReplicatedLog, Status,
 };
@@ -250,8 +250,10 @@ impl Raft {
             LogInput::Barrier { token } => self.ask(token),
             LogInput::Change { token, change } => self.want_change(token, change),
             LogInput::Keep { rows } => self.keep(rows),
+            LogInput::Look(look) => self.out.push(LogOutput::Read(Read::Look(look))),
             LogInput::Stored(upto) => self.stored(upto),
             LogInput::StoreFailed(why) => self.fail(why.to_owned()),
+            LogInput::Found(Found::Looked(looked)) => self.out.push(LogOutput::Looked(looked)),
             LogInput::Found(Found::Entries { from, entries }) => self.found_entries(from, &entries),
             LogInput::Found(Found::Rows { token, part, applied, rows, last }) => {
                 self.found_rows(token, part, applied, rows, last);

@@ -33,8 +33,8 @@ pub use self::log::{
 use self::members::{Greeting, Members, News};
 pub use self::message::ReplicatedMessage;
 use crate::agent::{
-    Agent, Commands, Dest, Epoch, Index, Input, Outbox, Output, Peer, Port, Recovered, Request, Row, Taken,
-    Why,
+    Agent, Commands, Dest, Epoch, Index, Input, Look, Outbox, Output, Peer, Port, Recovered, Request, Row,
+    Taken, Why,
 };
 use crate::time::Time;
 
@@ -91,6 +91,7 @@ enum Phase {
 enum Asked {
     Propose(Bytes),
     Barrier(u64),
+    Look(Look),
 }
 
 #[derive(Debug, Default)]
@@ -200,8 +201,12 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
             Input::StoreFailed { why } => self.hand_log(now, LogInput::StoreFailed(why), out),
             Input::Found { found } => self.hand_log(now, LogInput::Found(found), out),
             Input::Lines { from, lines } => self.hand_service(now, Input::Lines { from, lines }, out),
+            Input::Outside(inward) => self.hand_service(now, Input::Outside(inward), out),
+            Input::Computed { token, done } => self.hand_service(now, Input::Computed { token, done }, out),
             // The host's own log, of which an agent that is a log itself has none.
-            Input::Committed { .. }
+            Input::Leads { .. }
+            | Input::Looked { .. }
+            | Input::Committed { .. }
             | Input::NotCommitted { .. }
             | Input::Barrier { .. }
             | Input::Restore { .. } => {}
@@ -382,6 +387,8 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
                 self.hand_service(now, Input::NotCommitted { record: &record, why: &why }, out);
             }
             LogOutput::Barrier { token } => self.hand_service(now, Input::Barrier { token }, out),
+            LogOutput::Leads(leads) => self.hand_service(now, Input::Leads { leads }, out),
+            LogOutput::Looked(looked) => self.hand_service(now, Input::Looked { looked }, out),
             LogOutput::Restore { rows, first, last } => self.restore(now, &rows, first, last, out),
             LogOutput::Changed { token, result } => {
                 if let Some(request) = self.changes.remove(&token) {
@@ -441,6 +448,9 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
                 Output::Reply { to, parts } => out.reply_parts(to, parts),
                 Output::Say { line } => out.say(line),
                 Output::Note { text } => out.note(|| text),
+                Output::Look(look) => self.asked.push_back(Asked::Look(look)),
+                Output::Outside(outward) => out.outside(outward),
+                Output::Compute { token, work } => out.compute(token, work),
             }
         }
     }
@@ -457,6 +467,7 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
             match self.asked.pop_front() {
                 Some(Asked::Propose(record)) => self.hand_log(now, LogInput::Propose { record }, out),
                 Some(Asked::Barrier(token)) => self.hand_log(now, LogInput::Barrier { token }, out),
+                Some(Asked::Look(look)) => self.hand_log(now, LogInput::Look(look), out),
                 None if self.handed => {}
                 None => return,
             }

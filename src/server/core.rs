@@ -269,7 +269,7 @@ impl Core {
                 self.agents.post(agent, Waiting::Barrier { token });
             }
             // The logs of this server are read from their beginning.
-            Output::Keep { .. } => {}
+            Output::Keep { .. } | Output::Look(_) | Output::Outside(_) | Output::Compute { .. } => {}
             Output::Write(write) => self.write_to_store(agent, write),
             Output::Read(read) => self.logs.read(agent, read, &mut self.outputs),
             Output::Note { text } => {

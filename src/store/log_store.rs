@@ -186,6 +186,7 @@ impl<F: Files> LogStore<F> {
     pub fn read(&mut self, read: &Read) -> Result<Option<Found>, StoreError> {
         self.check_alive()?;
         let found = match *read {
+            Read::Look(ref look) => self.rows.look(look).map(|looked| Some(Found::Looked(looked))),
             Read::Entries { from, upto, bytes_max } => {
                 self.log.read(from, upto, bytes_max).map(|entries| Some(Found::Entries { from, entries }))
             }

@@ -8,11 +8,13 @@ use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
-use redb::{Builder, Database, Durability, Range, ReadableTableMetadata, StorageBackend, TableDefinition};
+use redb::{
+    AccessGuard, Builder, Database, Durability, Range, ReadableTableMetadata, StorageBackend, TableDefinition,
+};
 
 use super::files::Files;
 use super::segments::Trouble;
-use crate::agent::{Applied, Found, Index, Row, Term};
+use crate::agent::{Applied, Found, Index, Look, Looked, Row, Term};
 
 /// The rows of one log.
 #[derive(Debug)]
@@ -130,6 +132,23 @@ impl<F: Files> Rows<F> {
         Ok(())
     }
 
+    /// Some rows.
+    pub(super) fn look(&self, look: &Look) -> Result<Looked, Trouble> {
+        sheltered(|| {
+            let Some(range) =
+                self.database.as_ref().map(|database| database.some_rows(look)).transpose()?.flatten()
+            else {
+                return look.gather(std::iter::empty());
+            };
+            if look.backwards {
+                look.gather(range.rev().map(unsealed))
+            } else {
+                look.gather(range.map(unsealed))
+            }
+        })
+        .map_err(trouble("read"))
+    }
+
     /// The next part of rows as they were at part 0; nothing if that part does not come next.
     pub(super) fn read(&mut self, token: u64, part: u64, bytes_max: usize) -> Result<Option<Found>, Trouble> {
         if part == 0 {
@@ -196,10 +215,7 @@ impl Reading {
 
     fn pull(&mut self) -> io::Result<Option<Row>> {
         let Some(row) = self.rows.as_mut().and_then(Iterator::next) else { return Ok(None) };
-        let (key, value) = row.map_err(from_redb)?;
-        let key = Bytes::copy_from_slice(key.value());
-        let value = unseal(&key, value.value())?;
-        Ok(Some(Row { value: Some(Bytes::copy_from_slice(value)), key }))
+        unsealed(row).map(Some)
     }
 }
 
@@ -230,6 +246,7 @@ pub(super) fn summarize(backend: impl StorageBackend) -> io::Result<Summary> {
 trait Changes {
     fn change(&self, changes: impl FnOnce(&redb::WriteTransaction) -> io::Result<()>) -> io::Result<()>;
     fn all_rows(&self) -> io::Result<Option<Range<'static, &'static [u8], &'static [u8]>>>;
+    fn some_rows(&self, look: &Look) -> io::Result<Option<Range<'static, &'static [u8], &'static [u8]>>>;
 }
 
 impl Changes for Database {
@@ -248,6 +265,17 @@ impl Changes for Database {
         match self.begin_read().map_err(from_redb)?.open_table(ROWS) {
             Ok(table) if table.is_empty().map_err(from_redb)? => Ok(None),
             Ok(table) => Ok(Some(table.range::<&[u8]>(..).map_err(from_redb)?)),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(from_redb(error)),
+        }
+    }
+
+    fn some_rows(&self, look: &Look) -> io::Result<Option<Range<'static, &'static [u8], &'static [u8]>>> {
+        let (from, until) = (&look.from[..], &look.until[..]);
+        match self.begin_read().map_err(from_redb)?.open_table(ROWS) {
+            // The database does not take a range that ends before it begins.
+            Ok(_) if from >= until => Ok(None),
+            Ok(table) => Ok(Some(table.range::<&[u8]>(from..until).map_err(from_redb)?)),
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
             Err(error) => Err(from_redb(error)),
         }
@@ -280,6 +308,16 @@ fn open_database(backend: impl StorageBackend) -> io::Result<(Database, Reach)> 
         };
         Ok((database, reach))
     })
+}
+
+type Pair<'a> = (AccessGuard<'a, &'static [u8]>, AccessGuard<'a, &'static [u8]>);
+
+/// A row as it was kept; an error if it has changed since.
+fn unsealed(row: Result<Pair<'_>, redb::StorageError>) -> io::Result<Row> {
+    let (key, value) = row.map_err(from_redb)?;
+    let key = Bytes::copy_from_slice(key.value());
+    let value = unseal(&key, value.value())?;
+    Ok(Row { value: Some(Bytes::copy_from_slice(value)), key })
 }
 
 type Table<'txn> = redb::Table<'txn, &'static [u8], &'static [u8]>;

@@ -134,6 +134,10 @@ impl Agent for Probe {
             Input::Commands { commands } => return self.obey(now, commands, out),
             Input::Lines { .. }
             | Input::Barrier { .. }
+            | Input::Leads { .. }
+            | Input::Looked { .. }
+            | Input::Outside(_)
+            | Input::Computed { .. }
             | Input::Restore { .. }
             | Input::Recovered { .. }
             | Input::Stored { .. }

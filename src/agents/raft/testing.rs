@@ -330,6 +330,8 @@ impl Cluster {
                 }
                 LogOutput::Changed { token, result } => node.changed.push((token, result)),
                 LogOutput::Note(text) => node.notes.push(text),
+                // Nobody here looks at rows.
+                LogOutput::Looked(_) | LogOutput::Leads(_) => {}
             }
         }
         if node.keeps && !keep.is_empty() {
@@ -355,6 +357,7 @@ impl Cluster {
         let node = self.nodes.get_mut(&of).expect("known");
         let Some(read) = node.reads.pop_front() else { return false };
         let found = match read {
+            Read::Look(look) => panic!("nobody looks at rows here: {look:?}"),
             Read::Entries { from, upto, bytes_max } => {
                 Found::Entries { from, entries: node.seen.read(from, upto, bytes_max) }
             }

@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::agent::{Found, Index, Lsn, Read, Recovered, Refusal, Row, Term, Why, Wire, Write};
+use crate::agent::{Found, Index, Look, Looked, Lsn, Read, Recovered, Refusal, Row, Term, Why, Wire, Write};
 use crate::time::Time;
 
 /// A log that several servers agree on. Sans-io like an agent: one input, then all its outputs in order, then the next input.
@@ -96,6 +96,8 @@ pub enum LogInput<'a, M> {
         /// They, each key once.
         rows: Vec<Row>,
     },
+    /// The service wants to look at rows that it has asked to be kept.
+    Look(Look),
     /// The writes up to this one are durable.
     Stored(Lsn),
     /// The disk has failed, for good.
@@ -132,6 +134,10 @@ pub enum LogOutput<M> {
         /// Which question.
         token: u64,
     },
+    /// Tell the service whether this member leads from now on.
+    Leads(bool),
+    /// Rows that the service wanted to look at.
+    Looked(Looked),
     /// Replace the service's state, as [`Input::Restore`](crate::agent::Input::Restore) says.
     Restore {
         /// Rows.

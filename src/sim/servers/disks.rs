@@ -67,6 +67,7 @@ impl Disks {
         let store = self.stores.get_mut(&(id, log))?;
         let contents = self.folders.get(&(id, store.name.clone()))?;
         match *read {
+            Read::Look(ref look) => Some(contents.look(look)),
             Read::Entries { from, upto, bytes_max } => Some(contents.read(from, upto, bytes_max)),
             Read::Rows { token, part, bytes_max } => {
                 if part == 0 {

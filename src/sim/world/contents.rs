@@ -1,10 +1,11 @@
 //! What the disk of an agent that is a log itself holds: what a sequence of writes comes to. Pure; nothing here waits or fails by chance.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::convert::Infallible;
 
 use bytes::Bytes;
 
-use crate::agent::{Applied, Entry, Found, Index, Read, Recovered, Row, Term, Write};
+use crate::agent::{Applied, Entry, Found, Index, Look, Looked, Read, Recovered, Row, Term, Write};
 
 /// What a disk holds.
 #[derive(Clone, Debug, Default)]
@@ -249,6 +250,17 @@ impl Contents {
         Found::Entries { from, entries }
     }
 
+    /// Looks at some rows.
+    pub(in crate::sim) fn look(&self, look: &Look) -> Found {
+        let row = |(key, value): (&Bytes, &Bytes)| Ok(Row { key: key.clone(), value: Some(value.clone()) });
+        // A range that ends before it begins is empty.
+        let range = self.rows.range(look.from.clone()..look.until.clone().max(look.from.clone())).map(row);
+        let looked: Result<Looked, Infallible> =
+            if look.backwards { look.gather(range.rev()) } else { look.gather(range) };
+        let Ok(looked) = looked;
+        Found::Looked(looked)
+    }
+
     /// Begins to read all rows.
     pub(in crate::sim) fn reading(&self) -> Reading {
         let row = |(key, value): (&Bytes, &Bytes)| Row { key: key.clone(), value: Some(value.clone()) };
@@ -340,7 +352,7 @@ mod tests {
     fn found(contents: &Contents, from: u64, upto: u64, bytes_max: usize) -> Vec<u64> {
         match contents.read(Index(from), Index(upto), bytes_max) {
             Found::Entries { entries, .. } => entries.iter().map(|entry| entry.index.0).collect(),
-            other @ Found::Rows { .. } => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -379,7 +391,7 @@ mod tests {
         let parts = [reading.next(7, 0, 1), reading.next(7, 1, 1)];
         let lasts = parts.map(|part| match part {
             Found::Rows { rows, last, applied, .. } => (rows.len(), last, applied.index.0),
-            other @ Found::Entries { .. } => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         });
         assert_eq!(lasts, [(1, false, 4), (1, true, 4)]);
     }

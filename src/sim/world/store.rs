@@ -63,6 +63,7 @@ impl Store {
             self.readings.insert(token, self.seen.reading());
         }
         match *read {
+            Read::Look(ref look) => Some(self.seen.look(look)),
             Read::Entries { from, upto, bytes_max } => Some(self.seen.read(from, upto, bytes_max)),
             Read::Rows { token, part, bytes_max } => {
                 self.readings.get_mut(&token).map(|reading| reading.next(token, part, bytes_max))

@@ -36,7 +36,7 @@ pub use self::erased::{AgentBytes, AnyAgent, ErasedAgent};
 pub use self::input::{Epoch, Index, Input, Refusal, Why};
 pub use self::message::{JsonMessage, NoMessage, Text, Wire, WireError};
 pub use self::outbox::{Audience, Dest, Outbox, Output};
-pub use self::outside::{Carries, Conn, Inward, Opening, Outward, PortId, QUEUE_BYTES_MAX};
+pub use self::outside::{Carries, Conn, DRAINED_BYTES, Inward, Opening, Outward, PortId, QUEUE_BYTES_MAX};
 pub use self::registry::Registry;
 pub use self::setup::{Attrs, Configure, Mistake, Setup};
 pub use self::storage::{Applied, Entry, Found, Look, Looked, Lsn, Read, Recovered, Row, Term, Write};

@@ -138,7 +138,8 @@ pub enum Inward<'a> {
         /// They.
         frames: LengthFrames<'a>,
     },
-    /// Everything that was sent on a connection is on its way. Told whenever something had to wait, and waits no more.
+    /// Everything that was sent on a connection is on its way. Told once nothing waits any more, if something did not leave at once or if at least [`DRAINED_BYTES`] were
+    /// sent since this was told last: an agent that stops after so many knows when to go on.
     Drained {
         /// Which.
         conn: Conn,
@@ -169,6 +170,9 @@ pub enum Opening {
     /// The agent dialled, under this token.
     Dialled(u64),
 }
+
+/// After so many bytes on one connection an agent is told when they have left ([`Inward::Drained`]).
+pub const DRAINED_BYTES: usize = 64 * 1024;
 
 /// The most that waits to be sent on one connection, in bytes; beyond that the host closes it ([`Why::QueueFull`]).
 pub const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;

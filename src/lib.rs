@@ -14,6 +14,7 @@ pub mod wire;
 
 pub mod agent;
 pub mod agents;
+pub mod compute;
 pub mod config;
 pub mod store;
 pub mod trace;

@@ -83,14 +83,16 @@ pub trait Agent {
         None
     }
 
-    /// Whether all of the agent's state is in the rows that it asks to be kept ([`Output::Keep`]), so that the records before them need not
-    /// be handed over again.
+    /// Whether all of the agent's state is in the rows that it gives away when it is asked ([`take_rows`](Self::take_rows)), so that the records before
+    /// need not be handed over again.
     fn keeps_rows(&self) -> bool {
         false
     }
 
-    /// The rows of the agent's state that have changed since this was asked for last; the host keeps them, and with them how far they reach. Asked
-    /// for only between two inputs, and only of an agent that keeps rows.
+    /// The rows of the agent's state that have changed since this was asked for last, each key once; the host keeps them, and that they have come of the records
+    /// handed over so far. Before it is asked for the first time the agent has no rows but those of a [`Restore`](Input::Restore). Asked for only between two
+    /// inputs, only of an agent that [keeps rows](Self::keeps_rows), and never where the log is read from its beginning: an agent
+    /// that may have such a log must not gather without bound what nobody takes.
     fn take_rows(&mut self) -> Vec<Row> {
         Vec::new()
     }

@@ -128,7 +128,6 @@ impl Host {
             | Output::Unlink { .. }
             | Output::Post { .. }
             | Output::Barrier { .. }
-            | Output::Keep { .. }
             | Output::Look(_)
             | Output::Outside(_)
             | Output::Compute { .. }

@@ -208,7 +208,6 @@ fn encoded<M: Wire>(output: Output<M>) -> Output<AgentBytes> {
         Output::Propose { record } => Output::Propose { record },
         Output::Note { text } => Output::Note { text },
         Output::Barrier { token } => Output::Barrier { token },
-        Output::Keep { row } => Output::Keep { row },
         Output::Look(look) => Output::Look(look),
         Output::Outside(outward) => Output::Outside(outward),
         Output::Compute { token, work } => Output::Compute { token, work },

@@ -76,8 +76,8 @@ pub enum Input<'a, M> {
         /// Which question.
         token: u64,
     },
-    /// Whether this server leads the agent's log from now on: where several servers agree on it, at most one in each term does. A log of one server is always led, of
-    /// which nobody is told.
+    /// Whether this server leads the agent's log from now on: where several servers agree on it, at most one in each term does, and it is told so only
+    /// when every record from before its term was handed over. A log of one server is always led, of which nobody is told.
     Leads {
         /// Whether it does.
         leads: bool,
@@ -96,9 +96,11 @@ pub enum Input<'a, M> {
         /// What it came to.
         done: Done,
     },
-    /// The agent's whole state is replaced by rows that it, or its like on another server, asked to be kept. It forgets what it knows with the first
+    /// The agent's whole state is replaced by rows that it, or its like on another server, has given away. It forgets what it knows with the first
     /// part and goes on with the last. Comes before [`Input::Start`], or later, when this server has fallen too far behind: then what it has proposed and was not
-    /// handed yet may be among what the rows have come of, and does not come back.
+    /// handed yet may be among what the rows have come of, and does not come back; its barriers are answered once the last part is here. Between the
+    /// parts it is handed nothing that it would need its state for: no messages, commands or timeouts. What it hears of links, of the outside, of its work and of
+    /// refused proposals comes at all times.
     Restore {
         /// Rows, all with values, ascending by their keys from part to part.
         rows: &'a [Row],

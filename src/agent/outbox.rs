@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::{Look, Outward, Peer, Port, Read, Request, Row, Work, Write};
+use super::{Look, Outward, Peer, Port, Read, Request, Work, Write};
 
 /// Where a message is to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,14 +88,8 @@ pub enum Output<M> {
         /// Comes back with the answer.
         token: u64,
     },
-    /// Keep a row of the agent's state, which has come of the records handed over so far, so that these need not be handed over again. Without effect where
-    /// the log keeps no rows.
-    Keep {
-        /// The row.
-        row: Row,
-    },
-    /// Look at rows that the agent has asked to be kept, all of those that it asked for before included; answered by [`super::Input::Looked`]. Where the log keeps no rows
-    /// there are none.
+    /// Look at rows of the agent that are kept, all of those included that it was asked for before ([`super::Agent::take_rows`]); answered by
+    /// [`super::Input::Looked`]. Where the log keeps no rows there are none. What was not answered when a [`super::Input::Restore`] begins is not answered any more.
     Look(Look),
     /// Ask something of the world outside of the grid.
     Outside(Outward),
@@ -209,11 +203,6 @@ impl<M> Outbox<M> {
     /// Asks the agent's log whether its state is up to date.
     pub fn barrier(&mut self, token: u64) {
         self.outputs.push(Output::Barrier { token });
-    }
-
-    /// Keeps a row of the agent's state, or removes it.
-    pub fn keep(&mut self, key: impl Into<Bytes>, value: Option<Bytes>) {
-        self.outputs.push(Output::Keep { row: Row { key: key.into(), value } });
     }
 
     /// Looks at rows of the agent's state.

@@ -38,8 +38,8 @@ pub struct Ledger {
     newest_bytes: usize,
     /// How much of the newest lines is kept to be read, in bytes.
     readable_bytes_max: usize,
-    /// Whether lines are kept as rows.
-    rows: bool,
+    /// If lines are kept as rows: those that were not given away yet.
+    rows: Option<Vec<Row>>,
     refused: u64,
 }
 
@@ -74,7 +74,7 @@ impl Ledger {
             newest: VecDeque::new(),
             newest_bytes: 0,
             readable_bytes_max,
-            rows,
+            rows: rows.then(Vec::new),
             refused: 0,
         }
     }
@@ -124,8 +124,9 @@ impl Ledger {
     fn committed(&mut self, index: Index, record: &[u8], out: &mut Outbox<NoMessage>) {
         let Some((head, line)) = record.split_at_checked(HEAD_BYTES) else { return };
         self.add(index, line);
-        if self.rows {
-            out.keep(index.0.to_be_bytes().to_vec(), Some(Bytes::copy_from_slice(line)));
+        if let Some(rows) = &mut self.rows {
+            let key = Bytes::copy_from_slice(&index.0.to_be_bytes());
+            rows.push(Row { key, value: Some(Bytes::copy_from_slice(line)) });
         }
         if let Some(request) = self.waits_for(head) {
             out.reply(request, ok(index));
@@ -197,6 +198,7 @@ impl Ledger {
             (self.count, self.digest) = (Index(0), 0);
             self.newest.clear();
             self.newest_bytes = 0;
+            self.rows.iter_mut().for_each(Vec::clear);
         }
         for row in rows {
             if let (Ok(place), Some(line)) = (row.key.as_ref().try_into(), &row.value) {
@@ -261,7 +263,11 @@ impl Agent for Ledger {
     }
 
     fn keeps_rows(&self) -> bool {
-        self.rows
+        self.rows.is_some()
+    }
+
+    fn take_rows(&mut self) -> Vec<Row> {
+        self.rows.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
@@ -299,15 +305,14 @@ mod tests {
         ledger: Ledger,
         proposed: Vec<Vec<u8>>,
         barriers: Vec<u64>,
-        kept: Vec<Row>,
         replies: Vec<String>,
         committed: u64,
     }
 
     impl Desk {
         fn new(ledger: Ledger) -> Self {
-            let (proposed, barriers, kept, replies) = Default::default();
-            Self { ledger, proposed, barriers, kept, replies, committed: 0 }
+            let (proposed, barriers, replies) = Default::default();
+            Self { ledger, proposed, barriers, replies, committed: 0 }
         }
 
         fn input(&mut self, input: Input<'_, NoMessage>) {
@@ -321,7 +326,6 @@ mod tests {
                 match output {
                     Output::Propose { record } => self.proposed.push(record),
                     Output::Barrier { token } => self.barriers.push(token),
-                    Output::Keep { row } => self.kept.push(row),
                     Output::Reply { parts, .. } => {
                         self.replies.push(String::from_utf8(parts.concat()).expect("UTF-8"));
                     }
@@ -368,7 +372,7 @@ mod tests {
         for wrong in ["append", "append ", "read x", "drop", ""] {
             assert!(desk.ask(wrong).starts_with("error usage "), "{wrong}");
         }
-        assert_eq!(desk.kept, []);
+        assert_eq!(desk.ledger.take_rows(), []);
     }
 
     #[test]
@@ -431,11 +435,14 @@ mod tests {
         desk.line("append two");
         desk.commit();
         let mut other = Desk::new(Ledger::new(8, 1000, true));
-        let (first, last) = desk.kept.split_at(1);
+        let rows = desk.ledger.take_rows();
+        assert_eq!(desk.ledger.take_rows(), [], "each row is given away once");
+        let (first, last) = rows.split_at(1);
         other.input(Input::Restore { rows: first, first: true, last: None });
         other.input(Input::Restore { rows: last, first: false, last: Some(Index(2)) });
         assert_eq!(other.ask("count"), desk.ask("count"));
         assert_eq!(other.ask("read 2"), "ok two");
+        assert_eq!(other.ledger.take_rows(), [], "what it has got is kept already");
         let other_lines = Desk::new(Ledger::new(7, 1000, true)).ask("count");
         assert_ne!(other_lines, other.ask("count"));
     }

@@ -20,8 +20,8 @@
 //!
 //! **How to drive it.** What is to be sent is gathered: while there is something, [`deadline`](ReplicatedLog::deadline) is not later than the last input's time,
 //! so a host that hands over all inputs of one turn and then the [`Timeout`](LogInput::Timeout) gets one message a member, and one piece of the log for
-//! the disk, for all of them. Rows that a service asks to be kept ([`Keep`](LogInput::Keep)) come after all the outputs of one input were carried out, before the
-//! next other input. After [`Start`](LogInput::Start) on a disk with rows a `Restore` comes before the first `Committed`.
+//! the disk, for all of them. When it wants the service's rows ([`WantsRows`](LogOutput::WantsRows)), they come ([`Keep`](LogInput::Keep)) after all the outputs of
+//! that input were carried out, before the next other input. After [`Start`](LogInput::Start) on a disk with rows a `Restore` comes before the first `Committed`.
 
 mod apply;
 mod change;
@@ -250,6 +250,8 @@ impl Raft {
             LogInput::Barrier { token } => self.ask(token),
             LogInput::Change { token, change } => self.want_change(token, change),
             LogInput::Keep { rows } => self.keep(rows),
+            // Rows that are about to be replaced are not those that the service knows.
+            LogInput::Look(_) if self.rows.is_restoring() => {}
             LogInput::Look(look) => self.out.push(LogOutput::Read(Read::Look(look))),
             LogInput::Stored(upto) => self.stored(upto),
             LogInput::StoreFailed(why) => self.fail(why.to_owned()),
@@ -260,6 +262,7 @@ impl Raft {
             }
         }
         self.deliver();
+        self.ask_for_rows();
         self.log.shrink();
     }
 
@@ -328,9 +331,6 @@ impl Raft {
     fn tick(&mut self) {
         if self.flush_due {
             self.flush();
-        }
-        if self.rows.due(self.now) {
-            self.write_rows();
         }
         if self.is_due(self.heartbeat_at) {
             self.beat();

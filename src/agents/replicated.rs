@@ -13,8 +13,9 @@
 //! **Invariants.**
 //! - The outputs of one input, of the log or of the service, are carried out in order before that one gets its next input.
 //! - The log hears of a member only while that member's agent runs and its messages arrive: one that has started again was down in between.
-//! - The service begins after the rows that were kept have been handed to it. Rows that it keeps are told to the log once for all
-//!   records of one turn, after them.
+//! - The service begins after the rows that were kept have been handed to it. While rows of another server take the place of its state, later, it is handed
+//!   nothing that it would need a state for.
+//! - Rows that it gives to the log have come of exactly the records that it was handed so far.
 //! - Commands whose first word is `log` are the log's, whatever the service understands.
 
 mod commands;
@@ -33,8 +34,8 @@ pub use self::log::{
 use self::members::{Greeting, Members, News};
 pub use self::message::ReplicatedMessage;
 use crate::agent::{
-    Agent, Commands, Dest, Epoch, Index, Input, Look, Outbox, Output, Peer, Port, Recovered, Request, Row,
-    Taken, Why,
+    Agent, Commands, Dest, Epoch, Index, Input, Look, Looked, Outbox, Output, Peer, Port, Recovered, Request,
+    Row, Taken, Why,
 };
 use crate::time::Time;
 
@@ -64,9 +65,14 @@ pub struct Replicated<L: ReplicatedLog, A: Agent> {
     routes: Option<Vec<String>>,
     /// What the service has asked of the log and the log has not been told yet.
     asked: VecDeque<Asked>,
-    /// Whether records were handed over since the log was told of rows; and the rows.
-    handed: bool,
-    kept: BTreeMap<Bytes, Option<Bytes>>,
+    /// Whether the log has asked for the service's rows.
+    rows_wanted: bool,
+    /// What the service calls its looks that were not answered; they are counted, and those of a state that is no more are forgotten.
+    looks: BTreeMap<u64, u64>,
+    looks_asked: u64,
+    /// Whether this member leads, and what the service was told of it.
+    leads: bool,
+    leads_told: bool,
     /// Who wants to know what became of a change.
     changes: BTreeMap<u64, Request>,
     changes_asked: u64,
@@ -84,6 +90,8 @@ enum Phase {
     Restoring,
     /// The service has begun.
     Running,
+    /// It has, and rows of another server are taking the place of its state.
+    Replacing,
 }
 
 /// Something that the service wants of the log.
@@ -96,8 +104,10 @@ enum Asked {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Messages and commands that came before the service had begun.
+    /// Messages and commands that came before the service had its state.
     early: u64,
+    /// How many times rows of another server have begun to take the place of its state.
+    replaced: u64,
     /// Outputs of the service that have no place here.
     refused: u64,
 }
@@ -113,8 +123,11 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
             links: BTreeMap::new(),
             routes: None,
             asked: VecDeque::new(),
-            handed: false,
-            kept: BTreeMap::new(),
+            rows_wanted: false,
+            looks: BTreeMap::new(),
+            looks_asked: 0,
+            leads: false,
+            leads_told: false,
             changes: BTreeMap::new(),
             changes_asked: 0,
             log_out: LogOutbox::new(false),
@@ -155,11 +168,16 @@ impl<L: ReplicatedLog, A: Agent> Agent for Replicated<L, A> {
         self.service.keeps_rows()
     }
 
+    fn take_rows(&mut self) -> Vec<Row> {
+        self.service.take_rows()
+    }
+
     fn counters(&self) -> Vec<(&'static str, u64)> {
         let mut counters = self.service.counters();
         counters.extend(self.log.counters());
         counters.push(("log_early", self.counts.early));
         counters.push(("log_refused", self.counts.refused));
+        counters.push(("log_replaced", self.counts.replaced));
         counters
     }
 
@@ -238,6 +256,15 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
         for (peer, epoch) in self.links.clone() {
             self.hand_service(now, Input::LinkUp { peer, epoch }, out);
         }
+        self.tell_leads(now, out);
+    }
+
+    /// Tells the service whether this member leads, if it does not know.
+    fn tell_leads(&mut self, now: Time, out: &mut Outbox<<Self as Agent>::Msg>) {
+        if self.phase == Phase::Running && self.leads_told != self.leads {
+            self.leads_told = self.leads;
+            self.hand_service(now, Input::Leads { leads: self.leads }, out);
+        }
     }
 
     fn timeout(&mut self, now: Time, out: &mut Outbox<<Self as Agent>::Msg>) {
@@ -255,10 +282,11 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
     fn rerouted(&mut self, now: Time, routes: &[String], out: &mut Outbox<<Self as Agent>::Msg>) {
         self.greet(Greeting::Everyone, false, out);
         let routes: Vec<String> = routes.iter().filter(|name| *name != LOG_ROUTE).cloned().collect();
-        if self.phase == Phase::Running {
-            self.hand_service(now, Input::Rerouted { routes: &routes }, out);
-        } else {
-            self.routes = Some(routes);
+        match self.phase {
+            Phase::Running | Phase::Replacing => {
+                self.hand_service(now, Input::Rerouted { routes: &routes }, out);
+            }
+            Phase::New { .. } | Phase::Restoring => self.routes = Some(routes),
         }
     }
 
@@ -328,10 +356,7 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
             if self.phase != Phase::Running {
                 self.counts.early += 1;
                 commands.take();
-                return out.reply(
-                    commands.will_answer(),
-                    "error restoring the service is being read from the disk: ask again",
-                );
+                return out.reply(commands.will_answer(), RESTORING);
             }
             let taken = Taken::default();
             let part = commands.part(commands::is_for_log, &taken);
@@ -380,15 +405,22 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
             LogOutput::Write(write) => out.write(write),
             LogOutput::Read(read) => out.read(read),
             LogOutput::Committed { index, record } => {
-                self.handed = true;
                 self.hand_service(now, Input::Committed { index, record: &record }, out);
             }
             LogOutput::Refused { record, why } => {
                 self.hand_service(now, Input::NotCommitted { record: &record, why: &why }, out);
             }
             LogOutput::Barrier { token } => self.hand_service(now, Input::Barrier { token }, out),
-            LogOutput::Leads(leads) => self.hand_service(now, Input::Leads { leads }, out),
-            LogOutput::Looked(looked) => self.hand_service(now, Input::Looked { looked }, out),
+            LogOutput::WantsRows => self.rows_wanted = true,
+            LogOutput::Leads(leads) => {
+                self.leads = leads;
+                self.tell_leads(now, out);
+            }
+            LogOutput::Looked(looked) => {
+                if let Some(token) = self.looks.remove(&looked.token) {
+                    self.hand_service(now, Input::Looked { looked: Looked { token, ..looked } }, out);
+                }
+            }
             LogOutput::Restore { rows, first, last } => self.restore(now, &rows, first, last, out),
             LogOutput::Changed { token, result } => {
                 if let Some(request) = self.changes.remove(&token) {
@@ -409,23 +441,51 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
     ) {
         if first {
             // They were of a state that is no more.
-            self.kept.clear();
+            self.rows_wanted = false;
+            self.looks.clear();
+            self.asked.retain(|asked| !matches!(asked, Asked::Look(_)));
+            if self.phase == Phase::Running {
+                self.phase = Phase::Replacing;
+                self.counts.replaced += 1;
+            }
         }
-        self.handed = false;
         self.hand_service(now, Input::Restore { rows, first, last }, out);
         if last.is_some() {
             match self.phase {
                 Phase::New { .. } => self.phase = Phase::New { restoring: false },
                 Phase::Restoring => self.start_service(now, out),
                 Phase::Running => {}
+                Phase::Replacing => {
+                    self.phase = Phase::Running;
+                    self.tell_leads(now, out);
+                }
             }
         }
     }
 
-    /// Hands an input to the service, if that has begun or is to hear of this before, and passes on what it asks for.
+    /// Whether the service is to hear of something now.
+    fn may_hear(&self, input: &Input<'_, A::Msg>) -> bool {
+        match self.phase {
+            Phase::Running => true,
+            // What the service hears of the outside, of its links and of its own work has nothing to do with the state that is replaced.
+            Phase::Replacing => !matches!(
+                input,
+                Input::Timeout
+                    | Input::Message { .. }
+                    | Input::Lines { .. }
+                    | Input::Commands { .. }
+                    | Input::Looked { .. }
+                    | Input::Leads { .. }
+            ),
+            Phase::New { .. } | Phase::Restoring => {
+                matches!(input, Input::Committed { .. } | Input::Restore { .. })
+            }
+        }
+    }
+
+    /// Hands an input to the service, if that may hear of it now, and passes on what it asks for.
     fn hand_service(&mut self, now: Time, input: Input<'_, A::Msg>, out: &mut Outbox<<Self as Agent>::Msg>) {
-        let early = matches!(input, Input::Committed { .. } | Input::Restore { .. });
-        if self.phase != Phase::Running && !early {
+        if !self.may_hear(&input) {
             return;
         }
         self.service.handle(now, input, &mut self.service_out);
@@ -433,9 +493,6 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
             match output {
                 Output::Propose { record } => self.asked.push_back(Asked::Propose(Bytes::from(record))),
                 Output::Barrier { token } => self.asked.push_back(Asked::Barrier(token)),
-                Output::Keep { row } => {
-                    self.kept.insert(row.key, row.value);
-                }
                 Output::Send { to: Dest::Peer(_, Port::LOG), .. } | Output::Write(_) | Output::Read(_) => {
                     self.counts.refused += 1;
                 }
@@ -448,7 +505,11 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
                 Output::Reply { to, parts } => out.reply_parts(to, parts),
                 Output::Say { line } => out.say(line),
                 Output::Note { text } => out.note(|| text),
-                Output::Look(look) => self.asked.push_back(Asked::Look(look)),
+                Output::Look(look) => {
+                    self.looks_asked += 1;
+                    self.looks.insert(self.looks_asked, look.token);
+                    self.asked.push_back(Asked::Look(Look { token: self.looks_asked, ..look }));
+                }
                 Output::Outside(outward) => out.outside(outward),
                 Output::Compute { token, work } => out.compute(token, work),
             }
@@ -459,21 +520,23 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
     /// handed over.
     fn settle(&mut self, now: Time, out: &mut Outbox<<Self as Agent>::Msg>) {
         loop {
-            if std::mem::take(&mut self.handed) && self.service.keeps_rows() {
-                let rows = std::mem::take(&mut self.kept);
-                let rows = rows.into_iter().map(|(key, value)| Row { key, value }).collect();
+            if std::mem::take(&mut self.rows_wanted) && self.service.keeps_rows() {
+                let rows = self.service.take_rows();
                 self.hand_log(now, LogInput::Keep { rows }, out);
             }
             match self.asked.pop_front() {
                 Some(Asked::Propose(record)) => self.hand_log(now, LogInput::Propose { record }, out),
                 Some(Asked::Barrier(token)) => self.hand_log(now, LogInput::Barrier { token }, out),
                 Some(Asked::Look(look)) => self.hand_log(now, LogInput::Look(look), out),
-                None if self.handed => {}
+                None if self.rows_wanted => {}
                 None => return,
             }
         }
     }
 }
+
+/// What commands are answered while the service has no state.
+const RESTORING: &str = "error restoring the service is being restored from what was kept of it: ask again";
 
 #[cfg(test)]
 mod tests;

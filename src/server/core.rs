@@ -15,7 +15,7 @@ use super::outputs::{Action, ConnId, LogId, Outputs};
 use super::overlay::OverlayHost;
 use super::tracing::Tracing;
 use super::{BoxSetup, Settings, lab};
-use crate::agent::{AgentBytes, Audience, Index, Input, Outbox, Output, Peer, Request, Taken, Why};
+use crate::agent::{AgentBytes, Audience, Index, Input, Looked, Outbox, Output, Peer, Request, Taken, Why};
 use crate::grid::ServerId;
 use crate::seldom;
 use crate::time::Time;
@@ -37,6 +37,7 @@ pub(super) struct Core {
     /// An end was asked for: from there on nothing is done any more.
     pub(super) ending: bool,
     pub(super) misunderstood: u64,
+    pub(super) looked_at_nothing: u64,
     /// In the order in which agents have put it out.
     pub(super) told: VecDeque<Told>,
 }
@@ -111,6 +112,7 @@ impl Core {
             started: now,
             ending: false,
             misunderstood: 0,
+            looked_at_nothing: 0,
             told: VecDeque::new(),
         }
     }
@@ -268,8 +270,8 @@ impl Core {
             Output::Barrier { token } => {
                 self.agents.post(agent, Waiting::Barrier { token });
             }
-            // The logs of this server are read from their beginning.
-            Output::Keep { .. } | Output::Look(_) | Output::Outside(_) | Output::Compute { .. } => {}
+            Output::Look(look) => self.look_at_no_rows(agent, look.token),
+            Output::Outside(_) | Output::Compute { .. } => {}
             Output::Write(write) => self.write_to_store(agent, write),
             Output::Read(read) => self.logs.read(agent, read, &mut self.outputs),
             Output::Note { text } => {
@@ -277,6 +279,16 @@ impl Core {
                 self.tracing.note(now, || What::Note { text });
             }
         }
+    }
+
+    /// The logs of this server are read from their beginning: agents that have one, and are none themselves, keep no rows.
+    fn look_at_no_rows(&mut self, agent: Peer, token: u64) {
+        if seldom::count(&mut self.looked_at_nothing) {
+            let (name, so_far) = (self.agent_name(agent), self.looked_at_nothing);
+            warn!("server: looks at rows that its log does not keep agent={name} so_far={so_far}");
+        }
+        let looked = Looked { token, rows: Vec::new(), more: false };
+        self.agents.post(agent, Waiting::Looked { looked });
     }
 
     fn send_lines(&mut self, agent: Peer, to: Audience, lines: &Bytes, now: Time) {
@@ -374,8 +386,9 @@ impl Core {
                 self.hand(agent, Input::NotCommitted { record: &record, why: &why }, now);
             }
             // Asked for while its log was being read; an agent that wants to know asks again.
-            Waiting::Barrier { .. } if !hosted.started => {}
+            Waiting::Barrier { .. } | Waiting::Looked { .. } if !hosted.started => {}
             Waiting::Barrier { token } => self.hand(agent, Input::Barrier { token }, now),
+            Waiting::Looked { looked } => self.hand(agent, Input::Looked { looked }, now),
             Waiting::StoreFailed { why } => self.hand(agent, Input::StoreFailed { why: &why }, now),
         }
     }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use crate::agent::{AgentBytes, Epoch, ErasedAgent, Index, Outbox, Peer, Port, Refusal, Request, Session};
+use crate::agent::{
+    AgentBytes, Epoch, ErasedAgent, Index, Looked, Outbox, Peer, Port, Refusal, Request, Session,
+};
 use crate::time::Time;
 
 /// The most that may wait between agents of one server, in bytes.
@@ -43,6 +45,8 @@ pub(super) enum Waiting {
     NotCommitted { record: Bytes, why: Refusal },
     /// Everything that was committed before the question has been handed over.
     Barrier { token: u64 },
+    /// Rows that it wanted to look at.
+    Looked { looked: Looked },
     /// The disk of an agent that is a log itself takes no more.
     StoreFailed { why: String },
 }
@@ -201,7 +205,11 @@ impl Hosting {
 impl Waiting {
     fn footprint_bytes(&self) -> usize {
         let bytes = match self {
-            Self::Start | Self::Rerouted(_) | Self::Barrier { .. } | Self::StoreFailed { .. } => 0,
+            Self::Start
+            | Self::Rerouted(_)
+            | Self::Barrier { .. }
+            | Self::Looked { .. }
+            | Self::StoreFailed { .. } => 0,
             Self::Message { bytes, .. } => bytes.len(),
             Self::Committed { record, .. } | Self::NotCommitted { record, .. } => record.len(),
         };

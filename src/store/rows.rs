@@ -450,3 +450,6 @@ const REACH: &[u8] = b"reach";
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// What a row costs of the room for an answer beside its bytes.
 const ROW_BYTES: usize = 8;
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ovid::agent::{Agent, Audience, Configure, Input, Mistake, Outbox, Registry, Request, Setup, Text};
+use ovid::agent::{Agent, Audience, Configure, Input, Look, Mistake, Outbox, Registry, Request, Setup, Text};
 use ovid::config::{self, Configuration, Format};
 use ovid::grid::{BoxAddress, LINK_BASE_DEFAULT};
 use ovid::server::{
@@ -83,7 +83,17 @@ impl Agent for Relay {
                         out.send_lines(Audience::Everyone, "frame r9 r1 7 1\nx".into());
                         continue;
                     }
-                    if let Some(record) = text.strip_prefix("propose ") {
+                    if text == "look" {
+                        let (from, until) = ("a".into(), "z".into());
+                        out.look(Look {
+                            token: 7,
+                            from,
+                            until,
+                            backwards: false,
+                            rows_max: 10,
+                            bytes_max: 100,
+                        });
+                    } else if let Some(record) = text.strip_prefix("propose ") {
                         out.propose(record.into());
                     } else {
                         self.lines += 1;
@@ -103,6 +113,7 @@ impl Agent for Relay {
                 self.lines += 1;
                 out.say(format!("committed {index}: {}", String::from_utf8_lossy(record)));
             }
+            Input::Looked { looked } => out.say(format!("looked {}: {:?}", looked.token, looked.rows)),
             Input::NotCommitted { why, .. } => out.say(format!("not committed: {why}")),
             _ => {}
         }

@@ -206,3 +206,14 @@ fn local_logs_answer_barriers_behind_what_is_committed() {
         assert_eq!(ask(&mut world, session, "read 2"), "ok two");
     }
 }
+
+#[test]
+fn an_agent_whose_log_keeps_no_rows_finds_none() {
+    for attrs in [r#"{"log": "local"}"#, r#"{"log": "memory"}"#, "{}"] {
+        let configuration =
+            format!(r#"{{"r": {{"type": "relay", "box": "{}", "attrs": {attrs}}}}}"#, address(0));
+        let mut world = world(1, 13, &configuration);
+        let session = attach(&mut world, 0, "r");
+        assert_eq!(ask(&mut world, session, "look"), "looked 7: []");
+    }
+}

@@ -49,6 +49,7 @@ impl Raft {
             Ok(Payload::Record { session, number, record }) => {
                 if self.sessions.take(session, number, entry.index) || !self.laws.sessions {
                     self.records.0 += 1;
+                    self.rows.handed(record.len(), self.now + self.options.keep_after);
                     self.out.push(LogOutput::Committed { index: self.records, record });
                     self.proposals.resolved(session, number);
                 }
@@ -84,6 +85,7 @@ impl Raft {
         let (applied, Some(reign)) = (self.applied, &mut self.reign) else { return };
         if !reign.is_ready && applied >= reign.first {
             reign.is_ready = true;
+            self.out.push(LogOutput::Leads(true));
             self.begin_in_earnest();
         }
     }

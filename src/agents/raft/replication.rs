@@ -29,6 +29,9 @@ impl Raft {
     pub(super) fn end_reign(&mut self, why: ChangeError) {
         let Some(mut reign) = self.reign.take() else { return };
         self.heartbeat_at = None;
+        if reign.is_ready {
+            self.out.push(LogOutput::Leads(false));
+        }
         for progress in reign.progress.values() {
             if let Flow::Snapshot(sending) = &progress.flow {
                 self.out.push(LogOutput::Read(Read::EndRows { token: sending.token }));

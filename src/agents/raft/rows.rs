@@ -1,6 +1,6 @@
-//! The rows that a service asks to be kept: gathered, written now and then together with how far they reach, and what of the log that makes superfluous.
+//! The rows of a service: asked for now and then, written together with how far they reach, and what of the log that makes superfluous.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
@@ -13,8 +13,8 @@ use crate::agent::{Applied, Index, Read, Row, WireError, Write};
 use crate::agents::replicated::LogOutput;
 use crate::time::Time;
 
-/// Rows are written when so many bytes have gathered, or after [`Options::keep_after`](super::Options::keep_after).
-const GATHERED_BYTES_MAX: usize = 1024 * 1024;
+/// Rows are asked for when records of so many bytes were handed over, or after [`Options::keep_after`](super::Options::keep_after).
+const HANDED_BYTES_MAX: usize = 1024 * 1024;
 /// The token by which a member reads its own rows. Those of snapshots for others are greater.
 pub(super) const OWN_TOKEN: u64 = 0;
 /// In so many pieces the size of the log is known.
@@ -23,13 +23,13 @@ pub(super) const PIECES: u64 = 16;
 /// The rows.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    gathered: BTreeMap<Bytes, Option<Bytes>>,
-    gathered_bytes: usize,
-    write_at: Option<Time>,
+    /// How many bytes of records were handed over since the service was asked for its rows, and when it is asked again at the latest.
+    handed_bytes: usize,
+    ask_at: Option<Time>,
+    /// Whether it was asked and has not answered; one that keeps no rows never does, and is not asked again.
+    asked: bool,
     /// Up to where they are on the disk.
     kept: Index,
-    /// Up to where they are on their way there.
-    handed: Index,
     /// Which part of the own rows is read next, while the service's state is made from them.
     restoring: Option<u64>,
     /// How many bytes of records were handed over in this life, and where the log had grown to multiples of a piece.
@@ -40,7 +40,7 @@ pub(super) struct Rows {
 impl Rows {
     /// Rows that reach up to `kept`.
     pub(super) fn new(kept: Index) -> Self {
-        Self { kept, handed: kept, ..Self::default() }
+        Self { kept, ..Self::default() }
     }
 
     pub(super) fn kept(&self) -> Index {
@@ -48,11 +48,24 @@ impl Rows {
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.write_at
+        self.ask_at
     }
 
-    pub(super) fn due(&self, now: Time) -> bool {
-        self.write_at.is_some_and(|at| at <= now)
+    /// A record was handed over, of which rows may have come; they are to be asked for by then.
+    pub(super) fn handed(&mut self, bytes: usize, by: Time) {
+        if !self.asked {
+            self.handed_bytes += bytes;
+            self.ask_at.get_or_insert(by);
+        }
+    }
+
+    /// Whether rows are to be asked for now. If so, they have been.
+    fn ask(&mut self, now: Time) -> bool {
+        let is_due = self.handed_bytes >= HANDED_BYTES_MAX || self.ask_at.is_some_and(|at| at <= now);
+        if is_due {
+            (self.handed_bytes, self.ask_at, self.asked) = (0, None, true);
+        }
+        is_due
     }
 
     pub(super) fn is_restoring(&self) -> bool {
@@ -139,34 +152,21 @@ impl Meta {
 }
 
 impl Raft {
-    /// The service asks for rows to be kept. All that was handed over is in them, now.
-    pub(super) fn keep(&mut self, rows: Vec<Row>) {
-        if self.rows.is_restoring() {
-            return;
-        }
-        let gathered = &mut self.rows;
-        for row in rows {
-            gathered.gathered_bytes += row.key.len() + row.value.as_ref().map_or(0, Bytes::len);
-            gathered.gathered.insert(row.key, row.value);
-        }
-        if gathered.gathered_bytes >= GATHERED_BYTES_MAX {
-            self.write_rows();
-        } else if gathered.write_at.is_none() {
-            gathered.write_at = Some(self.now + self.options.keep_after);
+    /// Asks the service for its rows if enough has been handed over, or long enough ago.
+    pub(super) fn ask_for_rows(&mut self) {
+        if self.rows.ask(self.now) {
+            self.out.push(LogOutput::WantsRows);
         }
     }
 
-    /// Hands the rows to the disk. Only where nothing was handed over since the service had its say: at the beginning of an input.
-    pub(super) fn write_rows(&mut self) {
-        self.rows.write_at = None;
-        let Some(term) = self.log.term(self.applied) else { return };
-        if self.applied <= self.rows.handed || self.rows.is_restoring() {
+    /// The rows that the service was asked for. All that was handed over is in them: they go to the disk with how far that is.
+    pub(super) fn keep(&mut self, rows: Vec<Row>) {
+        if self.rows.is_restoring() {
+            // They are of a state that is about to be replaced.
             return;
         }
-        self.rows.gathered_bytes = 0;
-        let rows = std::mem::take(&mut self.rows.gathered);
-        let rows = rows.into_iter().map(|(key, value)| Row { key, value }).collect();
-        self.rows.handed = self.applied;
+        self.rows.asked = false;
+        let term = self.log.term(self.applied).expect("what is not in the rows yet is in the log");
         let applied = Applied { index: self.applied, term, meta: self.meta().to_bytes() };
         let lsn = self.write(Write::Apply { applied, rows });
         self.disk.defer(lsn, Deferred::Kept(self.applied));

@@ -1,13 +1,16 @@
 //! A few members with disks in memory, for tests: messages are delivered, dropped and held up by hand, and time is handed out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::disk::HardState;
 use super::{Laws, Message, Options, Raft};
-use crate::agent::{Applied, Entry, Found, Index, Lsn, Read, Recovered, Refusal, Row, Term, Why, Write};
+use crate::agent::{
+    Applied, Entry, Found, Index, Looked, Lsn, Read, Recovered, Refusal, Row, Term, Why, Write,
+};
 use crate::agents::replicated::{
     Change, ChangeError, LogInput, LogOutbox, LogOutput, MemberId, ReplicatedLog, Standing, Status,
 };
@@ -114,7 +117,8 @@ pub(super) struct Node {
     pub(super) syncs: bool,
     /// Whether the service keeps rows: each record under its index.
     pub(super) keeps: bool,
-    kept_upto: Index,
+    /// The rows that have come of records and were not asked for yet.
+    fresh: Vec<Row>,
     snapshots: BTreeMap<u64, (Applied, Vec<(Bytes, Bytes)>)>,
     pub(super) reads: VecDeque<Read>,
     /// What the service was handed in this life; what was restored lies before.
@@ -123,6 +127,10 @@ pub(super) struct Node {
     pub(super) barriers: Vec<u64>,
     pub(super) changed: Vec<(u64, Result<(), ChangeError>)>,
     pub(super) notes: Vec<String>,
+    /// What the service was told of who leads.
+    pub(super) leads: Vec<bool>,
+    pub(super) looked: Vec<Looked>,
+    pub(super) asked_for_rows: u64,
 }
 
 /// All of them.
@@ -207,7 +215,10 @@ impl Cluster {
             synced: Lsn(0),
             syncs: true,
             keeps: false,
-            kept_upto: Index(0),
+            fresh: Vec::new(),
+            leads: Vec::new(),
+            looked: Vec::new(),
+            asked_for_rows: 0,
             snapshots: BTreeMap::new(),
             reads: VecDeque::new(),
             records: Vec::new(),
@@ -237,6 +248,8 @@ impl Cluster {
         node.reads.clear();
         node.snapshots.clear();
         node.records.clear();
+        node.fresh.clear();
+        node.leads.clear();
         let recovered = node.durable.recovered();
         self.input(id, LogInput::Recovered(&recovered));
         self.input(id, LogInput::Start);
@@ -303,7 +316,7 @@ impl Cluster {
 
     fn carry_out(&mut self, of: MemberId, outputs: Vec<LogOutput<Message>>) {
         let node = self.nodes.get_mut(&of).expect("known");
-        let mut keep = Vec::new();
+        let mut is_asked = false;
         for output in outputs {
             match output {
                 LogOutput::Send(to, message) => self.flights.push_back((of, to, message)),
@@ -314,28 +327,33 @@ impl Cluster {
                 LogOutput::Read(read) => node.reads.push_back(read),
                 LogOutput::Committed { index, record } => {
                     let key = Bytes::copy_from_slice(&index.0.to_be_bytes());
-                    keep.push(Row { key, value: Some(record.clone()) });
+                    node.fresh.push(Row { key, value: Some(record.clone()) });
                     node.records.push(record);
                     assert_eq!(index.0, node.records.len() as u64, "records are handed over without gaps");
-                    node.kept_upto = index;
                 }
                 LogOutput::Refused { why, .. } => node.refused.push(why),
                 LogOutput::Barrier { token } => node.barriers.push(token),
                 LogOutput::Restore { rows, first, last } => {
                     if first {
                         node.records.clear();
+                        node.fresh.clear();
                     }
                     node.records.extend(rows.into_iter().filter_map(|row| row.value));
                     assert!(last.is_none_or(|last| last.0 == node.records.len() as u64), "all rows came");
                 }
                 LogOutput::Changed { token, result } => node.changed.push((token, result)),
                 LogOutput::Note(text) => node.notes.push(text),
-                // Nobody here looks at rows.
-                LogOutput::Looked(_) | LogOutput::Leads(_) => {}
+                LogOutput::WantsRows => {
+                    is_asked = true;
+                    node.asked_for_rows += 1;
+                }
+                LogOutput::Leads(leads) => node.leads.push(leads),
+                LogOutput::Looked(looked) => node.looked.push(looked),
             }
         }
-        if node.keeps && !keep.is_empty() {
-            self.input(of, LogInput::Keep { rows: keep });
+        if node.keeps && is_asked {
+            let rows = std::mem::take(&mut node.fresh);
+            self.input(of, LogInput::Keep { rows });
         }
     }
 
@@ -357,7 +375,14 @@ impl Cluster {
         let node = self.nodes.get_mut(&of).expect("known");
         let Some(read) = node.reads.pop_front() else { return false };
         let found = match read {
-            Read::Look(look) => panic!("nobody looks at rows here: {look:?}"),
+            Read::Look(look) => {
+                let row = |(key, value): (&Bytes, &Bytes)| {
+                    Ok::<_, Infallible>(Row { key: key.clone(), value: Some(value.clone()) })
+                };
+                let looked =
+                    look.gather(node.seen.rows.range(look.from.clone()..look.until.clone()).map(row));
+                Found::Looked(looked.expect("nothing can go wrong"))
+            }
             Read::Entries { from, upto, bytes_max } => {
                 Found::Entries { from, entries: node.seen.read(from, upto, bytes_max) }
             }

@@ -91,12 +91,14 @@ pub enum LogInput<'a, M> {
         /// What is wanted.
         change: Change,
     },
-    /// The service asks for rows to be kept; they have come of the records up to the last one that was handed over.
+    /// What the service has answered to [`LogOutput::WantsRows`]: the rows that have changed, as the records up to the last one that was handed over have left
+    /// them. Comes when all the outputs of the input are carried out that led to the question, before any other input that hands over records. A service that
+    /// keeps no rows does not answer.
     Keep {
         /// They, each key once.
         rows: Vec<Row>,
     },
-    /// The service wants to look at rows that it has asked to be kept.
+    /// The service wants to look at its rows that are kept. Not answered if they are about to be replaced ([`LogOutput::Restore`]).
     Look(Look),
     /// The writes up to this one are durable.
     Stored(Lsn),
@@ -134,11 +136,15 @@ pub enum LogOutput<M> {
         /// Which question.
         token: u64,
     },
-    /// Tell the service whether this member leads from now on.
+    /// Ask the service for its rows that have changed; answered by [`LogInput::Keep`].
+    WantsRows,
+    /// Tell the service whether this member leads from now on; at first it does not. A member that leads says so when it has handed over every record from before
+    /// its term.
     Leads(bool),
     /// Rows that the service wanted to look at.
     Looked(Looked),
-    /// Replace the service's state, as [`Input::Restore`](crate::agent::Input::Restore) says.
+    /// Replace the service's state, as [`Input::Restore`](crate::agent::Input::Restore) says. Between the first and the last part no record is handed over, and no
+    /// barrier answered.
     Restore {
         /// Rows.
         rows: Vec<Row>,

@@ -6,11 +6,14 @@ use crate::agent::{Applied, Commands, Lsn, NoMessage, Read, Session, Term, Text,
 const REQUEST: Request = Request { session: Session(1), number: 7 };
 const BOB: Peer = Peer(2);
 
-/// A log that takes everything at once: a proposal comes back when the disk has it, a barrier at once.
+/// A log that takes everything at once: a proposal comes back when the disk has it, a barrier and a look at once. It wants rows with each record; after a heartbeat it
+/// leads, and after a message that says `restore` another server's rows take the place of all.
 #[derive(Debug, Default)]
 struct Lone {
     last: u64,
     waiting: VecDeque<Bytes>,
+    /// Looks that are answered when somebody says `late`.
+    late: Vec<Looked>,
     heard: Vec<String>,
 }
 
@@ -20,7 +23,11 @@ impl ReplicatedLog for Lone {
     fn handle(&mut self, _: Time, input: LogInput<'_, Text>, out: &mut LogOutbox<Text>) {
         self.heard.push(match &input {
             LogInput::Message { from, message } => format!("{from} says {}", message.0),
-            LogInput::Keep { rows } => format!("keep {}", rows.len()),
+            LogInput::Keep { rows } => {
+                let rows =
+                    rows.iter().map(|row| String::from_utf8_lossy(row.value.as_ref().expect("a value")));
+                format!("keep {}", rows.collect::<Vec<_>>().join(" "))
+            }
             LogInput::Propose { .. } => "propose".to_owned(),
             LogInput::MemberUp(member) => format!("up {member}"),
             LogInput::MemberDown(member, why) => format!("down {member} {why}"),
@@ -43,7 +50,28 @@ impl ReplicatedLog for Lone {
                 for record in self.waiting.drain(..) {
                     self.last += 1;
                     out.push(LogOutput::Committed { index: Index(self.last), record });
+                    out.push(LogOutput::WantsRows);
                 }
+            }
+            LogInput::Look(look) => {
+                let looked = Looked { token: look.token, rows: Vec::new(), more: false };
+                if look.from.is_empty() {
+                    out.push(LogOutput::Looked(looked));
+                } else {
+                    self.late.push(looked);
+                }
+            }
+            LogInput::Message { message, .. } if message.0 == "lead" => out.push(LogOutput::Leads(true)),
+            LogInput::Message { message, .. } if message.0 == "follow" => out.push(LogOutput::Leads(false)),
+            LogInput::Message { message, .. } if message.0 == "first" => {
+                out.push(LogOutput::Restore { rows: Vec::new(), first: true, last: None });
+            }
+            LogInput::Message { message, .. } if message.0 == "last" => {
+                self.last = 9;
+                out.push(LogOutput::Restore { rows: Vec::new(), first: false, last: Some(Index(9)) });
+            }
+            LogInput::Message { message, .. } if message.0 == "late" => {
+                self.late.drain(..).for_each(|looked| out.push(LogOutput::Looked(looked)));
             }
             LogInput::Barrier { token } => out.push(LogOutput::Barrier { token }),
             LogInput::Change { token, .. } => {
@@ -75,10 +103,12 @@ impl ReplicatedLog for Lone {
     }
 }
 
-/// Proposes the lines it is given and keeps each record as a row; `twice` is proposed again when it comes back.
+/// Proposes the lines it is given and keeps the last record as a row; `twice` is proposed again when it comes back.
 #[derive(Debug, Default)]
 struct Notes {
+    last: Option<Bytes>,
     heard: Vec<String>,
+    wakes: Option<Time>,
 }
 
 impl Agent for Notes {
@@ -93,6 +123,11 @@ impl Agent for Notes {
                             out.barrier(3);
                             return out.reply(commands.will_answer(), "asked");
                         }
+                        line @ (b"look" | b"look late") => {
+                            let from = Bytes::copy_from_slice(&line[4..]);
+                            let (until, backwards, rows_max, bytes_max) = (Bytes::new(), false, 1, 1);
+                            out.look(Look { token: 3, from, until, backwards, rows_max, bytes_max });
+                        }
                         b"stray" => {
                             out.send("log", Text("to the log".into()));
                             out.send((BOB, Port::LOG), Text("to the log".into()));
@@ -105,7 +140,7 @@ impl Agent for Notes {
             Input::Committed { index, record } => {
                 let text = String::from_utf8_lossy(record).into_owned();
                 self.heard.push(format!("{index} {text}"));
-                out.keep("last", Some(Bytes::copy_from_slice(record)));
+                self.last = Some(Bytes::copy_from_slice(record));
                 if text == "twice" {
                     out.propose(b"again".to_vec());
                 }
@@ -115,8 +150,16 @@ impl Agent for Notes {
         }
     }
 
+    fn deadline(&self) -> Option<Time> {
+        self.wakes
+    }
+
     fn keeps_rows(&self) -> bool {
         true
+    }
+
+    fn take_rows(&mut self) -> Vec<Row> {
+        self.last.take().into_iter().map(|value| Row { key: "last".into(), value: Some(value) }).collect()
     }
 }
 
@@ -168,14 +211,14 @@ impl Bench {
 }
 
 #[test]
-fn a_record_comes_back_once_the_disk_has_it_and_its_rows_are_told_once_for_all_of_a_turn() {
+fn a_record_comes_back_once_the_disk_has_it_and_its_rows_are_taken_behind_all_that_was_handed_over() {
     let mut bench = Bench::begun();
     assert_eq!(bench.lines(b"one\ntwo\n"), (0, false));
     let appends = bench.outputs.iter().filter(|output| matches!(output, Output::Write(Write::Append { .. })));
     assert_eq!((appends.count(), bench.agent.service.heard.len()), (2, 0));
     bench.input(Input::Stored { upto: Lsn(2) });
     assert_eq!(bench.agent.service.heard, ["1 one", "2 two"]);
-    assert_eq!(bench.agent.log.heard, ["propose", "propose", "stored(lsn(2))", "keep 1"]);
+    assert_eq!(bench.agent.log.heard, ["propose", "propose", "stored(lsn(2))", "keep two"]);
 }
 
 #[test]
@@ -184,7 +227,7 @@ fn what_a_service_asks_while_records_are_handed_over_reaches_the_log_behind_them
     bench.lines(b"twice\nlast\n");
     bench.input(Input::Stored { upto: Lsn(2) });
     assert_eq!(bench.agent.service.heard, ["1 twice", "2 last"]);
-    assert_eq!(bench.agent.log.heard[2..], ["stored(lsn(2))", "keep 1", "propose"]);
+    assert_eq!(bench.agent.log.heard[2..], ["stored(lsn(2))", "keep last", "propose"]);
 }
 
 #[test]
@@ -272,7 +315,87 @@ fn a_service_begins_after_its_rows_and_then_hears_what_it_has_missed() {
         "5 later",
     ];
     assert_eq!(heard[1..], expected);
-    assert_eq!(bench.agent.counters(), [("log_records", 0), ("log_early", 2), ("log_refused", 0)]);
+    assert_eq!(
+        bench.agent.counters(),
+        [("log_records", 0), ("log_early", 2), ("log_refused", 0), ("log_replaced", 0)]
+    );
+}
+
+impl Bench {
+    fn log_says(&mut self, text: &str) {
+        let from = MemberId::of("bob");
+        let message = ReplicatedMessage::Log { from, message: Text(text.to_owned()) };
+        self.input(Input::Message { from: BOB, port: Port::LOG, message });
+    }
+
+    fn heard(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.agent.service.heard)
+    }
+}
+
+#[test]
+fn a_service_is_told_once_whether_its_member_leads_even_if_that_was_decided_before_it_began() {
+    let mut bench = Bench::new();
+    let applied = Applied { index: Index(4), term: Term(1), meta: Bytes::new() };
+    bench.input(Input::Recovered { recovered: &Recovered { applied, ..Recovered::default() } });
+    bench.input(Input::Start);
+    bench.log_says("lead");
+    assert_eq!(bench.heard(), [""; 0]);
+    bench.input(Input::Found { found: crate::agent::Found::Entries { from: Index(1), entries: Vec::new() } });
+    let heard = bench.heard();
+    assert_eq!(heard[1..], ["start", "leads { leads: true }", "5 later"]);
+    bench.log_says("lead");
+    bench.log_says("follow");
+    assert_eq!(bench.heard(), ["leads { leads: false }"]);
+}
+
+#[test]
+fn looks_are_answered_by_the_names_that_the_service_has_given_them() {
+    let mut bench = Bench::begun();
+    bench.lines(b"look late\nlook\n");
+    let looked = "looked { looked: looked { token: 3, rows: [], more: false } }";
+    assert_eq!(bench.heard(), [looked]);
+    bench.log_says("late");
+    bench.log_says("late");
+    assert_eq!(bench.heard(), [looked]);
+}
+
+#[test]
+fn while_rows_take_the_place_of_its_state_a_service_hears_only_what_needs_none() {
+    let mut bench = Bench::begun();
+    bench.lines(b"look late\nsure?\n");
+    bench.agent.service.wakes = Some(Time::ZERO);
+    assert_eq!(bench.agent.deadline(), Some(Time::ZERO));
+    assert_eq!(bench.heard(), ["barrier { token: 3 }"]);
+    bench.replies();
+    bench.log_says("first");
+    assert_eq!(bench.agent.deadline(), None);
+    bench.input(Input::Timeout);
+    let message = ReplicatedMessage::Service(Text("hello".into()));
+    bench.input(Input::Message { from: BOB, port: Port(1), message });
+    assert_eq!(bench.lines(b"one\n"), (0, true));
+    assert!(bench.replies()[0].starts_with("error restoring "));
+    assert_eq!(bench.lines(b"log status\n"), (0, true));
+    bench.log_says("late");
+    bench.log_says("lead");
+    bench.input(Input::LinkUp { peer: Peer(5), epoch: Epoch(1) });
+    bench.input(Input::Rerouted { routes: &["others".to_owned()] });
+    bench.input(Input::Computed { token: 4, done: crate::agent::Done::Matches(true) });
+    bench.log_says("last");
+    let expected = [
+        "restore { rows: [], first: true, last: none }",
+        "linkup { peer: peer(5), epoch: epoch(1) }",
+        "rerouted { routes: [\"others\"] }",
+        "computed { token: 4, done: matches(true) }",
+        "restore { rows: [], first: false, last: some(index(9)) }",
+        "leads { leads: true }",
+    ];
+    assert_eq!(bench.heard(), expected);
+    assert_eq!(bench.agent.deadline(), Some(Time::ZERO));
+    bench.input(Input::Timeout);
+    assert_eq!(bench.heard(), ["timeout"]);
+    let counters = bench.agent.counters();
+    assert!(counters.contains(&("log_early", 2)) && counters.contains(&("log_replaced", 1)), "{counters:?}");
 }
 
 /// A service without messages can be replicated as well.

@@ -32,6 +32,8 @@ pub(super) struct Ledger {
     last: Index,
     /// The latest records by the place where they are kept.
     latest: BTreeMap<u64, Bytes>,
+    /// The rows that have changed and were not asked for yet.
+    changed: BTreeMap<Bytes, Bytes>,
     appends: BTreeMap<u64, Request>,
     counts: BTreeMap<u64, Request>,
     feed: Feed,
@@ -76,6 +78,7 @@ impl Ledger {
             next: 1,
             last: Index(0),
             latest: BTreeMap::new(),
+            changed: BTreeMap::new(),
             appends: BTreeMap::new(),
             counts: BTreeMap::new(),
             feed,
@@ -102,8 +105,8 @@ impl Ledger {
         let place = index.0 % KEPT;
         let record = Bytes::copy_from_slice(record);
         self.latest.insert(place, record.clone());
-        out.keep(format!("latest-{place:02}"), Some(record.clone()));
-        out.keep("last", Some(index.0.to_string().into()));
+        self.changed.insert(format!("latest-{place:02}").into(), record.clone());
+        self.changed.insert("last".into(), index.0.to_string().into());
         self.feed.borrow_mut().push(Handed::Record { to: self.own, index, record: record.clone() });
         let own = Origin::of(&record).filter(|origin| (origin.peer, origin.life) == (self.own, self.life));
         if let Some(request) = own.and_then(|origin| self.appends.remove(&origin.number)) {
@@ -121,6 +124,7 @@ impl Ledger {
     fn restore(&mut self, rows: &[Row], first: bool, last: Option<Index>, out: &mut Outbox<NoMessage>) {
         if first {
             self.latest.clear();
+            self.changed.clear();
             self.last = Index(0);
         }
         for row in rows {
@@ -164,5 +168,10 @@ impl Agent for Ledger {
 
     fn keeps_rows(&self) -> bool {
         true
+    }
+
+    fn take_rows(&mut self) -> Vec<Row> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().map(|(key, value)| Row { key, value: Some(value) }).collect()
     }
 }

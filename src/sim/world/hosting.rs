@@ -139,7 +139,7 @@ impl<A: Agent> World<A> {
                 Output::Post { to: (to, port), message } => self.post(peer, to, port, message),
                 Output::Barrier { token } => self.barrier(peer, token),
                 // A log that is never cut keeps no rows.
-                Output::Keep { .. } | Output::Look(_) | Output::Outside(_) | Output::Compute { .. } => {}
+                Output::Look(_) | Output::Outside(_) | Output::Compute { .. } => {}
                 Output::Write(write) => self.write(peer, write),
                 Output::Read(read) => self.read(peer, &read),
                 Output::Note { text } => self.tell(peer, |_| What::Note { text }),

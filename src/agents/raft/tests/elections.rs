@@ -34,6 +34,28 @@ fn section_5_2_without_a_leader_somebody_is_elected_soon() {
 }
 
 #[test]
+fn whoever_leads_is_told_once_its_own_entry_is_committed_and_whoever_leads_no_more_at_once() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    cluster.node_mut("b").syncs = false;
+    cluster.node_mut("c").syncs = false;
+    cluster.act("a", |raft| raft.campaign(false));
+    cluster.settle();
+    for name in ["b", "c"] {
+        cluster.sync(name);
+    }
+    cluster.settle();
+    assert_eq!((cluster.leaders(), &cluster.node("a").leads[..]), (vec!["a"], &[][..]));
+    cluster.sync("b");
+    cluster.settle();
+    assert_eq!(cluster.node("a").leads, [true]);
+    cluster.crash("b");
+    cluster.crash("c");
+    cluster.advance(ms(2000));
+    assert_eq!(cluster.node("a").leads, [true, false], "it reaches no majority");
+    assert_eq!((&cluster.node("b").leads[..], &cluster.node("c").leads[..]), (&[][..], &[][..]));
+}
+
+#[test]
 fn section_5_2_heartbeats_keep_others_from_electing() {
     let mut cluster = Cluster::new(&["a", "b", "c"]);
     cluster.elect("a");

@@ -1,9 +1,12 @@
 //! Raft, section 7; thesis, chapter 5.
 
-use crate::agent::{Index, Read};
+use bytes::Bytes;
+
+use crate::agent::{Index, Look, Read, Row};
 use crate::agents::raft::Options;
 use crate::agents::raft::message::Message;
 use crate::agents::raft::testing::{Cluster, id, ms};
+use crate::agents::replicated::LogInput;
 
 fn small() -> Options {
     Options { compact_bytes: 1600, part_bytes_max: 300, cache_bytes_max: 2000, ..Options::default() }
@@ -53,6 +56,57 @@ fn a_log_whose_service_keeps_no_rows_is_never_forgotten() {
 }
 
 #[test]
+fn rows_are_asked_for_when_many_bytes_were_handed_over_and_some_time_after_few() {
+    let mut cluster = Cluster::with(&["a"], Options::default());
+    cluster.node_mut("a").keeps = true;
+    cluster.elect("a");
+    cluster.propose("a", "few");
+    cluster.settle();
+    cluster.advance(ms(900));
+    assert_eq!(cluster.status("a").kept, Index(0));
+    cluster.advance(ms(200));
+    let few = cluster.status("a").kept;
+    assert_eq!((few, cluster.node("a").durable.rows.len()), (cluster.status("a").applied, 1));
+    for _ in 0..2 {
+        cluster.propose("a", &"x".repeat(1024 * 1024 / 2));
+        cluster.settle();
+    }
+    assert_eq!((cluster.status("a").kept, cluster.node("a").durable.rows.len()), (Index(few.0 + 2), 3));
+    cluster.advance(ms(5000));
+    assert_eq!(cluster.status("a").kept, Index(few.0 + 2), "nothing has changed since");
+}
+
+#[test]
+fn a_service_that_keeps_no_rows_is_not_asked_again_and_again() {
+    let mut cluster = Cluster::with(&["a"], Options::default());
+    cluster.elect("a");
+    for _ in 0..3 {
+        cluster.propose("a", "x");
+        cluster.settle();
+        cluster.advance(ms(1100));
+    }
+    assert_eq!(cluster.node("a").asked_for_rows, 1);
+}
+
+#[test]
+fn a_look_finds_the_rows_that_were_given_before_and_nothing_while_the_service_is_made_from_them() {
+    let mut cluster = with_c_behind();
+    let key = |number: u64| Bytes::copy_from_slice(&number.to_be_bytes());
+    let look =
+        |token| Look { token, from: key(5), until: key(100), backwards: false, rows_max: 2, bytes_max: 1000 };
+    cluster.input(id("a"), LogInput::Look(look(7)));
+    cluster.settle();
+    let looked = cluster.node_mut("a").looked.pop().expect("an answer");
+    let row = |number: u64| Row { key: key(number), value: Some(format!("{:060}", number - 1).into()) };
+    assert_eq!((looked.token, looked.rows, looked.more), (7, vec![row(5), row(6)], true));
+    cluster.restart("c");
+    assert!(cluster.raft_of("c").rows.is_restoring());
+    cluster.input(id("c"), LogInput::Look(look(8)));
+    cluster.advance(ms(1000));
+    assert_eq!((cluster.node("c").records.len(), cluster.node("c").looked.len()), (200, 0));
+}
+
+#[test]
 fn section_7_who_needs_what_was_forgotten_gets_the_rows_in_parts() {
     let mut cluster = with_c_behind();
     cluster.take_delivered();
@@ -76,7 +130,7 @@ fn section_7_lost_parts_are_sent_again() {
     for round in 0..400 {
         cluster.advance(ms(20));
         if round % 3 == 0 {
-            cluster.input(id("a"), crate::agents::replicated::LogInput::Timeout);
+            cluster.input(id("a"), LogInput::Timeout);
             cluster.flights.clear();
         }
         let lossy = cluster.cut.is_empty();
@@ -96,7 +150,7 @@ fn section_7_a_crash_in_the_middle_of_a_snapshot_leaves_the_old_state_or_the_new
         for _ in 0..steps {
             cluster.deliver_one();
             for name in ["a", "b", "c"] {
-                cluster.input(id(name), crate::agents::replicated::LogInput::Timeout);
+                cluster.input(id(name), LogInput::Timeout);
                 cluster.sync(name);
                 cluster.serve(name);
             }
@@ -136,7 +190,7 @@ fn section_7_entries_that_were_acknowledged_are_not_thrown_away_for_an_old_snaps
     cluster.settle();
     cluster.part("b", "a");
     let status = cluster.status("b");
-    let applied = Applied { index: Index(2), term: status.term, meta: bytes::Bytes::new() };
+    let applied = Applied { index: Index(2), term: status.term, meta: Bytes::new() };
     let snapshot = Snapshot { term: status.term, token: 1, part: 0, applied, rows: Vec::new(), last: true };
     assert_eq!(status.term, Term(1));
     cluster.input(id("b"), LogInput::Message { from: id("a"), message: Message::Snapshot(snapshot) });
@@ -164,7 +218,7 @@ fn what_a_server_proposed_before_it_took_a_snapshot_is_not_handed_over_twice() {
     for number in 0..5 {
         cluster.propose("c", &format!("c{number}"));
     }
-    cluster.input(id("c"), crate::agents::replicated::LogInput::Timeout);
+    cluster.input(id("c"), LogInput::Timeout);
     while !cluster.flights.is_empty() {
         let is_forward = matches!(cluster.flights[0], (_, _, Message::Forward { .. } | Message::Open { .. }));
         if is_forward || cluster.flights[0].1 != id("c") {
@@ -188,7 +242,7 @@ fn readings_of_rows_are_given_up_when_the_link_or_the_reign_ends() {
     let mut cluster = with_c_behind();
     cluster.restart("c");
     for _ in 0..3 {
-        cluster.input(id("a"), crate::agents::replicated::LogInput::Timeout);
+        cluster.input(id("a"), LogInput::Timeout);
         cluster.deliver_one();
         cluster.deliver_one();
     }

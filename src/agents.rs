@@ -3,6 +3,7 @@
 
 pub mod chat;
 pub mod chatroom;
+mod codec;
 pub mod dummy;
 pub mod kvs;
 pub mod ledger;

@@ -25,7 +25,6 @@
 
 mod apply;
 mod change;
-mod codec;
 mod disk;
 mod election;
 mod entry;
@@ -66,6 +65,7 @@ use self::sessions::Sessions;
 use self::snapshot::Incoming;
 use self::status::Counters;
 use crate::agent::{Entry, Found, Index, Lsn, Read, Refusal, Term, Write};
+use crate::agents::codec;
 use crate::agents::replicated::{
     ChangeError, LogInput, LogOutbox, LogOutput, MemberId, ReplicatedLog, Status,
 };

@@ -46,8 +46,25 @@ impl Reader {
 
     /// A number that does not vary in length, since all of its bits do.
     pub(super) fn word(&mut self) -> Result<u64, WireError> {
-        let bytes: [u8; 8] = self.take(8)?[..].try_into().expect("as many as were taken");
-        Ok(u64::from_be_bytes(bytes))
+        self.array().map(u64::from_be_bytes)
+    }
+
+    /// So many bytes.
+    pub(super) fn array<const LEN: usize>(&mut self) -> Result<[u8; LEN], WireError> {
+        Ok(self.take(LEN)?[..].try_into().expect("as many as were taken"))
+    }
+
+    /// What is not always there.
+    pub(super) fn option<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, WireError>,
+    ) -> Result<Option<T>, WireError> {
+        if self.flag()? { read(self).map(Some) } else { Ok(None) }
+    }
+
+    /// Whether everything was read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 
     pub(super) fn index(&mut self) -> Result<Index, WireError> {
@@ -122,6 +139,13 @@ pub(super) fn put_bytes(bytes: &mut Vec<u8>, item: &[u8]) {
 pub(super) fn put_list<T>(bytes: &mut Vec<u8>, items: &[T], mut put: impl FnMut(&mut Vec<u8>, &T)) {
     put_number(bytes, items.len() as u64);
     for item in items {
+        put(bytes, item);
+    }
+}
+
+pub(super) fn put_option<T>(bytes: &mut Vec<u8>, item: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
+    bytes.push(u8::from(item.is_some()));
+    if let Some(item) = item {
         put(bytes, item);
     }
 }

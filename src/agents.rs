@@ -7,6 +7,7 @@ mod codec;
 pub mod dummy;
 pub mod kvs;
 pub mod ledger;
+pub mod messenger;
 pub mod overlay;
 pub mod raft;
 pub mod replicated;

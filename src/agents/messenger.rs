@@ -5,10 +5,10 @@
 //!
 //! **State.** What all servers agree on ([`State`]) is a function of the records of the log: users, *conversations* (two users, or a group) with their messages, how far
 //! each user has read in each, and for each client instance the number of its next message. It changes only when a record comes back as committed. Messages
-//! themselves lie in rows on the disk; memory holds the end of each conversation that is in use. What one server alone knows ([`Front`]) is who is connected to it.
+//! themselves lie in rows on the disk; memory holds the end of each conversation that is in use. What one server alone knows is who is connected to it.
 //!
 //! **Messages.** Clients speak [`proto`](crate::wire::proto) over connections of their own. Servers tell each other where their clients reach them, and who is on them
-//! ([`MessengerMessage`]).
+//! with messages of their own.
 //!
 //! **Invariants.**
 //! - Nothing is acknowledged, and nothing pushed, that is not committed.
@@ -25,5 +25,6 @@ mod state;
 
 pub use self::record::{ClientInstance, Command, Imported, Record, Target};
 pub use self::state::{
-    ConversationId, Effect, GroupChange, Kind, Limits, Outcome, Place, Refused, Sequence, State, Stored, UserId,
+    Conversation, ConversationId, Effect, GroupChange, Kind, Limits, Messages, Outcome, Place, Reading,
+    Refused, Sequence, State, Stored, User, UserId, Wanted, is_name,
 };

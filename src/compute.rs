@@ -78,7 +78,11 @@ mod tests {
     fn a_password_matches_its_hash_and_no_other() {
         let Done::Hash(hash) = hashed("correct horse", CHEAP) else { panic!("a hash") };
         assert!(hash.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{hash}");
-        assert_eq!(hashed("correct horse", CHEAP), Done::Hash(hash.clone()), "the same work, the same result");
+        assert_eq!(
+            hashed("correct horse", CHEAP),
+            Done::Hash(hash.clone()),
+            "the same work, the same result"
+        );
         assert_eq!(checked("correct horse", &hash), Done::Matches(true));
         assert_eq!(checked("correct horsf", &hash), Done::Matches(false));
         assert_eq!(checked("", &hash), Done::Matches(false));

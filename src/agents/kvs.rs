@@ -22,6 +22,8 @@
 //!
 //! - A damaged log costs what its damaged records said, and no more: the store goes on with the others and counts the missing ones. If it was a
 //!   client's opening that is gone, what the client asked later is done all the same.
+//! - All of its state is in its rows, so a log that several servers agree on can be cut. What has changed is noted by name from the first time on that somebody asks
+//!   for rows. When rows of another server take the place of its state, whoever waits is not answered: what he asked may have been done, and he asks again.
 //!
 //! **Where we differ.** Reads are not remembered: a repeated read is done again, which is just as linearizable and costs no memory.
 
@@ -35,7 +37,7 @@ use std::collections::BTreeMap;
 pub use self::client::{Client, ClientMessage, Patience};
 pub use self::message::{Answer, Ask, ClientSession, KEY_BYTES_MAX, KvsMessage, Operation, VALUE_BYTES_MAX};
 use self::state::{Known, State};
-use crate::agent::{Agent, Configure, Index, Input, Mistake, Outbox, Peer, Refusal, Setup, Wire};
+use crate::agent::{Agent, Configure, Index, Input, Mistake, Outbox, Peer, Refusal, Row, Setup, Wire};
 use crate::grid::Port;
 use crate::time::Time;
 
@@ -136,6 +138,23 @@ impl Kvs {
         }
     }
 
+    fn restore(&mut self, rows: &[Row], first: bool, last: Option<Index>) {
+        if first {
+            // What was proposed may be among what the rows have come of, and does not come back then. Whoever asks again is answered from the state, or it is
+            // proposed once more, and done once.
+            self.waiting.clear();
+            self.state.begin_restoring();
+        }
+        for row in rows {
+            if !self.state.restore(row) {
+                self.counts.not_understood += 1;
+            }
+        }
+        if let Some(last) = last {
+            self.state.end_restoring(last);
+        }
+    }
+
     fn not_committed(&mut self, record: &[u8], why: &Refusal, out: &mut Outbox<KvsMessage>) {
         self.counts.not_committed += 1;
         let Ok(message) = KvsMessage::decode(Port::ANSWERS, record) else { return };
@@ -162,8 +181,17 @@ impl Agent for Kvs {
             Input::Message { from, message, .. } => self.asked(from, &message, out),
             Input::Committed { index, record } => self.committed(index, record, out),
             Input::NotCommitted { record, why } => self.not_committed(record, why, out),
+            Input::Restore { rows, first, last } => self.restore(rows, first, last),
             _ => {}
         }
+    }
+
+    fn keeps_rows(&self) -> bool {
+        true
+    }
+
+    fn take_rows(&mut self) -> Vec<Row> {
+        self.state.take_rows()
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
@@ -316,6 +344,30 @@ mod tests {
         assert_eq!(store.kvs.state, before);
         store.hears(ANN, put(session, 1));
         assert_eq!((store.log.len(), store.told()), (2, vec![(ANN.into(), Answer::Done)]));
+    }
+
+    #[test]
+    fn whoever_waits_while_rows_take_the_place_of_the_state_asks_again_and_is_told_what_was_done() {
+        let mut store = Store::new();
+        let session = store.open();
+        store.hears(ANN, put(session, 1));
+        store.hears(ANN, get(session, 2));
+        // The other server has done the first, and not the second.
+        let mut other = Store::new();
+        other.log = store.log[..2].to_vec();
+        other.commit_all();
+        let rows = other.kvs.take_rows();
+        let (some, rest) = rows.split_at(1);
+        store.input(Input::Restore { rows: some, first: true, last: None });
+        store.input(Input::Restore { rows: rest, first: false, last: Some(Index(2)) });
+        assert_eq!((store.told(), store.kvs.state.applied()), (vec![], Index(2)));
+        store.hears(ANN, put(session, 1));
+        assert_eq!((store.log.len(), store.told()), (3, vec![(ANN.into(), Answer::Done)]));
+        store.hears(ANN, get(session, 2));
+        assert_eq!(store.log.len(), 4, "proposed again");
+        store.committed = 2;
+        store.commit_all();
+        assert_eq!(store.told(), [(ANN.into(), Answer::Value("v1".into()))], "once for both");
     }
 
     #[test]

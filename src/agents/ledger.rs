@@ -193,8 +193,13 @@ impl Ledger {
         }
     }
 
-    fn restore(&mut self, rows: &[Row], first: bool) {
+    /// Whoever waits for a line is told that nothing is known of it: it may be among the rows, and then it does not come back. What is asked of the log is answered
+    /// once all rows are here.
+    fn restore(&mut self, rows: &[Row], first: bool, out: &mut Outbox<NoMessage>) {
         if first {
+            for (_, (request, _)) in std::mem::take(&mut self.appending) {
+                out.reply(request, RESTORED);
+            }
             (self.count, self.digest) = (Index(0), 0);
             self.newest.clear();
             self.newest_bytes = 0;
@@ -251,7 +256,7 @@ impl Agent for Ledger {
                     out.reply(request, self.answer(question));
                 }
             }
-            Input::Restore { rows, first, .. } => self.restore(rows, first),
+            Input::Restore { rows, first, .. } => self.restore(rows, first, out),
             _ => {}
         }
     }
@@ -287,6 +292,7 @@ fn ok(index: Index) -> Bytes {
     text.freeze()
 }
 
+const RESTORED: &str = "error unknown this server was behind and has got the lines of another one; yours may be among them, or still be appended";
 const HELP: &str = "append <text>, read <index>, count";
 /// The two numbers before each line.
 const HEAD_BYTES: usize = 16;
@@ -443,6 +449,15 @@ mod tests {
         assert_eq!(other.ask("count"), desk.ask("count"));
         assert_eq!(other.ask("read 2"), "ok two");
         assert_eq!(other.ledger.take_rows(), [], "what it has got is kept already");
+        other.line("append lost?");
+        other.line("count");
+        let count = other.barriers.pop().expect("a question");
+        other.input(Input::Restore { rows: &rows, first: true, last: Some(Index(2)) });
+        assert!(other.replies.pop().is_some_and(|reply| reply.starts_with("error unknown ")));
+        other.commit();
+        assert_eq!(other.replies, [""; 0], "it was appended all the same, and nobody waits any more");
+        other.input(Input::Barrier { token: count });
+        assert!(other.replies.pop().is_some_and(|reply| reply.starts_with("ok 2 ")));
         let other_lines = Desk::new(Ledger::new(7, 1000, true)).ask("count");
         assert_ne!(other_lines, other.ask("count"));
     }

@@ -457,6 +457,7 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
                 Phase::Running => {}
                 Phase::Replacing => {
                     self.phase = Phase::Running;
+                    out.note(|| "the state of the service was replaced by another server's".to_owned());
                     self.tell_leads(now, out);
                 }
             }

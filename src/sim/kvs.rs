@@ -117,13 +117,19 @@ impl Shop {
 impl Shop<ReplicatedMessage<Message, KvsMessage>> {
     /// Three stores with a log on which they agree.
     fn replicated(plan: &Plan) -> Self {
+        Self::replicated_of(plan, Kvs::new)
+    }
+
+    /// As these, of stores that `make_kvs` makes.
+    fn replicated_of<A: Agent<Msg = KvsMessage> + 'static>(plan: &Plan, make_kvs: fn(u32) -> A) -> Self {
+        let options = options(plan.seed);
         let greets = (plan.carrier == Carrier::Datagram).then_some((Duration::from_millis(100), 2));
         let make_store = move |clients: u32, peer: Peer, seed: u64| {
             let names: Vec<String> = (0..STORES).map(store_name).collect();
             let name = store_name(peer.0);
-            let raft = Raft::new(Options::default(), &name, &names, seed);
+            let raft = Raft::new(options.clone(), &name, &names, seed);
             let identity = Identity { name, life: seed, greets };
-            Box::new(Replicated::new(raft, Kvs::new(clients), identity)) as Store<_>
+            Box::new(Replicated::new(raft, make_kvs(clients), identity)) as Store<_>
         };
         let mut shop = Self::with(plan, STORES, Box::new(make_store));
         if plan.faults.contains(&Fault::Drift) {
@@ -136,12 +142,26 @@ impl Shop<ReplicatedMessage<Message, KvsMessage>> {
     }
 }
 
+/// Two runs of three keep so little of their logs that whoever was away for a while gets the rows of another store.
+fn options(seed: u64) -> Options {
+    let mut rng = Rng::new(seed ^ OPTIONS);
+    Options {
+        cache_bytes_max: [200, 2_000, 1_000_000][rng.index(3)],
+        compact_bytes: [400, 2_000, 1_000_000][rng.index(3)],
+        keep_after: Duration::from_millis([20, 200][rng.index(2)]),
+        part_bytes_max: [60, 1_000][rng.index(2)],
+        ..Options::default()
+    }
+}
+
 fn store_name(number: u32) -> String {
     format!("store-{}", number + 1)
 }
 
 /// Any number that no seed is likely to be near.
 const DRIFTS: u64 = 0x6472_6966_7473_0000;
+/// And another one.
+const OPTIONS: u64 = 0x6f70_7469_6f6e_7300;
 
 impl<M: Carries> Shop<M> {
     fn with(plan: &Plan, stores: u32, make_store: MakeStore<M>) -> Self {

@@ -1,7 +1,12 @@
 //! What a store holds: a function of the records that were committed, and of nothing else.
 
+mod rows;
+
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
+use self::rows::Changed;
 use super::message::{Answer, Ask, ClientSession, KvsMessage, Operation};
 use crate::agent::Index;
 
@@ -17,11 +22,13 @@ pub(super) struct State {
     /// The place of the last record.
     applied: Index,
     /// The places whose records never came: a log that was damaged. First and last of each stretch.
-    missing: Vec<(Index, Index)>,
+    missing: Vec<(u64, u64)>,
+    /// Which rows have changed since somebody asked for them. Nobody does where the log is read from its beginning; then nothing is noted.
+    changed: Option<Changed>,
 }
 
 /// One client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Remembered {
     nonce: u64,
     used: u64,
@@ -53,6 +60,7 @@ impl State {
             clients_max,
             applied: Index(0),
             missing: Vec::new(),
+            changed: None,
         }
     }
 
@@ -73,7 +81,7 @@ impl State {
 
     /// How many records never came.
     pub(super) fn missing(&self) -> u64 {
-        self.missing.iter().map(|(first, last)| last.0 - first.0 + 1).sum()
+        self.missing.iter().map(|(first, last)| last - first + 1).sum()
     }
 
     /// Whether a request was done before.
@@ -111,15 +119,16 @@ impl State {
     /// Counts a record, whatever it says.
     pub(super) fn advance(&mut self, index: Index) {
         if index.0 > self.applied.0 + 1 {
-            self.missing.push((Index(self.applied.0 + 1), Index(index.0 - 1)));
+            self.missing.push((self.applied.0 + 1, index.0 - 1));
+            self.missing_changed();
         }
         self.applied = self.applied.max(index);
     }
 
     fn answer(&mut self, index: Index, ask: &Ask) -> Option<Answer> {
-        let opened_at = Index(ask.session.index);
+        let opened_at = ask.session.index;
         let lost = self.missing.iter().any(|(first, last)| (*first..=*last).contains(&opened_at));
-        if lost && !self.clients.contains_key(&opened_at.0) {
+        if lost && !self.clients.contains_key(&opened_at) {
             // The record by which the client was heard of first is gone. What it asked later was done then, and has to be done now.
             self.remember(ask.session, index);
         }
@@ -137,11 +146,15 @@ impl State {
             if !ask.operation.only_reads() {
                 client.last = Some((ask.number, answer.clone()));
             }
+            self.client_changed(ask.session.index);
         }
         Some(answer)
     }
 
     fn perform(&mut self, operation: &Operation) -> Answer {
+        if !operation.only_reads() {
+            self.key_changed(operation.key());
+        }
         match operation {
             Operation::Put { key, value } => {
                 self.entries.insert(key.clone(), value.clone());
@@ -161,6 +174,7 @@ impl State {
     fn remember(&mut self, session: ClientSession, used: Index) {
         self.clients.insert(session.index, Remembered { nonce: session.nonce, used: used.0, last: None });
         self.by_use.insert(used.0, session.index);
+        self.client_changed(session.index);
         self.forget_some();
     }
 
@@ -173,6 +187,7 @@ impl State {
         while self.clients.len() > self.clients_max {
             let Some((_, client)) = self.by_use.pop_first() else { return };
             self.clients.remove(&client);
+            self.client_changed(client);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Runs of the sound store, and of stores that break their promises, each in one way: these prove that the checkers can fail.
 
+mod replicated;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

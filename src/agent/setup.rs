@@ -10,6 +10,8 @@ use thiserror::Error;
 
 use super::Agent;
 use crate::rng::Rng;
+#[cfg(doc)]
+use crate::time::Time;
 
 /// The attributes of an agent: names and JSON values.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,6 +53,7 @@ pub struct Setup<'a> {
     attrs: &'a Attrs,
     routes: &'a [String],
     seed: u64,
+    unix_ms_at_start: u64,
     attrs_asked: BTreeSet<String>,
     routes_asked: BTreeSet<String>,
     any_route: bool,
@@ -60,7 +63,13 @@ impl<'a> Setup<'a> {
     /// The entry of agent `id`: its attributes, the names of its routes ascending, and a seed for it alone.
     pub fn new(id: &'a str, attrs: &'a Attrs, routes: &'a [String], seed: u64) -> Self {
         let (attrs_asked, routes_asked) = (BTreeSet::new(), BTreeSet::new());
-        Self { id, attrs, routes, seed, attrs_asked, routes_asked, any_route: false }
+        Self { id, attrs, routes, seed, unix_ms_at_start: 0, attrs_asked, routes_asked, any_route: false }
+    }
+
+    /// The same on a host whose clock began at this time, in milliseconds since 1970 (UTC).
+    #[must_use]
+    pub fn begun_at_unix_ms(self, unix_ms_at_start: u64) -> Self {
+        Self { unix_ms_at_start, ..self }
     }
 
     /// The agent's id.
@@ -71,6 +80,11 @@ impl<'a> Setup<'a> {
     /// The agent's own random source: another one for each start of a real server, the same for the same seed in the simulated world.
     pub fn rng(&self) -> Rng {
         Rng::new(self.seed)
+    }
+
+    /// What the calendar said when the host's clock began ([`Time::ZERO`]), in milliseconds since 1970 (UTC); 0 where nobody has a calendar.
+    pub fn unix_ms_at_start(&self) -> u64 {
+        self.unix_ms_at_start
     }
 
     /// The attribute `name`, if it is there.

@@ -35,6 +35,8 @@ pub struct BoxSetup {
     pub registry: Registry,
     /// What everything random of this box is drawn from.
     pub seed: u64,
+    /// What the calendar said when its clock began, in milliseconds since 1970 (UTC).
+    pub unix_ms_at_start: u64,
     /// What goes before the settings of the configuration, for experiments.
     pub experiment: ExperimentSetup,
 }
@@ -65,12 +67,13 @@ pub(super) struct BoxHost {
     asked: ExperimentSetup,
     /// What the agents' own seeds are drawn from.
     seeds: Rng,
+    unix_ms_at_start: u64,
     frames_dropped: u64,
 }
 
 impl BoxSetup {
     pub(super) fn into_host(self) -> (BoxHost, Configuration) {
-        let Self { address, configuration, registry, seed, experiment: asked } = self;
+        let Self { address, configuration, registry, seed, unix_ms_at_start, experiment: asked } = self;
         let mut seeds = Rng::new(seed);
         let experiment = Experiment::new(seeds.number());
         let host = BoxHost {
@@ -83,6 +86,7 @@ impl BoxSetup {
             experiment,
             asked,
             seeds,
+            unix_ms_at_start,
             frames_dropped: 0,
         };
         (host, configuration)

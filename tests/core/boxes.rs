@@ -176,7 +176,8 @@ fn make(id: u16, configuration: &str, experiment: ExperimentSetup, now: Time) ->
         tracing: false,
     };
     let (address, configuration, seed) = (address(id), read(configuration), u64::from(id));
-    let setup = BoxSetup { address, configuration, registry: registry(), seed, experiment };
+    let setup =
+        BoxSetup { address, configuration, registry: registry(), seed, unix_ms_at_start: 0, experiment };
     Server::of_box(settings, setup, now)
 }
 

@@ -17,6 +17,7 @@ use crate::config::{AgentId, Configuration};
 use crate::grid::BoxAddress;
 use crate::reactor::{Doors, Reactor};
 use crate::server::{BoxSetup, LinkSettings, ReplyFraming, Roster, Server, Settings};
+use crate::time::Time;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -72,7 +73,9 @@ pub(super) fn run(args: &RunArgs, registry: &Registry) -> anyhow::Result<ExitCod
     if args.die_with_parent {
         super::parent::die_with_parent()?;
     }
-    let setup = BoxSetup { address: args.on, configuration, registry: registry.clone(), seed, experiment };
+    let unix_ms_at_start = unix_ms_at(reactor.now());
+    let registry = registry.clone();
+    let setup = BoxSetup { address: args.on, configuration, registry, seed, unix_ms_at_start, experiment };
     let mut server = Server::of_box(settings, setup, reactor.now());
     let control = control.map_or_else(|| "none".to_owned(), |address| address.to_string());
     info!("server: started box={} control={control} seed={seed}", args.on);
@@ -101,6 +104,12 @@ fn console(args: &RunArgs, configuration: &Configuration) -> anyhow::Result<Opti
     let mut terminals = configuration.agents_on(args.on).filter(|(_, entry)| entry.kind == "tty");
     let only = terminals.next().filter(|_| terminals.next().is_none());
     Ok(only.map(|(id, _)| id.clone()))
+}
+
+/// What the calendar said when the reactor's clock began, which shows `now`.
+fn unix_ms_at(now: Time) -> u64 {
+    let began = crate::cli::since_1970().saturating_sub(now.since(Time::ZERO));
+    u64::try_from(began.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn settings(args: &RunArgs, configuration: &Configuration) -> anyhow::Result<Settings> {

@@ -17,7 +17,8 @@ impl BoxHost {
         let routes: Vec<String> = entry.routes.keys().filter(is_own).cloned().collect();
         let mut attrs = entry.attrs.clone();
         attrs.0.remove(LOG_ATTR);
-        let mut setup = Setup::new(id.as_str(), &attrs, &routes, self.seeds.number());
+        let setup = Setup::new(id.as_str(), &attrs, &routes, self.seeds.number());
+        let mut setup = setup.begun_at_unix_ms(self.unix_ms_at_start);
         // Reading the configuration has made it once already.
         let agent = match self.registry.make(&entry.kind, &mut setup) {
             Some(Ok(agent)) => agent,

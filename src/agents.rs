@@ -24,6 +24,7 @@ impl Registry {
             .with::<kvs::Client>("client")
             .with::<kvs::Kvs>("kvs")
             .with::<ledger::Ledger>("ledger")
+            .with::<messenger::Messenger>("messenger")
             .with::<tty::Tty>("tty")
     }
 }

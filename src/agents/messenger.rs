@@ -20,11 +20,167 @@
 //!
 //! **Source.** The system that is replaced: a distributed chat of a class of 2017, whose wire for clients is kept.
 
+mod front;
+mod message;
 mod record;
+mod settings;
 mod state;
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use self::front::{CLIENTS, Front, Turn};
+pub use self::message::MessengerMessage;
 pub use self::record::{ClientInstance, Command, Imported, Record, Target};
+use self::settings::Settings;
 pub use self::state::{
     Conversation, ConversationId, Effect, GroupChange, Kind, Limits, Messages, Outcome, Place, Reading,
     Refused, Sequence, State, Stored, User, UserId, Wanted, is_name,
 };
+use crate::agent::{Agent, Configure, Index, Input, Inward, Mistake, Opening, Outbox, Refusal, Row, Setup};
+use crate::time::Time;
+
+/// A server of the chat: agent `messenger`. It needs a log that keeps rows; where several servers agree on that, each is one of them.
+#[derive(Debug)]
+pub struct Messenger {
+    settings: Arc<Settings>,
+    state: State,
+    front: Front,
+    /// Where clients connect, once they can.
+    listening: Option<SocketAddr>,
+    leads: bool,
+    /// Records and rows that were none of ours.
+    not_understood: u64,
+}
+
+impl Configure for Messenger {
+    fn configure(setup: &mut Setup<'_>) -> Result<Self, Mistake> {
+        let settings = Arc::new(Settings::configure(setup)?);
+        let front = Front::new(Arc::clone(&settings), setup.rng());
+        Ok(Self { settings, state: State::new(), front, listening: None, leads: false, not_understood: 0 })
+    }
+}
+
+impl Agent for Messenger {
+    type Msg = MessengerMessage;
+
+    fn handle(&mut self, now: Time, input: Input<'_, MessengerMessage>, out: &mut Outbox<MessengerMessage>) {
+        match input {
+            // What many records lead to leaves together, as soon as all that are there are applied.
+            Input::Committed { record, .. } => self.committed(now, record, out),
+            input => {
+                self.take(now, input, out);
+                self.front.flush(out);
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.front.deadline()
+    }
+
+    fn keeps_rows(&self) -> bool {
+        true
+    }
+
+    fn take_rows(&mut self) -> Vec<Row> {
+        self.state.take_rows()
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut counters = self.front.counters();
+        counters.extend(self.state.counters());
+        counters.push(("records_not_understood", self.not_understood));
+        counters
+    }
+
+    fn about(&self) -> Option<String> {
+        let clients = match self.listening {
+            Some(at) => format!("clients connect to {at}"),
+            None => "clients cannot connect".to_owned(),
+        };
+        Some(format!("{clients}, {} users{}", self.state.users(), if self.leads { ", leads" } else { "" }))
+    }
+}
+
+impl Messenger {
+    /// Takes any input but a record.
+    fn take(&mut self, now: Time, input: Input<'_, MessengerMessage>, out: &mut Outbox<MessengerMessage>) {
+        let turn = &mut Turn { now, unix_ms: self.unix_ms(now), state: &self.state, out };
+        match input {
+            Input::Start => self.front.start(turn),
+            Input::Timeout => self.front.timeout(turn),
+            Input::Outside(inward) => self.outside(now, inward, out),
+            Input::Barrier { token } => self.front.barrier(turn, token),
+            Input::Computed { token, done } => self.front.computed(turn, token, done),
+            Input::Looked { looked } => self.front.looked(turn, &looked),
+            Input::NotCommitted { record, why } => self.not_committed(now, record, why, out),
+            Input::LinkUp { peer, .. } => self.front.link_up(peer, turn.out),
+            Input::LinkDown { peer, .. } => self.front.link_down(turn, peer),
+            Input::Message { from, message, .. } => self.front.heard(turn, from, message),
+            Input::Leads { leads } => {
+                self.leads = leads;
+                self.front.leads(turn, leads);
+            }
+            Input::Restore { rows, first, last } => self.restore(now, rows, (first, last), out),
+            _ => {}
+        }
+    }
+
+    fn outside(&mut self, now: Time, inward: Inward<'_>, out: &mut Outbox<MessengerMessage>) {
+        let turn = &mut Turn { now, unix_ms: self.unix_ms(now), state: &self.state, out };
+        match inward {
+            Inward::Listening { port: CLIENTS, at } => self.listening = Some(at),
+            Inward::NotListening { port: CLIENTS, .. } => {
+                self.listening = None;
+                self.front.not_listening(now);
+            }
+            Inward::Opened { conn, by: Opening::Accepted(CLIENTS), peer } => {
+                self.front.opened(conn, peer, turn.out);
+            }
+            Inward::Frames { conn, frames } => self.front.frames(turn, conn, frames),
+            Inward::Drained { conn } => self.front.drained(turn, conn),
+            Inward::Closed { conn, .. } => self.front.closed(now, turn.state, conn),
+            _ => {}
+        }
+    }
+
+    fn committed(&mut self, now: Time, record: &[u8], out: &mut Outbox<MessengerMessage>) {
+        let Ok(Record { life, number, at_ms, command }) = Record::decode(record) else {
+            self.not_understood += 1;
+            return;
+        };
+        let outcome = self.state.apply(at_ms, command);
+        let turn = &mut Turn { now, unix_ms: self.unix_ms(now), state: &self.state, out };
+        self.front.applied(turn, (life, number), &outcome);
+    }
+
+    fn not_committed(&mut self, now: Time, record: &[u8], why: &Refusal, out: &mut Outbox<MessengerMessage>) {
+        let Ok(Record { life, number, .. }) = Record::decode(record) else { return };
+        let turn = &mut Turn { now, unix_ms: self.unix_ms(now), state: &self.state, out };
+        self.front.not_committed(turn, (life, number), why);
+    }
+
+    fn restore(
+        &mut self,
+        now: Time,
+        rows: &[Row],
+        (first, last): (bool, Option<Index>),
+        out: &mut Outbox<MessengerMessage>,
+    ) {
+        if first {
+            self.front.restore_begins(out, now);
+        }
+        let understood = self.state.restore(rows, first, last.is_some());
+        self.not_understood += u64::from(understood.is_err());
+        // Nobody is let in to half a state.
+        if last.is_some() && self.not_understood == 0 {
+            self.front.restore_ends();
+        }
+    }
+
+    /// The calendar: milliseconds since 1970 (UTC).
+    fn unix_ms(&self, now: Time) -> u64 {
+        self.settings.unix_ms_at_start + now.as_nanos() / 1_000_000
+    }
+}

@@ -1,0 +1,115 @@
+//! Who is there, and who writes with whom.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::presence::Affected;
+use super::{Front, Turn, wire};
+use crate::agent::Conn;
+use crate::agents::messenger::{Kind, Sequence, State, UserId};
+use crate::time::Time;
+use crate::wire::proto::{
+    Conversations, ErrorCode, Presence, Route, WhoRequest, conversations, message, presence, route,
+};
+
+impl Front {
+    /// A client wants to know who is there, or whom it writes with.
+    pub(super) fn people_request(&mut self, turn: &mut Turn<'_>, conn: Conn, asked: &Route) {
+        let Some(user) = self.session(conn).map(|session| session.user) else { return };
+        let presence = asked.who.as_ref().map(|who| self.presence(turn.state, user, who));
+        let conversations = asked.conversations_request.map(|_| conversations(turn.state, user));
+        let answer = if presence.is_none() && conversations.is_none() {
+            wire::failed(asked.id, ErrorCode::Invalid, "nothing is asked for")
+        } else {
+            Route {
+                id: asked.id,
+                path: route::Path::Response.into(),
+                presence,
+                conversations,
+                ..Route::default()
+            }
+        };
+        self.answer(turn.now, conn, &answer);
+    }
+
+    /// Tells those who write with these users whether they are there.
+    pub(super) fn tell_presence_of(&mut self, now: Time, state: &State, users: Affected) {
+        for user in users {
+            let Some(name) = state.user(user).map(|user| Arc::clone(&user.name)) else { continue };
+            let online = self.is_online(user);
+            let others: Vec<UserId> = acquaintances(state, user).into_iter().collect();
+            self.tell(&others, |session| session.tell_presence(&name, online));
+        }
+        self.flush_soon(now);
+    }
+
+    fn is_online(&self, user: UserId) -> bool {
+        self.sessions.contains_key(&user) || self.elsewhere.is_online(user)
+    }
+
+    /// Whether those are there whom `user` writes with: all of them, or those that it names.
+    fn presence(&self, state: &State, user: UserId, who: &WhoRequest) -> Presence {
+        let named: BTreeSet<UserId> =
+            who.users.iter().take(ACQUAINTANCES_MAX).filter_map(|name| state.find_user(name)).collect();
+        let known = acquaintances(state, user).into_iter();
+        let known = known.filter(|other| who.users.is_empty() || named.contains(other));
+        let entries = known.filter_map(|other| {
+            let user = state.user(other)?.name.to_string();
+            Some(presence::Entry { user, online: self.is_online(other) })
+        });
+        Presence { entries: entries.collect() }
+    }
+}
+
+/// Those who write with `user`; of somebody who writes with very many, the first of them.
+fn acquaintances(state: &State, user: UserId) -> BTreeSet<UserId> {
+    let mut known = BTreeSet::new();
+    for id in state.conversations_of(user) {
+        let Some(conversation) = state.conversation(id) else { continue };
+        known.extend(conversation.members().take(ACQUAINTANCES_MAX));
+        if known.len() >= ACQUAINTANCES_MAX {
+            break;
+        }
+    }
+    known.remove(&user);
+    known
+}
+
+/// What `user` belongs to.
+fn conversations(state: &State, user: UserId) -> Conversations {
+    let mut names = 0;
+    let entries = state.conversations_of(user).filter_map(|id| {
+        let conversation = state.conversation(id)?;
+        let is_group =
+            matches!(conversation.kind(), Kind::Group { .. } | Kind::Foreign { is_group: true, .. });
+        let mut members = Vec::new();
+        if let Kind::Group { maker, .. } = conversation.kind()
+            && names < NAMES_MAX
+        {
+            let others = conversation.members().filter(|member| member != maker);
+            let all = std::iter::once(*maker).chain(others);
+            members = all.filter_map(|user| Some(state.user(user)?.name.to_string())).collect();
+            names += members.len();
+        }
+        let cluster = match conversation.kind() {
+            Kind::Foreign { cluster, .. } => Some(cluster.to_string()),
+            _ => None,
+        };
+        let kind = if is_group { message::Type::Group } else { message::Type::Single };
+        Some(conversations::Entry {
+            conversation: id.0,
+            name: state.name_of(id, user)?.to_string(),
+            r#type: kind.into(),
+            members,
+            last: conversation.last().0,
+            read: state.mark(user, id).map_or(0, |Sequence(mark)| mark),
+            cluster,
+        })
+    });
+    Conversations { entries: entries.collect() }
+}
+
+/// Nobody is told of more people than this at once.
+const ACQUAINTANCES_MAX: usize = 1000;
+/// So many names of members are listed, before groups are listed without them.
+const NAMES_MAX: usize = 20_000;

@@ -1,0 +1,213 @@
+//! What a configuration says of a messenger.
+
+use std::net::SocketAddr;
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde::Deserialize;
+use sha2::Sha256;
+
+use super::Limits;
+use crate::agent::{Mistake, PasswordCost, Secret, Setup};
+use crate::rng::Rng;
+
+/// What one server of the chat is told by its configuration.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    /// Where clients connect.
+    pub clients: SocketAddr,
+    /// What they are told of that: `host:port`.
+    pub advertise: String,
+    /// What the cluster is called.
+    pub group_tag: String,
+    /// What the clusters that know each other share.
+    pub secret: Secret,
+    /// Whether clients of the class of 2017 are to understand frames.
+    pub quirks: bool,
+    /// Whether clients connect by TLS.
+    pub tls: bool,
+    /// What hashing a password costs.
+    pub password: PasswordCost,
+    /// What all servers agree on to keep at most; that of the leader counts.
+    pub limits: Limits,
+    /// Connections to this server.
+    pub connections_max: usize,
+    /// Sessions of one user on this server.
+    pub sessions_max: usize,
+    /// Requests of one connection that are under way.
+    pub in_flight_max: usize,
+    /// The longest frame that a client may send.
+    pub frame_bytes_max: usize,
+    /// The time that the host's clock began at, in milliseconds since 1970 (UTC).
+    pub unix_ms_at_start: u64,
+}
+
+/// The attribute `password`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PasswordAttr {
+    memory_kib: u32,
+    passes: u32,
+}
+
+/// The attribute `limits`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsAttr {
+    payload_bytes_max: usize,
+    unread_max: u64,
+    history_max: u64,
+    users_max: usize,
+    conversations_max: usize,
+    members_max: usize,
+    clients_max: usize,
+    open_bytes_max: usize,
+    connections_max: usize,
+    sessions_max: usize,
+    in_flight_max: usize,
+}
+
+impl Settings {
+    pub(super) fn configure(setup: &mut Setup<'_>) -> Result<Self, Mistake> {
+        let clients = address(setup, "clients")?;
+        let advertise = match setup.attr::<String>("advertise")? {
+            None => clients.to_string(),
+            Some(told) if is_host_and_port(&told) => told,
+            Some(told) => {
+                let what = format!("expected what clients connect to, host:port, and not {told:?}");
+                return Err(Mistake::in_attr("advertise", what));
+            }
+        };
+        let cost: PasswordAttr = setup.attr_or("password", PasswordAttr::default())?;
+        if cost.memory_kib < 8 || cost.passes < 1 {
+            return Err(Mistake::in_attr("password", "expected at least 8 KiB of memory and 1 pass"));
+        }
+        let attr: LimitsAttr = setup.attr_or("limits", LimitsAttr::default())?;
+        Ok(Self {
+            clients,
+            advertise,
+            group_tag: setup.attr_or("group_tag", String::new())?,
+            secret: Secret(setup.attr_or("secret", String::new())?.into()),
+            quirks: setup.attr_or("quirks", false)?,
+            tls: setup.attr_or("tls", false)?,
+            password: PasswordCost { memory_kib: cost.memory_kib, passes: cost.passes },
+            limits: attr.checked()?,
+            connections_max: attr.connections_max,
+            sessions_max: attr.sessions_max,
+            in_flight_max: attr.in_flight_max,
+            frame_bytes_max: attr.payload_bytes_max + FRAME_BYTES_BESIDE,
+            unix_ms_at_start: setup.unix_ms_at_start(),
+        })
+    }
+
+    /// A key for tokens, at random. The secret of the clusters has its part in it, since the random source alone has no more than 64 bits.
+    pub(super) fn key(&self, rng: &mut Rng) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret.0).expect("a key of any length will do");
+        for _ in 0..4 {
+            mac.update(&rng.number().to_be_bytes());
+        }
+        mac.finalize().into_bytes().into()
+    }
+}
+
+impl LimitsAttr {
+    fn checked(&self) -> Result<Limits, Mistake> {
+        let limits = Limits {
+            payload_bytes_max: self.payload_bytes_max,
+            unread_max: self.unread_max,
+            history_max: self.history_max,
+            users_max: self.users_max,
+            conversations_max: self.conversations_max,
+            members_max: self.members_max,
+            clients_max: self.clients_max,
+            open_bytes_max: self.open_bytes_max,
+        };
+        if self.payload_bytes_max > PAYLOAD_BYTES_MOST {
+            let what = format!("payload_bytes_max: expected at most {PAYLOAD_BYTES_MOST}");
+            return Err(Mistake::in_attr("limits", what));
+        }
+        let all = [
+            self.payload_bytes_max,
+            self.users_max,
+            self.conversations_max,
+            self.members_max,
+            self.clients_max,
+            self.connections_max,
+            self.sessions_max,
+            self.in_flight_max,
+        ];
+        if all.contains(&0) || self.unread_max == 0 || self.history_max == 0 {
+            return Err(Mistake::in_attr("limits", "expected at least 1 of each"));
+        }
+        Ok(limits)
+    }
+}
+
+impl Default for PasswordAttr {
+    /// What OWASP recommends for Argon2id at the least.
+    fn default() -> Self {
+        Self { memory_kib: 19 * 1024, passes: 2 }
+    }
+}
+
+impl Default for LimitsAttr {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            payload_bytes_max: limits.payload_bytes_max,
+            unread_max: limits.unread_max,
+            history_max: limits.history_max,
+            users_max: limits.users_max,
+            conversations_max: limits.conversations_max,
+            members_max: limits.members_max,
+            clients_max: limits.clients_max,
+            open_bytes_max: limits.open_bytes_max,
+            connections_max: 10_000,
+            sessions_max: 16,
+            in_flight_max: 1024,
+        }
+    }
+}
+
+fn address(setup: &mut Setup<'_>, name: &str) -> Result<SocketAddr, Mistake> {
+    let text: String = setup.need_attr(name)?;
+    text.parse().map_err(|_| {
+        let what =
+            format!("expected an address and a port to listen on, such as 127.0.0.1:4001, and not {text:?}");
+        Mistake::in_attr(name, what)
+    })
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+/// What a request may have beside a message: a log-in says of each conversation how far its client has it.
+const FRAME_BYTES_BESIDE: usize = 1024 * 1024;
+/// A record of the log has at most 16 MiB.
+const PAYLOAD_BYTES_MOST: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::Attrs;
+
+    fn mistake(json: &str) -> String {
+        let attrs: Attrs = serde_json::from_str(json).expect("an object");
+        Settings::configure(&mut Setup::new("m", &attrs, &[], 1)).expect_err("a mistake").to_string()
+    }
+
+    #[test]
+    fn little_has_to_be_said_and_mistakes_are_clear() {
+        let attrs: Attrs = serde_json::from_str(r#"{"clients": "127.0.0.1:4001"}"#).expect("an object");
+        let settings = Settings::configure(&mut Setup::new("m", &attrs, &[], 1)).expect("right");
+        assert_eq!((settings.advertise.as_str(), settings.limits), ("127.0.0.1:4001", Limits::default()));
+        assert_eq!(mistake("{}"), "attrs.clients: is needed and missing");
+        assert!(mistake(r#"{"clients": "here"}"#).contains("such as 127.0.0.1:4001"));
+        assert!(mistake(r#"{"clients": "127.0.0.1:1", "advertise": "chat"}"#).contains("host:port"));
+        assert!(mistake(r#"{"clients": "127.0.0.1:1", "password": {"passes": 0}}"#).contains("1 pass"));
+        assert!(mistake(r#"{"clients": "127.0.0.1:1", "limits": {"users": 3}}"#).contains("unknown field"));
+        assert!(mistake(r#"{"clients": "127.0.0.1:1", "limits": {"users_max": 0}}"#).contains("at least 1"));
+        let long = r#"{"clients": "127.0.0.1:1", "limits": {"payload_bytes_max": 2000000}}"#;
+        assert!(mistake(long).contains("at most 1048576"));
+    }
+}

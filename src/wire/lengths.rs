@@ -19,10 +19,13 @@ pub struct LengthFrames<'a> {
 }
 
 impl<'a> LengthFrames<'a> {
-    /// The whole frames at the front of `bytes`, and what is left of it.
+    /// The whole frames at the front of `bytes`, up to one that is too long, and what is left of it. An error says that there is nothing before that one.
     pub fn split(bytes: &'a [u8], frame_bytes_max: usize) -> Result<(Self, &'a [u8]), FrameTooLong> {
         let mut end = 0;
         while let Some(length) = length_at(&bytes[end..]) {
+            if length > frame_bytes_max && end > 0 {
+                break;
+            }
             if length > frame_bytes_max {
                 return Err(FrameTooLong { bytes: length, bytes_max: frame_bytes_max });
             }
@@ -76,6 +79,11 @@ impl LengthCutter {
         }
         if self.partial.is_empty() {
             let (frames, rest) = LengthFrames::split(bytes, self.frame_bytes_max)?;
+            if length_at(rest).is_some_and(|length| length > self.frame_bytes_max) {
+                // That is for the next call to say: what lies before it is read, however the stream was split.
+                *bytes = rest;
+                return Ok(frames);
+            }
             *bytes = &[];
             self.partial.extend_from_slice(rest);
             return Ok(frames);
@@ -167,5 +175,22 @@ mod tests {
         assert_eq!(cutter.cut(&mut [0, 0].as_slice()).map(Iterator::count), Ok(0));
         let error = cutter.cut(&mut [0, 4].as_slice()).expect_err("too long");
         assert_eq!(error.to_string(), "a frame of 4 bytes is longer than 3");
+    }
+
+    #[test]
+    fn frames_before_one_that_is_too_long_are_read_however_the_stream_is_split() {
+        let bytes = stream(&[vec![1], vec![2, 2], vec![3; 4]]);
+        for split in 0..bytes.len() {
+            let (mut cutter, mut found, mut refused) = (LengthCutter::new(3), Vec::new(), false);
+            for mut read in [&bytes[..split], &bytes[split..]] {
+                while !read.is_empty() && !refused {
+                    match cutter.cut(&mut read) {
+                        Ok(frames) => found.extend(frames.map(<[u8]>::to_vec)),
+                        Err(_) => refused = true,
+                    }
+                }
+            }
+            assert_eq!((found, refused), (vec![vec![1], vec![2, 2]], true), "{split}");
+        }
     }
 }

@@ -11,7 +11,11 @@
 mod console;
 mod disk;
 mod entrance;
+mod outside;
+mod ports;
 mod socket;
+mod threads;
+mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -28,10 +32,12 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::console::Console;
-use self::disk::{Answer, Disk, Request};
+use self::disk::{Disk, Request};
 use self::entrance::Entrance;
+use self::ports::Ports;
 use self::socket::{Read, Socket};
-use crate::server::{Action, ConnId, Door, LogId, Server};
+use self::worker::Worker;
+use crate::server::{Action, ConnId, Door, EntranceId, Server};
 use crate::time::Time;
 use crate::trace::Writer;
 
@@ -75,13 +81,15 @@ pub enum End {
 pub struct Reactor {
     poll: Poll,
     started: Instant,
-    entrances: Vec<Entrance>,
+    entrances: Vec<Entrance<Door>>,
+    ports: Ports,
     /// Kept open for as long as signals are to be seen.
     _signals: UnixStream,
     sockets: BTreeMap<ConnId, Socket>,
     console: Option<Console>,
     waker: Option<Arc<Waker>>,
     disk: Option<Disk>,
+    worker: Option<Worker>,
     /// The folder of the agents' logs.
     data: PathBuf,
     trace: Option<Writer<std::fs::File>>,
@@ -109,10 +117,12 @@ impl Reactor {
             poll,
             started: start_clock(),
             entrances,
+            ports: Ports::default(),
             sockets: BTreeMap::new(),
             console: None,
             waker: None,
             disk: None,
+            worker: None,
             data: PathBuf::new(),
             trace: None,
             ready: VecDeque::new(),
@@ -145,14 +155,6 @@ impl Reactor {
         Ok(conn)
     }
 
-    /// What other threads wake the loop with.
-    fn waker(&mut self) -> anyhow::Result<Arc<Waker>> {
-        if self.waker.is_none() {
-            self.waker = Some(Arc::new(Waker::new(self.poll.registry(), WAKER).context("no waker")?));
-        }
-        self.waker.clone().context("no waker")
-    }
-
     /// Runs `server` until a signal or a master ends it. An error means that the process cannot go on.
     pub fn run(&mut self, server: &mut Server) -> anyhow::Result<End> {
         let mut events = Events::with_capacity(1024);
@@ -176,16 +178,20 @@ impl Reactor {
                     SIGNALS => {
                         server.stopped(self.now());
                         self.settle(server);
+                        self.flush_outside(server);
                         return Ok(End::Signal);
                     }
                     WAKER => {
                         self.attend_console(server);
                         self.attend_disk(server);
+                        self.attend_worker(server);
                     }
+                    Token(port) if self.ports.note_ready(EntranceId(port)) => {}
                     Token(conn) => self.attend(ConnId(conn), event, server),
                 }
             }
             self.accept(server);
+            self.attend_ports(server);
             for _ in 0..self.ready.len() {
                 if let Some(conn) = self.ready.pop_front() {
                     self.read(conn, server);
@@ -193,6 +199,7 @@ impl Reactor {
             }
             server.timeout(self.now());
             self.settle(server);
+            self.flush_outside(server);
             self.ready.extend(self.waiting.drain(..));
             self.hold_back(server);
         }
@@ -207,12 +214,12 @@ impl Reactor {
 
     /// How long the poll may sleep.
     fn patience(&self, server: &Server) -> Duration {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || server.touched_outside() > 0 {
             return Duration::ZERO;
         }
         let now = self.now();
-        let soonest =
-            self.entrances.iter().filter_map(Entrance::look_again_at).fold(server.deadline(), Time::min);
+        let doors = self.entrances.iter().filter_map(Entrance::look_again_at);
+        let soonest = doors.chain(self.ports.look_again_at()).fold(server.deadline(), Time::min);
         soonest.since(now)
     }
 
@@ -321,13 +328,8 @@ impl Reactor {
 
     fn carry_out(&mut self, action: Action, server: &mut Server) {
         match action {
-            Action::Dial { conn, address } => {
-                match Socket::dial(address, Token(conn.0), self.poll.registry()) {
-                    Ok(socket) => {
-                        self.sockets.insert(conn, socket);
-                    }
-                    Err(error) => server.failed(conn, &error.to_string(), self.now()),
-                }
+            Action::Dial { conn, address } | Action::Call { conn, address, .. } => {
+                self.dial(conn, address, server);
             }
             Action::Drain(conn) => self.drain(conn, server),
             Action::Close(conn) => {
@@ -358,35 +360,24 @@ impl Reactor {
                     disk.ask(Request::Close(log));
                 }
             }
+            Action::Listen { entrance, at, carries } => {
+                match self.ports.open(entrance, at, carries, self.poll.registry()) {
+                    Ok(at) => server.listening(entrance, at, self.now()),
+                    Err(error) => server.not_listening(entrance, &error.to_string(), self.now()),
+                }
+            }
+            Action::Shut(entrance) => self.ports.shut(entrance),
+            Action::Datagram { entrance, to, bytes } => self.ports.send(entrance, to, &bytes),
+            Action::Compute { id, work } => self.ask_worker(id, work, server),
         }
     }
 
-    /// Asks the disk thread, which is started for the first request.
-    fn ask_disk(&mut self, log: LogId, request: Request, server: &mut Server) {
-        if self.disk.is_none() {
-            match self.waker().and_then(|waker| Disk::start(waker).context("no thread for the disk")) {
-                Ok(disk) => self.disk = Some(disk),
-                Err(error) => return server.log_failed(log, &format!("{error:#}"), self.now()),
+    fn dial(&mut self, conn: ConnId, address: SocketAddr, server: &mut Server) {
+        match Socket::dial(address, Token(conn.0), self.poll.registry()) {
+            Ok(socket) => {
+                self.sockets.insert(conn, socket);
             }
-        }
-        if let Some(disk) = &mut self.disk {
-            disk.ask(request);
-        }
-    }
-
-    /// Hands on what the disk thread has done.
-    fn attend_disk(&mut self, server: &mut Server) {
-        while let Some(answer) = self.disk.as_mut().and_then(Disk::next_answer) {
-            let now = self.now();
-            match answer {
-                Answer::Opened { log, scan } => server.log_opened(log, &scan.records, scan.next, now),
-                Answer::Stored { log, upto } => server.log_stored(log, upto, now),
-                Answer::Recovered { log, recovered } => server.store_recovered(log, &recovered, now),
-                Answer::StoredUpto { log, upto } => server.store_stored(log, upto, now),
-                Answer::Found { log, found } => server.store_found(log, found, now),
-                Answer::Failed { log, why } => server.log_failed(log, &why, now),
-            }
-            self.settle(server);
+            Err(error) => server.failed(conn, &error.to_string(), self.now()),
         }
     }
 
@@ -431,6 +422,9 @@ impl Reactor {
             };
             let written = socket.write(queue);
             if written == 0 {
+                if !queue.is_empty() {
+                    server.held_up(conn);
+                }
                 self.mind_broken(conn, server);
                 return;
             }
@@ -457,7 +451,7 @@ impl Reactor {
         let now = self.now();
         for index in 0..self.entrances.len() {
             for _ in 0..ACCEPTS_PER_TURN {
-                let Some(stream) = self.entrances[index].accept(now) else { break };
+                let Some((stream, _)) = self.entrances[index].accept(now) else { break };
                 let conn = server.accepted(self.entrances[index].door(), now);
                 match Socket::accepted(stream, Token(conn.0), self.poll.registry()) {
                     Ok(socket) => {

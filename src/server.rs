@@ -3,7 +3,8 @@
 //! filled queues. No socket, clock or thread in this room.
 //!
 //! **How a host drives it.** One input, then [`Server::next_action`] until there is none, then flush what
-//! [`Server::next_touched`] names; `timeout` when [`Server::deadline`] has come.
+//! [`Server::next_touched`] names; `timeout` when [`Server::deadline`] has come. What [`Server::next_touched_outside`] names is flushed
+//! after some inputs, before the host sleeps.
 //!
 //! A server is a lab's, which hosts the chatroom and speaks the lab's lines, or a box of a configuration, which hosts whatever
 //! agents it names and speaks frames.
@@ -19,6 +20,7 @@ mod link_manager;
 mod logs;
 mod master;
 mod outputs;
+mod outside;
 mod overlay;
 mod queue;
 mod status;
@@ -30,11 +32,13 @@ use self::core::{Core, Told};
 pub use self::link_manager::{LinkManager, LinkSettings, PeerState, Roster};
 use self::master::Masters;
 pub use self::master::ReplyFraming;
-pub use self::outputs::{Action, ConnId, LogId, Outputs};
+pub use self::outputs::{Action, ConnId, EntranceId, LogId, Outputs, WorkId};
 pub use self::overlay::{OverlaySetup, OverlayStatus};
 pub use self::queue::OutQueue;
-pub use self::status::{AgentStatus, BoxStatus, NeighbourStatus, PeerStatus, Status};
-use crate::agent::{Found, Index, Lsn, Recovered, Why};
+pub use self::status::{AgentStatus, BoxStatus, NeighbourStatus, PeerStatus, PortStatus, Status};
+use std::net::SocketAddr;
+
+use crate::agent::{Done, Found, Index, Lsn, Recovered, Why};
 use crate::config::AgentId;
 use crate::grid::ServerId;
 use crate::time::Time;
@@ -49,6 +53,8 @@ pub struct Settings {
     pub reply_framing: ReplyFraming,
     /// How many masters may be connected at a time.
     pub masters_max: usize,
+    /// How many connections agents may have with the world outside of the grid at a time.
+    pub connections_max: usize,
     /// Whether what happens is kept for [`Server::next_event`].
     pub tracing: bool,
 }
@@ -101,7 +107,44 @@ impl Server {
 
     /// A dial has succeeded.
     pub fn connected(&mut self, conn: ConnId, now: Time) {
-        self.core.links.connected(conn, now, &mut self.core.outputs);
+        if self.core.outside.holds(conn) {
+            self.core.line_connected(conn, now);
+            self.settle(now);
+        } else {
+            self.core.links.connected(conn, now, &mut self.core.outputs);
+        }
+    }
+
+    /// A port that [`Action::Listen`] named is open, at this address.
+    pub fn listening(&mut self, entrance: EntranceId, at: SocketAddr, now: Time) {
+        self.core.listening(entrance, at, now);
+        self.settle(now);
+    }
+
+    /// A port that [`Action::Listen`] named cannot be opened.
+    pub fn not_listening(&mut self, entrance: EntranceId, why: &str, now: Time) {
+        self.core.not_listening(entrance, why, now);
+        self.settle(now);
+    }
+
+    /// Somebody has connected to an agent's port; the name of that connection from now on. Without one it is to be closed at once.
+    #[must_use]
+    pub fn came_in(&mut self, entrance: EntranceId, peer: SocketAddr, now: Time) -> Option<ConnId> {
+        let conn = self.core.came_in(entrance, peer, now);
+        self.settle(now);
+        conn
+    }
+
+    /// A datagram came in by an agent's port.
+    pub fn datagram(&mut self, entrance: EntranceId, from: SocketAddr, bytes: &[u8], now: Time) {
+        self.core.datagram(entrance, from, bytes, now);
+        self.settle(now);
+    }
+
+    /// What [`Action::Compute`] asked for.
+    pub fn computed(&mut self, work: WorkId, done: Done, now: Time) {
+        self.core.computed(work, done, now);
+        self.settle(now);
     }
 
     /// Names a connection between servers for traces: at both of its ends by the same name, which no other connection has.
@@ -121,6 +164,8 @@ impl Server {
         if masters.holds(conn) {
             masters.received(conn, bytes, now, &mut |batch| core.command(batch, now));
             core.outputs.touch(conn);
+        } else if core.outside.holds(conn) {
+            core.line_received(conn, bytes, now);
         } else {
             core.received(conn, bytes, now);
         }
@@ -139,6 +184,9 @@ impl Server {
         if self.masters.holds(conn) {
             self.masters.ended(conn);
             self.close_if_served(conn);
+        } else if self.core.outside.holds(conn) {
+            self.core.line_ended(conn, now);
+            self.settle(now);
         } else if self.core.links.holds(conn) {
             self.core.outputs.act(Action::Close(conn));
             self.closed(conn, Why::Closed, "closed by the other side", now);
@@ -164,9 +212,17 @@ impl Server {
             core.outputs.touch(conn);
             self.settle(now);
             self.close_if_served(conn);
+        } else if core.outside.holds(conn) {
+            core.line_wrote(conn, written, now);
+            self.settle(now);
         } else {
             core.links.wrote(conn, written, now, &mut core.outputs);
         }
+    }
+
+    /// The host finds no room now for what waits on `conn`; it goes on when there is.
+    pub fn held_up(&mut self, conn: ConnId) {
+        self.core.outside.note_held_up(conn);
     }
 
     /// A log that [`Action::OpenLog`] named has been read: its records, and the place of the next one.
@@ -226,6 +282,18 @@ impl Server {
         self.core.outputs.next_touched()
     }
 
+    /// The next connection of an agent that has something new to send. To be flushed at the end of a turn: so all that a turn has led to leaves together.
+    pub fn next_touched_outside(&mut self) -> Option<ConnId> {
+        let conn = self.core.outputs.next_touched_outside()?;
+        self.core.outside.note_taken(conn);
+        Some(conn)
+    }
+
+    /// How many connections of agents have something new to send.
+    pub fn touched_outside(&self) -> usize {
+        self.core.outputs.touched_outside()
+    }
+
     /// The next event for the trace, where one was asked for.
     pub fn next_event(&mut self) -> Option<Event> {
         self.core.next_event()
@@ -238,12 +306,18 @@ impl Server {
 
     /// What waits to be sent on `conn`; `None` if the server has forgotten it.
     pub fn outgoing(&self, conn: ConnId) -> Option<&OutQueue> {
-        self.masters.outgoing(conn).or_else(|| self.core.links.outgoing(conn))
+        let core = &self.core;
+        let ours = self.masters.outgoing(conn).or_else(|| core.links.outgoing(conn));
+        ours.or_else(|| core.outside.outgoing(conn))
     }
 
     /// Whether the host may read from `conn` now. Links may always be read; masters wait while links are congested or their own
-    /// answers are not taken, and those that drive agents while too much waits for agents. To be asked again after each turn.
+    /// answers are not taken, and those that drive agents while too much waits for agents; so do connections of agents. To be asked again after
+    /// each turn.
     pub fn may_read(&self, conn: ConnId, now: Time) -> bool {
+        if self.core.outside.holds(conn) {
+            return self.core.may_read_outside(conn, now);
+        }
         !self.masters.holds(conn) || (self.masters.may_read(conn) && !self.core.holds_back(conn, now))
     }
 
@@ -260,6 +334,9 @@ impl Server {
     fn closed(&mut self, conn: ConnId, why: Why, text: &str, now: Time) {
         if self.masters.closed(conn, text) {
             self.core.detach(conn);
+        } else if self.core.outside.holds(conn) {
+            self.core.line_failed(conn, text, now);
+            self.settle(now);
         } else {
             self.core.links.closed(conn, why, text, now);
             self.settle(now);
@@ -313,7 +390,13 @@ mod tests {
             queue_bytes_max: 1 << 26,
             strangers_max: 1,
         };
-        Settings { links, reply_framing: ReplyFraming::Newline, masters_max: 1, tracing: true }
+        Settings {
+            links,
+            reply_framing: ReplyFraming::Newline,
+            masters_max: 1,
+            connections_max: 1,
+            tracing: true,
+        }
     }
 
     #[test]

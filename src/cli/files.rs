@@ -5,13 +5,16 @@ use log::warn;
 
 use crate::server::Settings;
 
-/// Idle masters and strangers must not use up what the links need, so they share what these leave. The grid has
-/// `servers` servers.
+/// Idle masters and strangers must not use up what the links need, so they share what these leave; where agents have connections of their own
+/// these get half of it. The grid has `servers` servers.
 pub(super) fn fit_limit(mut settings: Settings, servers: usize) -> anyhow::Result<Settings> {
     let Some(limit) = raise_limit().and_then(|limit| usize::try_from(limit).ok()) else {
         return Ok(settings);
     };
-    let share = limit.saturating_sub(servers + OWN_FILES) / 2;
+    let mut left = limit.saturating_sub(servers + OWN_FILES);
+    settings.connections_max = settings.connections_max.min(left / 2);
+    left -= settings.connections_max;
+    let share = left / 2;
     if share == 0 {
         bail!("a limit of {limit} open files is too low for {servers} servers (ulimit -n)");
     }

@@ -153,6 +153,7 @@ fn settings(args: &ServerArgs, grid: Grid) -> anyhow::Result<Settings> {
             Framing::Length => ReplyFraming::Length,
         },
         masters_max: usize::try_from(args.masters_max).context("--masters-max")?,
+        connections_max: 0,
         tracing: args.trace_dir.is_some(),
     })
 }

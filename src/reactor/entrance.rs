@@ -1,5 +1,6 @@
 //! A port on which somebody can come in.
 
+use std::fmt::Debug;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::time::Duration;
@@ -10,7 +11,6 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::seldom;
-use crate::server::Door;
 use crate::time::Time;
 
 /// After a failed `accept` (usually: no file descriptors left) the door stays shut for this long.
@@ -18,11 +18,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How many connections may wait for `accept`: with the usual 128, a thousand at once would lose some for a second.
 const BACKLOG: i32 = 4096;
 
-/// One listening port.
+/// One listening port, and what it leads to.
 #[derive(Debug)]
-pub(super) struct Entrance {
+pub(super) struct Entrance<D> {
     listener: TcpListener,
-    door: Door,
+    door: D,
     /// There may be more to accept.
     ready: bool,
     /// Shut until then, after an error.
@@ -31,14 +31,9 @@ pub(super) struct Entrance {
     failures: u64,
 }
 
-impl Entrance {
+impl<D: Copy + Debug> Entrance<D> {
     /// Listens on `address`.
-    pub(super) fn open(
-        address: SocketAddr,
-        door: Door,
-        token: Token,
-        registry: &Registry,
-    ) -> io::Result<Self> {
+    pub(super) fn open(address: SocketAddr, door: D, token: Token, registry: &Registry) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // A restarted server finds its port usable at once.
         socket.set_reuse_address(true)?;
@@ -51,8 +46,13 @@ impl Entrance {
     }
 
     /// What this is the door to.
-    pub(super) fn door(&self) -> Door {
+    pub(super) fn door(&self) -> D {
         self.door
+    }
+
+    /// Where it is.
+    pub(super) fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 
     /// Somebody waits.
@@ -65,11 +65,11 @@ impl Entrance {
         self.ready.then_some(self.pause_until)
     }
 
-    /// The next who waits.
-    pub(super) fn accept(&mut self, now: Time) -> Option<TcpStream> {
+    /// The next who waits, and who that is.
+    pub(super) fn accept(&mut self, now: Time) -> Option<(TcpStream, SocketAddr)> {
         while self.ready && now >= self.pause_until {
             match self.listener.accept() {
-                Ok((stream, _)) => return Some(stream),
+                Ok(accepted) => return Some(accepted),
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => self.ready = false,
                     ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}

@@ -196,6 +196,7 @@ impl Core {
             let owed = self.agents.remove(peer).into_iter();
             self.told.extend(owed.map(|request| Told::Answer(request, vec![answer.clone()])));
             self.logs.close(peer, &mut self.outputs);
+            self.outside.forget(peer, &mut self.outputs);
             if again { changes.restarted.push(id.clone()) } else { changes.removed.push(id.clone()) }
         }
         for (id, entry) in new.agents_on(own) {

@@ -12,6 +12,7 @@ use super::link_manager::{LinkManager, News};
 use super::logs::Logs;
 use super::master::{Batch, session};
 use super::outputs::{Action, ConnId, LogId, Outputs};
+use super::outside::Outside;
 use super::overlay::OverlayHost;
 use super::tracing::Tracing;
 use super::{BoxSetup, Settings, lab};
@@ -30,6 +31,7 @@ pub(super) struct Core {
     pub(super) links: LinkManager,
     pub(super) agents: Hosting,
     pub(super) logs: Logs,
+    pub(super) outside: Outside,
     pub(super) outputs: Outputs,
     pub(super) role: Role,
     pub(super) tracing: Tracing,
@@ -106,6 +108,7 @@ impl Core {
             links: LinkManager::new(settings.links, now),
             agents,
             logs: Logs::default(),
+            outside: Outside::new(settings.connections_max),
             outputs: Outputs::default(),
             role,
             tracing,
@@ -201,6 +204,11 @@ impl Core {
         self.links.congested(now) || (drives && self.agents.is_crowded())
     }
 
+    /// Whether what comes on a connection of an agent may be read.
+    pub(super) fn may_read_outside(&self, conn: ConnId, now: Time) -> bool {
+        self.outside.may_read(conn) && !self.links.congested(now) && !self.agents.is_crowded()
+    }
+
     /// Carries out a command that no agent took.
     fn own_command(&mut self, batch: &mut Batch<'_>, line: &[u8], attached: Option<Peer>, now: Time) {
         match &self.role {
@@ -271,7 +279,8 @@ impl Core {
                 self.agents.post(agent, Waiting::Barrier { token });
             }
             Output::Look(look) => self.look_at_no_rows(agent, look.token),
-            Output::Outside(_) | Output::Compute { .. } => {}
+            Output::Outside(outward) => self.ask_outside(agent, outward, now),
+            Output::Compute { token, work } => self.ask_work(agent, token, work),
             Output::Write(write) => self.write_to_store(agent, write),
             Output::Read(read) => self.logs.read(agent, read, &mut self.outputs),
             Output::Note { text } => {
@@ -390,6 +399,7 @@ impl Core {
             Waiting::Barrier { token } => self.hand(agent, Input::Barrier { token }, now),
             Waiting::Looked { looked } => self.hand(agent, Input::Looked { looked }, now),
             Waiting::StoreFailed { why } => self.hand(agent, Input::StoreFailed { why: &why }, now),
+            Waiting::Outside(outcome) => self.hand_outcome(agent, outcome, now),
         }
     }
 
@@ -407,6 +417,7 @@ impl Core {
             }
         }
         self.send_held(now);
+        self.outside_timeout(now);
         self.overlay_timeout(now);
     }
 
@@ -417,7 +428,10 @@ impl Core {
             Role::Box(host) => host.experiment.deadline(),
             Role::Overlay(host) => host.deadline(),
         };
-        [self.agents.deadline(), held].into_iter().flatten().fold(self.links.deadline(), Time::min)
+        [self.agents.deadline(), self.outside.deadline(), held]
+            .into_iter()
+            .flatten()
+            .fold(self.links.deadline(), Time::min)
     }
 
     pub(super) fn log_opened(&mut self, log: LogId, records: &[(Index, Vec<u8>)], next: Index, now: Time) {

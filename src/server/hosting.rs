@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use super::outside::Outcome;
 use crate::agent::{
     AgentBytes, Epoch, ErasedAgent, Index, Looked, Outbox, Peer, Port, Refusal, Request, Session,
 };
@@ -49,6 +50,8 @@ pub(super) enum Waiting {
     Looked { looked: Looked },
     /// The disk of an agent that is a log itself takes no more.
     StoreFailed { why: String },
+    /// Something about what it does outside of the grid.
+    Outside(Outcome),
 }
 
 /// All agents of one server.
@@ -209,7 +212,8 @@ impl Waiting {
             | Self::Rerouted(_)
             | Self::Barrier { .. }
             | Self::Looked { .. }
-            | Self::StoreFailed { .. } => 0,
+            | Self::StoreFailed { .. }
+            | Self::Outside(_) => 0,
             Self::Message { bytes, .. } => bytes.len(),
             Self::Committed { record, .. } | Self::NotCommitted { record, .. } => record.len(),
         };

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use crate::agent::{Index, Read, Write};
+use crate::agent::{Carries, Index, Read, Work, Write};
 
 /// Names one connection for its whole life. Never used again: a late event of a connection that is gone finds nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,6 +14,14 @@ pub struct ConnId(pub usize);
 /// Names one opening of a log, a file or a folder. Never used again: a late answer finds nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogId(pub u64);
+
+/// Names one opening of an agent's port. No connection has the same number, and it is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntranceId(pub usize);
+
+/// Names a piece of work. Never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkId(pub u64);
 
 /// An order to the host, to be carried out before the next input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +83,42 @@ pub enum Action {
     },
     /// Close the log, of whichever kind, once everything before has been written; no answer.
     CloseLog(LogId),
+    /// Open a port for an agent; answer with `listening` or `not_listening`.
+    Listen {
+        /// The port that this becomes.
+        entrance: EntranceId,
+        /// Where; port number 0 lets the system choose.
+        at: SocketAddr,
+        /// What travels through it.
+        carries: Carries,
+    },
+    /// Shut an agent's port; what came in by it stays.
+    Shut(EntranceId),
+    /// Connect to `address` for an agent; answer with `connected` or `failed` for `conn`.
+    Call {
+        /// The connection that this becomes.
+        conn: ConnId,
+        /// Where to.
+        address: SocketAddr,
+        /// Whether it is to be encrypted.
+        tls: bool,
+    },
+    /// Send a datagram from an agent's port, if that can be done at once.
+    Datagram {
+        /// From which port.
+        entrance: EntranceId,
+        /// To whom.
+        to: SocketAddr,
+        /// What.
+        bytes: Bytes,
+    },
+    /// Have a piece of work done; answer with `computed`.
+    Compute {
+        /// Which piece.
+        id: WorkId,
+        /// What.
+        work: Work,
+    },
 }
 
 /// Orders and connections with something new to send, in the order in which they arose.
@@ -82,6 +126,7 @@ pub enum Action {
 pub struct Outputs {
     actions: VecDeque<Action>,
     touched: VecDeque<ConnId>,
+    touched_outside: VecDeque<ConnId>,
     conns_used: usize,
 }
 
@@ -90,6 +135,11 @@ impl Outputs {
     pub fn new_conn(&mut self) -> ConnId {
         self.conns_used += 1;
         ConnId(self.conns_used)
+    }
+
+    /// A fresh name for a port of an agent.
+    pub fn new_entrance(&mut self) -> EntranceId {
+        EntranceId(self.new_conn().0)
     }
 
     /// Adds an order.
@@ -102,6 +152,21 @@ impl Outputs {
         if self.touched.back() != Some(&conn) {
             self.touched.push_back(conn);
         }
+    }
+
+    /// Notes that the connection `conn` of an agent has something new to send. Not to be called again before it was taken.
+    pub fn touch_outside(&mut self, conn: ConnId) {
+        self.touched_outside.push_back(conn);
+    }
+
+    /// The next connection of an agent to flush.
+    pub fn next_touched_outside(&mut self) -> Option<ConnId> {
+        self.touched_outside.pop_front()
+    }
+
+    /// How many connections of agents are to be flushed.
+    pub fn touched_outside(&self) -> usize {
+        self.touched_outside.len()
     }
 
     /// The next order.

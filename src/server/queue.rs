@@ -8,6 +8,9 @@ use bytes::{Buf, Bytes, BytesMut};
 /// How many parts one vectored write takes at the most; systems allow 1,024.
 const SLICES_MAX: usize = 64;
 
+/// How much room an empty tail may keep.
+const TAIL_BYTES_KEPT: usize = 64 * 1024;
+
 /// What a part costs beside its bytes: the handle in the queue, and the header and rounding of its buffer.
 const PART_BYTES: usize = 96;
 
@@ -80,7 +83,12 @@ impl OutQueue {
         while written > 0 {
             let Some(front) = self.parts.front_mut() else {
                 assert!(written <= self.tail.len(), "no more is written than was queued");
-                return self.tail.advance(written);
+                self.tail.advance(written);
+                // A connection that is quiet again does not keep what a burst has needed.
+                if self.tail.is_empty() && self.tail.capacity() > TAIL_BYTES_KEPT {
+                    self.tail = BytesMut::new();
+                }
+                return;
             };
             if written < front.len() {
                 front.advance(written);

@@ -1,12 +1,15 @@
 //! What `status` answers: one line of JSON about one server.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::link_manager::{LinkManager, PeerState};
+use super::outside::{Outside, Port};
+use crate::agent::Carries;
 use crate::grid::ServerId;
 use crate::time::Time;
 
@@ -65,6 +68,9 @@ pub struct BoxStatus {
     pub frames_dropped: u64,
     /// How many were lost on purpose.
     pub frames_lost_on_purpose: u64,
+    /// How many connections of others than agents were turned away since there were too many.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub connections_refused: u64,
 }
 
 /// An agent of a box.
@@ -82,6 +88,24 @@ pub struct AgentStatus {
     /// What else it has to say about itself.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub about: Option<String>,
+    /// The ports that it has open for others than agents of its grid, or wants to have.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub ports: Vec<PortStatus>,
+    /// How many connections it has that it has dialled.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub dialled: u64,
+}
+
+/// A port of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortStatus {
+    /// Where it is open; absent while it is not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub at: Option<SocketAddr>,
+    /// `frames`, `frames over tls` or `datagrams`.
+    pub carries: String,
+    /// How many connections have come in by it and are open.
+    pub connections: u64,
 }
 
 /// Another box as this one sees it.
@@ -146,6 +170,23 @@ impl NeighbourStatus {
 
 pub(super) fn line_of(status: &impl Serialize) -> Bytes {
     Bytes::from(serde_json::to_vec(status).expect("numbers and words are always JSON"))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl PortStatus {
+    pub(super) fn of(outside: &Outside, port: &Port) -> Self {
+        let carries = match port.carries {
+            Carries::Frames { tls: false, .. } => "frames",
+            Carries::Frames { tls: true, .. } => "frames over tls",
+            Carries::Datagrams => "datagrams",
+        };
+        let connections = outside.connections_of(port.agent, Some(port.id)) as u64;
+        Self { at: port.at, carries: carries.to_owned(), connections }
+    }
 }
 
 /// A duration as `status` tells it.

@@ -125,7 +125,11 @@ pub(crate) fn registry() -> Registry {
 }
 
 pub(crate) fn read(text: &str) -> Configuration {
-    config::read(text, Format::Json, &registry()).unwrap_or_else(|findings| panic!("{findings:?}"))
+    read_with(text, &registry())
+}
+
+pub(crate) fn read_with(text: &str, registry: &Registry) -> Configuration {
+    config::read(text, Format::Json, registry).unwrap_or_else(|findings| panic!("{findings:?}"))
 }
 
 pub(crate) fn address(id: u16) -> BoxAddress {
@@ -152,16 +156,21 @@ pub(crate) fn start(world: &mut World, id: u16, configuration: &str) {
 }
 
 fn start_with(world: &mut World, id: u16, configuration: &str, experiment: ExperimentSetup) {
-    let server = make(id, configuration, experiment, world.now());
+    let server = make(id, configuration, registry(), experiment, world.now());
     world.host(id, server);
 }
 
 /// The box `id`, without a world.
 pub(crate) fn box_of(id: u16, configuration: &str, now: Time) -> Server {
-    make(id, configuration, ExperimentSetup::default(), now)
+    box_with(id, configuration, registry(), now)
 }
 
-fn make(id: u16, configuration: &str, experiment: ExperimentSetup, now: Time) -> Server {
+/// The same, with other types of agents.
+pub(crate) fn box_with(id: u16, configuration: &str, registry: Registry, now: Time) -> Server {
+    make(id, configuration, registry, ExperimentSetup::default(), now)
+}
+
+fn make(id: u16, configuration: &str, registry: Registry, experiment: ExperimentSetup, now: Time) -> Server {
     let settings = Settings {
         links: LinkSettings {
             roster: Roster::of_box(address(id)),
@@ -173,11 +182,11 @@ fn make(id: u16, configuration: &str, experiment: ExperimentSetup, now: Time) ->
         },
         reply_framing: ReplyFraming::Newline,
         masters_max: 8,
+        connections_max: 8,
         tracing: false,
     };
-    let (address, configuration, seed) = (address(id), read(configuration), u64::from(id));
-    let setup =
-        BoxSetup { address, configuration, registry: registry(), seed, unix_ms_at_start: 0, experiment };
+    let (address, configuration, seed) = (address(id), read_with(configuration, &registry), u64::from(id));
+    let setup = BoxSetup { address, configuration, registry, seed, unix_ms_at_start: 0, experiment };
     Server::of_box(settings, setup, now)
 }
 

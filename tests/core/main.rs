@@ -4,6 +4,7 @@ mod boxes;
 mod gen_hypar;
 mod links;
 mod masters;
+mod outside;
 mod overlay;
 mod reloads;
 mod replicated;

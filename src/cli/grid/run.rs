@@ -124,6 +124,7 @@ fn settings(args: &RunArgs, configuration: &Configuration) -> anyhow::Result<Set
         },
         reply_framing: ReplyFraming::Newline,
         masters_max: SESSIONS_MAX,
+        connections_max: CONNECTIONS_MAX,
         tracing: args.trace.is_some(),
     };
     crate::cli::files::fit_limit(settings, configuration.boxes().len())
@@ -147,3 +148,5 @@ const QUEUE_BYTES_MAX: usize = 64 << 20;
 const STRANGERS_MAX: usize = 256;
 /// How many may control the box, or drive its agents, at a time.
 const SESSIONS_MAX: usize = 256;
+/// How many connections agents may have with others than agents at a time.
+const CONNECTIONS_MAX: usize = 65_536;

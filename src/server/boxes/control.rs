@@ -9,7 +9,7 @@ use crate::server::core::{Core, Role};
 use crate::server::directory::Home;
 use crate::server::master::Batch;
 use crate::server::outputs::Action;
-use crate::server::status::{AgentStatus, BoxStatus, NeighbourStatus, milliseconds};
+use crate::server::status::{AgentStatus, BoxStatus, NeighbourStatus, PortStatus, milliseconds};
 use crate::time::Time;
 
 /// What can be asked of a box, for whoever tells it.
@@ -86,6 +86,7 @@ impl Core {
             bytes_queued: self.links.queued_bytes() as u64,
             frames_dropped: host.frames_dropped,
             frames_lost_on_purpose: host.experiment.lost(),
+            connections_refused: self.outside.refused(),
         }
     }
 }
@@ -100,7 +101,15 @@ impl BoxHost {
             let counters = hosted.agent.counters();
             let counters = counters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
             let (id, kind, about) = (id.to_string(), kind.unwrap_or_default(), hosted.agent.about());
-            Some(AgentStatus { id, kind, started: hosted.started, counters, about })
+            Some(AgentStatus {
+                id,
+                kind,
+                started: hosted.started,
+                counters,
+                about,
+                ports: core.outside.ports_of(peer).map(|port| PortStatus::of(&core.outside, &port)).collect(),
+                dialled: core.outside.connections_of(peer, None) as u64,
+            })
         };
         let mut agents: Vec<AgentStatus> = here.filter_map(status).collect();
         agents.sort_by(|one, other| one.id.cmp(&other.id));

@@ -70,6 +70,12 @@ fn settings(roster: Roster) -> LabSettings {
         strangers_max: 256,
     };
     // Eight masters, and the one through which the world looks inside.
-    let server = Settings { links, reply_framing: ReplyFraming::Newline, masters_max: 9, tracing: false };
+    let server = Settings {
+        links,
+        reply_framing: ReplyFraming::Newline,
+        masters_max: 9,
+        connections_max: 9,
+        tracing: false,
+    };
     LabSettings { server, log_bytes_max: 1 << 30 }
 }

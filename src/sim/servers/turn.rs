@@ -12,6 +12,7 @@ use super::host::Host;
 use super::network::{EndName, Holder, Listener, Phase};
 use super::pipe::{Reading, Segment};
 use super::{ServerWorld, Visitor};
+use crate::compute::compute;
 use crate::grid::ServerId;
 use crate::rng::Probability;
 use crate::server::{Action, ConnId, Door, Server};
@@ -20,6 +21,8 @@ use crate::wire::Cut;
 
 /// A server's next turn comes this much later at the soonest.
 const TURN: Duration = Duration::from_micros(5);
+/// Why agents of this world speak to nobody but agents.
+const NO_CLIENTS: &str = "there are no clients in this world";
 /// How likely a write takes all that there is room for.
 const WHOLE_WRITES: Probability = Probability::percent(50);
 
@@ -324,6 +327,16 @@ impl ServerWorld {
                 }
             }
             Action::CloseLog(log) => self.disks.close(id, log),
+            // Clients of agents are the other world's: nobody is there to come in here, or to be dialled.
+            Action::Listen { entrance, .. } => {
+                self.input(id, |server, now| server.not_listening(entrance, NO_CLIENTS, now));
+            }
+            Action::Call { conn, .. } => self.input(id, |server, now| server.failed(conn, NO_CLIENTS, now)),
+            Action::Shut(_) | Action::Datagram { .. } => {}
+            Action::Compute { id: work, work: what } => {
+                let done = compute(&what);
+                self.input(id, |server, now| server.computed(work, done, now));
+            }
         }
     }
 

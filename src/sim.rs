@@ -29,7 +29,8 @@ pub use self::run::{PlanError, parse_faults, replay_command, run_safely, validat
 pub use self::scenario::{Carrier, FailureModel, Fault, Figures, Outcome, Plan, Scenario, Violation};
 pub use self::shrink::{Shrunk, shrink};
 pub use self::world::{
-    Answer, Contents, Damage, Happened, Heard, LinkState, PartitionId, Said, Settings, Told, World, Wrong,
+    Answer, ConnectionId, Contents, Damage, Happened, Heard, LinkState, PartitionId, Said, Settings, Told,
+    World, Wrong,
 };
 
 /// All scenarios, in the order in which they are shown.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::agent::{Agent, Peer};
 use crate::rng::{Probability, Rng};
-use crate::sim::{Fault, PartitionId, Plan, World};
+use crate::sim::{ConnectionId, Fault, PartitionId, Plan, World};
 use crate::time::Time;
 
 /// How often and how long things go wrong.
@@ -127,12 +127,8 @@ impl Faults {
         let Some(&peer) = rng.pick(&peers) else { return };
         match kind {
             Fault::Break | Fault::Stall => {
-                let up: Vec<Peer> =
-                    world.links_of(peer).filter(|link| link.up).map(|link| link.peer).collect();
-                match rng.pick(&up) {
-                    Some(&other) if kind == Fault::Break => drop(world.break_link(peer, other)),
-                    Some(&other) => drop(world.stall(peer, other, lasts)),
-                    None => {}
+                if let Some(&way) = rng.pick(&ways(world, peer)) {
+                    way.disturb(world, peer, (kind == Fault::Stall).then_some(lasts));
                 }
             }
             Fault::Partition | Fault::OneWay => self.partition(world, kind, &mut rng, until),
@@ -187,6 +183,32 @@ impl Faults {
         if crashed < self.severity.crashed_max && world.is_alive(peer) {
             world.crash(peer);
             self.mends.push((until, Mend::Crash(peer)));
+        }
+    }
+}
+
+/// A way on which an agent reaches another.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Link(Peer),
+    Connection(ConnectionId),
+}
+
+/// The ways of an agent that are open: its links, then its connections.
+fn ways<A: Agent>(world: &World<A>, peer: Peer) -> Vec<Way> {
+    let links = world.links_of(peer).filter(|link| link.up).map(|link| Way::Link(link.peer));
+    let connections = world.connections().filter(|(_, ends)| ends.contains(&peer));
+    links.chain(connections.map(|(id, _)| Way::Connection(id))).collect()
+}
+
+impl Way {
+    /// Lets nothing arrive on this way of `peer` for as long as is said, or breaks it.
+    fn disturb<A: Agent>(self, world: &mut World<A>, peer: Peer, stalled: Option<Duration>) {
+        match (self, stalled) {
+            (Self::Link(other), None) => drop(world.break_link(peer, other)),
+            (Self::Link(other), Some(lasts)) => drop(world.stall(peer, other, lasts)),
+            (Self::Connection(id), None) => drop(world.break_connection(id)),
+            (Self::Connection(id), Some(lasts)) => drop(world.stall_connection(id, lasts)),
         }
     }
 }

@@ -5,10 +5,12 @@
 //! arrive in their order, each once, and none after [`Input::LinkDown`](crate::agent::Input::LinkDown). A partition and a stall hold messages up; a break,
 //! and a crash of the receiver, drop what is on its way. Links are wanted by the world's user ([`World::link`]), then they come up again whenever they
 //! have gone down; or opened by an agent ([`Output::Link`](crate::agent::Output::Link)), then they do not. On `datagram` there are no links: each message travels alone and is lost in a partition.
+//! What agents reach outside of the grid, connections and datagrams by addresses, goes wrong in the same ways; see `outside`.
 //! Whatever else happens is drawn from [`Settings::seed`], so the same calls give the same run.
 
 mod carrying;
 mod clock;
+mod computing;
 mod contents;
 mod disk;
 mod failing;
@@ -18,6 +20,7 @@ mod hosting;
 mod linking;
 mod links;
 mod opening;
+mod outside;
 mod partitions;
 mod settings;
 mod store;
@@ -25,6 +28,7 @@ mod telling;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use self::computing::Workers;
 pub(in crate::sim) use self::contents::Reading;
 pub use self::contents::{Contents, Damage};
 use self::disk::Disk;
@@ -34,6 +38,8 @@ pub use self::hosting::Heard;
 pub use self::linking::LinkState;
 use self::links::{LinkId, Links};
 use self::opening::News;
+pub use self::outside::ConnectionId;
+use self::outside::{Outside, PipeEnd};
 pub use self::partitions::PartitionId;
 use self::partitions::Partitions;
 pub use self::settings::Settings;
@@ -87,6 +93,8 @@ pub struct World<A: Agent> {
     links: Links,
     news: VecDeque<News>,
     partitions: Partitions,
+    outside: Outside,
+    workers: Workers,
     flights: Flights<A::Msg>,
     outbox: Outbox<A::Msg>,
     /// What the network draws from.
@@ -187,6 +195,35 @@ enum Event {
         link: LinkId,
         generation: u32,
     },
+    /// An agent is told something from outside of the grid: the first of what it is to be told.
+    OutsideNews {
+        peer: Peer,
+        incarnation: u32,
+    },
+    /// A dial is answered, or not.
+    Dial {
+        dial: u32,
+    },
+    /// The first bytes of one direction of a connection arrive.
+    Stretch {
+        pipe: ConnectionId,
+        from_acceptor: bool,
+    },
+    /// A connection ends at once.
+    CutPipe {
+        pipe: ConnectionId,
+        by_acceptor: bool,
+        why: Why,
+    },
+    /// A datagram of a port arrives.
+    Letter {
+        letter: u32,
+    },
+    /// A piece of long work is done.
+    Computed {
+        peer: Peer,
+        incarnation: u32,
+    },
 }
 
 /// What waits for an agent that is paused.
@@ -238,6 +275,8 @@ impl<A: Agent> World<A> {
         Self {
             network: rng.fork(),
             disks: rng.fork(),
+            outside: Outside::new(rng.fork()),
+            workers: Workers::new(rng.fork()),
             settings,
             now: Time::ZERO,
             queue: Queue::default(),
@@ -420,6 +459,14 @@ impl<A: Agent> World<A> {
             Event::Found { peer, incarnation } => self.found(peer, incarnation),
             Event::StoreFailed { peer, incarnation } => self.store_failed(peer, incarnation),
             Event::Full { link, generation } => self.full(link, generation),
+            Event::OutsideNews { peer, incarnation } => self.tell_outside_news(peer, incarnation),
+            Event::Dial { dial } => self.dial_due(dial),
+            Event::Stretch { pipe, from_acceptor } => self.stretch_due(pipe, from_acceptor),
+            Event::CutPipe { pipe, by_acceptor, why } => {
+                self.cut_pipe(PipeEnd { pipe, end: usize::from(by_acceptor) }, why);
+            }
+            Event::Letter { letter } => self.letter_due(letter),
+            Event::Computed { peer, incarnation } => self.computed(peer, incarnation),
         }
     }
 
@@ -470,4 +517,14 @@ mod mark {
     pub(super) const FOUND: u64 = 24;
     pub(super) const RECOVER: u64 = 25;
     pub(super) const FAIL: u64 = 26;
+    pub(super) const OUTSIDE: u64 = 27;
+    pub(super) const OUTSIDE_NEWS: u64 = 28;
+    pub(super) const DIAL: u64 = 29;
+    pub(super) const SEND_FRAMES: u64 = 30;
+    pub(super) const FRAMES: u64 = 31;
+    pub(super) const HANG_UP: u64 = 32;
+    pub(super) const SEND_DATAGRAM: u64 = 33;
+    pub(super) const DATAGRAM: u64 = 34;
+    pub(super) const COMPUTE: u64 = 35;
+    pub(super) const COMPUTED: u64 = 36;
 }

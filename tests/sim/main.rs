@@ -8,6 +8,7 @@ mod experiments;
 mod links;
 mod lives;
 mod openings;
+mod outside;
 mod probe;
 mod runs;
 mod stores;

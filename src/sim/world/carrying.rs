@@ -1,12 +1,10 @@
 //! Carrying messages: over links that keep the order, or each on its own.
 
-use std::time::Duration;
-
 use super::flights::{Flight, Slot};
 use super::links::{LaneId, LinkId};
 use super::{Agent, Event, World, mark};
 use crate::agent::{Input, Peer, Port};
-use crate::sim::{Carrier, scramble};
+use crate::sim::Carrier;
 
 impl<A: Agent> World<A> {
     /// Sends one message to one agent.
@@ -149,22 +147,11 @@ impl<A: Agent> World<A> {
         }
         let copy = self.network.chance(self.settings.duplicate).then(|| flight.clone());
         for mut flight in copy.into_iter().chain([flight]) {
-            flight.arrives = self.now + self.datagram_delay(from, to);
+            flight.arrives = self.now + self.settings.datagram_travel(&mut self.network, from, to);
             let arrives = flight.arrives;
             let slot = self.flights.insert(flight);
             self.push(arrives, Event::Datagram { slot });
         }
-    }
-
-    /// Where datagrams may not overtake each other, each pair of agents has a delay of its own: then they cannot, and no table of
-    /// pairs is needed.
-    fn datagram_delay(&mut self, from: Peer, to: Peer) -> Duration {
-        let delay = self.settings.delay;
-        if self.settings.reorder {
-            return delay.draw(&mut self.network);
-        }
-        let pair = scramble(self.settings.seed ^ scramble(u64::from(from.0) << 32 | u64::from(to.0)));
-        delay.draw(&mut crate::rng::Rng::new(pair))
     }
 
     pub(super) fn datagram_due(&mut self, slot: Slot) {

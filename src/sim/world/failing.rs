@@ -23,6 +23,8 @@ impl<A: Agent> World<A> {
         self.digest(mark::CRASH, peer, 0);
         self.tell(peer, |_| What::Crash);
         self.crash_disk(peer);
+        self.crash_worker(peer);
+        self.crash_outside(peer);
         // Whoever learns of it may open and close links.
         let links: Vec<LinkId> = self.links.of(peer).iter().map(|&(_, link)| link).collect();
         for link in links {
@@ -70,15 +72,20 @@ impl<A: Agent> World<A> {
         self.tell(peer, |_| What::Resume);
         self.catch_up(peer);
         self.schedule_lanes_of(peer);
+        self.free_outside();
         self.connect_all_of(peer);
     }
 
     /// Drops the messages among what waited for an agent that is gone.
     fn drop_held(&mut self, held: Vec<Held>) {
         for held in held {
-            if let Held::Event(Event::Datagram { slot } | Event::Own { slot, .. }) = held {
-                let flight = self.flights.remove(slot);
-                self.tell_drop(flight.from, flight.to, flight.id, "the receiver crashed");
+            match held {
+                Held::Event(Event::Datagram { slot } | Event::Own { slot, .. }) => {
+                    let flight = self.flights.remove(slot);
+                    self.tell_drop(flight.from, flight.to, flight.id, "the receiver crashed");
+                }
+                Held::Event(Event::Letter { letter }) => self.drop_letter(letter),
+                _ => {}
             }
         }
     }

@@ -139,7 +139,9 @@ impl<A: Agent> World<A> {
                 Output::Post { to: (to, port), message } => self.post(peer, to, port, message),
                 Output::Barrier { token } => self.barrier(peer, token),
                 // A log that is never cut keeps no rows.
-                Output::Look(_) | Output::Outside(_) | Output::Compute { .. } => {}
+                Output::Look(look) => self.look_at_nothing(peer, look.token),
+                Output::Outside(outward) => self.ask_outside(peer, outward),
+                Output::Compute { token, work } => self.ask_work(peer, token, work),
                 Output::Write(write) => self.write(peer, write),
                 Output::Read(read) => self.read(peer, &read),
                 Output::Note { text } => self.tell(peer, |_| What::Note { text }),

@@ -122,6 +122,7 @@ impl<A: Agent> World<A> {
                 self.connect(link);
             }
         }
+        self.free_outside();
     }
 
     /// Begins to connect, unless nobody wants that now, somebody is at it, or an end cannot.

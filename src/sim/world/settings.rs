@@ -26,6 +26,8 @@ pub struct Settings {
     pub connecting: Delay,
     /// How long the disk takes to sync.
     pub syncing: Delay,
+    /// How long a piece of long work takes.
+    pub computing: Delay,
     /// Of datagrams: how many are lost.
     pub loss: Probability,
     /// Of datagrams: how many arrive twice.
@@ -38,6 +40,8 @@ pub struct Settings {
     pub forgetful_disks: bool,
     /// How many messages may wait in one direction of a link. One more, and it goes down.
     pub queue_messages_max: u32,
+    /// How many bytes may be on their way in one direction of a connection; others wait at its sender.
+    pub on_the_way_bytes_max: usize,
 }
 
 impl Settings {
@@ -52,12 +56,14 @@ impl Settings {
             distance: None,
             connecting: Delay::uniform_ms(1, 20),
             syncing: Delay::uniform_ms(0, 5),
+            computing: Delay::uniform_ms(1, 20),
             loss: Probability::NEVER,
             duplicate: Probability::NEVER,
             reorder: false,
             torn: false,
             forgetful_disks: false,
             queue_messages_max: 1_000_000,
+            on_the_way_bytes_max: 256 * 1024,
         }
     }
 
@@ -97,5 +103,15 @@ impl Settings {
     #[inline]
     pub(super) fn travel(&self, network: &mut Rng, from: Peer, to: Peer) -> Duration {
         self.delay.draw(network) + self.distance(from, to)
+    }
+
+    /// How long a datagram travels. Where datagrams may not overtake each other, each pair of agents has a delay of its own: then they cannot, and no
+    /// table of pairs is needed.
+    pub(super) fn datagram_travel(&self, network: &mut Rng, from: Peer, to: Peer) -> Duration {
+        if self.reorder {
+            return self.delay.draw(network);
+        }
+        let pair = scramble(self.seed ^ scramble(u64::from(from.0) << 32 | u64::from(to.0)));
+        self.delay.draw(&mut Rng::new(pair))
     }
 }

@@ -48,7 +48,7 @@ impl Wire for ClientMessage {
 ///
 /// It has one request under way at a time. A request that is not answered goes out again, more and more seldom, each time to the next
 /// store if its routes name several, until an answer comes or the client gives up; then it says whether the request can have had
-/// an effect.
+/// an effect. A store that cannot do what is asked, since its disk is full for instance, is left for the next one at once.
 #[derive(Debug)]
 pub struct Client {
     rng: Rng,
@@ -107,6 +107,10 @@ struct Attempt {
     pause: Duration,
     again_at: Time,
     give_up_at: Time,
+    /// How many stores have said that they cannot do it.
+    refusals: usize,
+    /// What is told if nobody can: a store that does not know whether it was done weighs more than one that has done nothing.
+    refusal: Option<Answer>,
 }
 
 impl Default for Patience {
@@ -207,7 +211,8 @@ impl Client {
     fn start(&mut self, now: Time, message: KvsMessage, give_up_at: Time, out: &mut Outbox<ClientMessage>) {
         self.send(&message, out);
         let pause = self.patience.first;
-        self.attempt = Some(Attempt { message, pause, again_at: now + pause, give_up_at });
+        let again_at = now + pause;
+        self.attempt = Some(Attempt { message, pause, again_at, give_up_at, refusals: 0, refusal: None });
     }
 
     fn send(&self, message: &KvsMessage, out: &mut Outbox<ClientMessage>) {
@@ -242,7 +247,7 @@ impl Client {
         attempt.again_at = now + attempt.pause;
         let message = attempt.message.clone();
         self.counts.retries += 1;
-        self.store = (self.store + 1) % self.stores.len().max(1);
+        self.next_store();
         self.send(&message, out);
     }
 
@@ -262,7 +267,7 @@ impl Client {
             (KvsMessage::Open { nonce }, KvsMessage::Answer { session, number: 0, answer })
                 if (ClientSession { index: 0, nonce: *nonce }) == session =>
             {
-                self.finish(&answer, out);
+                self.judge(now, answer, out);
             }
             (KvsMessage::Ask(ask), KvsMessage::Answer { session, number, answer })
                 if (ask.session, ask.number) == (session, number) =>
@@ -270,11 +275,41 @@ impl Client {
                 if answer == Answer::Forgotten {
                     self.session = None;
                 }
-                self.finish(&answer, out);
+                self.judge(now, answer, out);
             }
             // An answer to what is not asked any more.
             _ => {}
         }
+    }
+
+    /// Takes an answer to what is under way, unless there is another store that may give a better one.
+    fn judge(&mut self, now: Time, answer: Answer, out: &mut Outbox<ClientMessage>) {
+        let Some(attempt) = &mut self.attempt else { return };
+        if !matches!(answer, Answer::Refused(_) | Answer::Unknown(_)) {
+            self.finish(&answer, out);
+            return;
+        }
+        attempt.refusals += 1;
+        let told = match attempt.refusal.take() {
+            Some(unknown @ Answer::Unknown(_)) => unknown,
+            _ => answer,
+        };
+        if attempt.refusals >= self.stores.len() {
+            self.next_store();
+            self.finish(&told, out);
+            return;
+        }
+        attempt.refusal = Some(told);
+        attempt.again_at = now + attempt.pause;
+        // It is the same request, so that it is done once, however many stores it has reached.
+        let message = attempt.message.clone();
+        self.counts.retries += 1;
+        self.next_store();
+        self.send(&message, out);
+    }
+
+    fn next_store(&mut self) {
+        self.store = (self.store + 1) % self.stores.len().max(1);
     }
 
     /// Tells whoever asked what became of the first job.

@@ -122,6 +122,38 @@ fn a_request_goes_out_again_unchanged_and_more_and_more_seldom_to_each_store_in_
 }
 
 #[test]
+fn a_store_that_cannot_is_left_for_the_next_one_which_gets_the_same_request() {
+    let mut desk = Desk::new(&["kvs-1", "kvs-2"]);
+    desk.command("put k v");
+    desk.open();
+    let put = desk.asked();
+    desk.answer(&put, Answer::Unknown("no space".into()));
+    let next = Dest::from("kvs-2");
+    assert_eq!(desk.sent, [(next.clone(), ClientMessage::Kvs(KvsMessage::Ask(put.clone())))]);
+    desk.answer(&put, Answer::Done);
+    assert_eq!(desk.told, ["ok"]);
+    desk.sent.clear();
+    desk.command("get k");
+    assert_eq!(desk.sent[0].0, next, "the first store is not asked any more");
+    let get = desk.asked();
+    desk.answer(&get, Answer::Refused("no space".into()));
+    assert_eq!(desk.sent.pop().map(|(to, _)| to), Some(Dest::from("kvs-1")));
+    desk.answer(&get, Answer::Refused("no space either".into()));
+    assert_eq!(desk.told[1], "error no space either", "all have been asked");
+}
+
+#[test]
+fn that_one_store_does_not_know_outweighs_that_another_has_done_nothing() {
+    let mut desk = Desk::new(&["kvs-1", "kvs-2"]);
+    desk.command("put k v");
+    desk.open();
+    let put = desk.asked();
+    desk.answer(&put, Answer::Unknown("no space".into()));
+    desk.answer(&put, Answer::Refused("no log".into()));
+    assert_eq!(desk.told, ["unknown no space; it may have happened or not"]);
+}
+
+#[test]
 fn an_early_timeout_is_harmless() {
     let mut desk = Desk::new(&["kvs"]);
     desk.input(Input::Timeout);

@@ -363,18 +363,27 @@ impl<F: Files> Segments<F> {
         let (seq, next) = (self.seq + 1, self.map.next());
         item::encode(&Item { seq, next, what: What::Segment(header_is) }, &mut header);
         let len = doubled.min(self.sizes.most).max(header.len() as u64 + bytes);
-        let name = name_of(number);
-        let file = self.files.create(UNFINISHED).map_err(trouble("create", &name))?;
-        self.files.preallocate(&file, len).map_err(trouble("make room for", &name))?;
-        self.files.write_at(&file, &header, 0).map_err(trouble("write to", &name))?;
-        self.files.sync(&file).map_err(trouble("sync", &name))?;
-        self.files.rename(UNFINISHED, &name).map_err(trouble("create", &name))?;
-        self.files.sync_folder().map_err(trouble("sync", "the folder"))?;
+        let file = self.make_file(number, &header, len).inspect_err(|_| {
+            // On a full disk it may hold the last room that there was, and nobody would think of looking here for it.
+            let _ = self.files.remove(UNFINISHED);
+        })?;
         self.seq = seq;
         self.map.break_off();
         let used = header.len() as u64;
         self.all.push_back(Segment { number, file, used, len, blocks_written: used });
         Ok(())
+    }
+
+    /// Makes the file of a segment, durably.
+    fn make_file(&self, number: u64, header: &[u8], len: u64) -> Result<F::File, Trouble> {
+        let name = name_of(number);
+        let file = self.files.create(UNFINISHED).map_err(trouble("create", &name))?;
+        self.files.preallocate(&file, len).map_err(trouble("make room for", &name))?;
+        self.files.write_at(&file, header, 0).map_err(trouble("write to", &name))?;
+        self.files.sync(&file).map_err(trouble("sync", &name))?;
+        self.files.rename(UNFINISHED, &name).map_err(trouble("create", &name))?;
+        self.files.sync_folder().map_err(trouble("sync", "the folder"))?;
+        Ok(file)
     }
 
     fn remove_first(&mut self) -> Result<(), Trouble> {

@@ -1,4 +1,4 @@
-//! The process groups that this bench started, so that none of them outlives it. A group is entered in the same lock
+//! The process groups that this program started, so that none of them outlives it. A group is entered in the same lock
 //! under which it is started; a signal takes that lock, ends all groups, removes their folders and leaves the process.
 
 use std::os::unix::process::CommandExt;
@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
@@ -23,6 +23,10 @@ pub fn end_on_signals() -> anyhow::Result<()> {
             let groups = locked();
             for &group in groups.iter() {
                 let _ = kill_process_group(group, Signal::KILL);
+            }
+            // Nothing is written into a folder any more once whoever wrote there has ended. That nobody is there to be waited for is as good.
+            for &group in groups.iter() {
+                let _ = waitid(WaitId::Pid(group), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
             }
             let folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
             for folder in folders.iter() {
@@ -64,7 +68,6 @@ impl Group {
 
     /// How the leader ended, or `None` while it runs. It is not reaped, so that the group's number stays its own.
     pub fn leader_end(&self) -> Option<String> {
-        use rustix::process::{WaitId, WaitIdOptions, waitid};
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let status = waitid(WaitId::Pid(self.pgid), options).ok()??;
         Some(match (status.exit_status(), status.terminating_signal()) {
@@ -89,12 +92,12 @@ impl Drop for Group {
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// A folder of its own inside `parent`, which must be there.
-    pub fn create_in(parent: &Path) -> anyhow::Result<Self> {
+    /// A folder of its own inside `parent`, which must be there; its name begins with `name`.
+    pub fn create_in(parent: &Path, name: &str) -> anyhow::Result<Self> {
         let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
         let mut number = 0;
         loop {
-            let path = parent.join(format!("ovid-bench-data-{}-{number}", std::process::id()));
+            let path = parent.join(format!("{name}-{}-{number}", std::process::id()));
             match std::fs::create_dir(&path) {
                 Ok(()) => {
                     folders.push(path.clone());
@@ -111,6 +114,14 @@ impl Folder {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Leaves it where it is, with all that is in it.
+    pub fn keep(self) {
+        let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+        folders.retain(|folder| folder != &self.0);
+        drop(folders);
+        std::mem::forget(self);
     }
 }
 

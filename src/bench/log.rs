@@ -330,7 +330,8 @@ impl Run<'_> {
 
 /// What the disk can do at best: without it nobody can judge a figure.
 fn disk_note(data: &Path) -> anyhow::Result<String> {
-    let folder = Folder::create_in(data).context("--data must be a folder that can be written")?;
+    let folder =
+        Folder::create_in(data, "ovid-bench-data").context("--data must be a folder that can be written")?;
     let mut file = std::fs::File::create(folder.path().join("probe"))?;
     let mut times = Vec::new();
     for _ in 0..PROBES {

@@ -55,6 +55,13 @@ pub struct Judgement {
     pub undecided: Vec<String>,
 }
 
+impl Judgement {
+    /// Whether every key has been judged, and nothing is wrong with any.
+    pub fn is_well(&self) -> bool {
+        self.violations.is_empty() && self.undecided.is_empty()
+    }
+}
+
 /// Takes down what happens, on a thread of its own.
 #[derive(Debug)]
 pub struct Book {

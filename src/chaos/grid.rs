@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 
@@ -30,6 +30,7 @@ pub struct Grid {
 impl Grid {
     /// Writes the configuration; nothing runs yet.
     pub fn new(options: &Options) -> anyhow::Result<Self> {
+        check_ports(options.servers, options.base_port)?;
         let network =
             options.kinds.contains(&Kind::Cut).then(|| Network::lay(options.servers)).transpose()?;
         fs::create_dir_all(&options.folder)
@@ -194,14 +195,25 @@ impl Grid {
     }
 }
 
+/// Whether every box can have the ports that it needs.
+pub fn check_ports(servers: usize, base_port: u16) -> anyhow::Result<()> {
+    let boxes = u16::try_from(servers + 1)?;
+    let base_port_max = (u16::MAX - CONTROL_PORT_ABOVE).saturating_sub(boxes - 1);
+    ensure!(
+        (1..=base_port_max).contains(&base_port),
+        "--base-port {base_port}: expected 1 to {base_port_max}, since each of {boxes} boxes takes a port from there on, and another one {CONTROL_PORT_ABOVE} above"
+    );
+    Ok(())
+}
+
 /// Where a box is controlled.
 fn control_of(on: SocketAddr) -> SocketAddr {
-    SocketAddr::new(on.ip(), on.port().saturating_add(CONTROL_PORT_ABOVE))
+    SocketAddr::new(on.ip(), on.port() + CONTROL_PORT_ABOVE)
 }
 
 fn on_loopback(base_port: u16, number: usize) -> SocketAddr {
-    let number = u16::try_from(number).unwrap_or(u16::MAX);
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), base_port.saturating_add(number))
+    let number = u16::try_from(number).expect("there are few boxes");
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), base_port + number)
 }
 
 /// Whether `folder` holds what an earlier run has left, which a new one would go on with.

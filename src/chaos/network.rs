@@ -69,7 +69,7 @@ impl Network {
     }
 }
 
-/// Runs this program again, with `arguments`, in namespaces that end with it, and waits for it.
+/// Runs this program again, with `arguments`, in namespaces that end with it, and waits for it. Its standard input ends when this process does.
 pub fn enter(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let mut tried = in_namespaces();
     tried.args(["sh", "-c", "mount -t tmpfs tmpfs /run && ip netns add one && ip link add one type bridge"]);
@@ -82,8 +82,12 @@ pub fn enter(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
         String::from_utf8_lossy(&tried.stderr).trim()
     );
     let program = std::env::current_exe().context("cannot find the program that this is")?;
-    let status =
-        in_namespaces().arg(program).args(arguments).status().context("cannot run inside namespaces")?;
+    // A pipe whose other end is held here alone: the run inside sees by its end that this process has gone, however it went.
+    let run = in_namespaces().arg(program).args(arguments).stdin(Stdio::piped()).spawn();
+    let mut run = run.context("cannot run inside namespaces")?;
+    let held = run.stdin.take();
+    let status = run.wait().context("cannot wait for the run inside namespaces")?;
+    drop(held);
     match status.code().and_then(|code| u8::try_from(code).ok()) {
         Some(code) => Ok(ExitCode::from(code)),
         None => bail!("the run inside namespaces was ended: {status}"),

@@ -1,7 +1,7 @@
 //! `ovid chaos`: attacks a replicated store of real processes and judges what its clients saw.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::bench::groups;
+use crate::bench::groups::{self, Folder};
 use crate::chaos::strikes::Kind;
 use crate::chaos::{self, Options, Report, grid, network};
 
@@ -51,28 +51,23 @@ pub(super) struct ChaosArgs {
     inside: bool,
 }
 
+#[expect(clippy::print_stdout, reason = "where to look is part of the outcome")]
 pub(super) fn run(args: &ChaosArgs) -> anyhow::Result<ExitCode> {
     let mut kinds = args.faults.clone();
     kinds.sort_unstable();
     kinds.dedup();
     ensure!(!kinds.is_empty(), "--faults is empty: expected kill, freeze, cut or several of them");
+    grid::check_ports(usize::from(args.servers), args.base_port)?;
     if kinds.contains(&Kind::Cut) && !args.inside {
         let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
         arguments.push("--inside".into());
         return network::enter(&arguments);
     }
+    if args.inside {
+        super::grid::parent::die_with_parent()?;
+    }
     groups::end_on_signals()?;
-    let folder = match &args.dir {
-        Some(folder) => {
-            ensure!(
-                !grid::is_used(folder),
-                "{} is not empty: choose another folder, the servers would go on with what is there",
-                folder.display()
-            );
-            folder.clone()
-        }
-        None => std::env::temp_dir().join(format!("ovid-chaos-{}", std::process::id())),
-    };
+    let place = Place::of(args.dir.as_deref())?;
     let options = Options {
         servers: usize::from(args.servers),
         clients: usize::from(args.clients),
@@ -80,7 +75,7 @@ pub(super) fn run(args: &ChaosArgs) -> anyhow::Result<ExitCode> {
         seed: args.seed,
         kinds,
         rate: args.rate,
-        folder: folder.clone(),
+        folder: place.path().to_owned(),
         base_port: args.base_port,
     };
     let bar = ProgressBar::new(args.seconds);
@@ -90,15 +85,57 @@ pub(super) fn run(args: &ChaosArgs) -> anyhow::Result<ExitCode> {
         bar.set_message(what.to_owned());
     });
     bar.finish_and_clear();
-    let report = outcome.with_context(|| format!("what was written is in {}", folder.display()))?;
-    let well = report.judgement.violations.is_empty() && report.judgement.undecided.is_empty();
+    let report = match outcome {
+        Ok(report) => report,
+        Err(error) => {
+            place.keep();
+            let folder = options.folder.display();
+            return Err(error.context(format!("what was written is in {folder}")));
+        }
+    };
     print(args, &report);
-    if well && args.dir.is_none() {
-        std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    } else if !well {
-        println!("what was written is in {}", folder.display());
+    if report.judgement.is_well() {
+        return Ok(ExitCode::SUCCESS);
     }
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
+    place.keep();
+    println!("what was written is in {}", options.folder.display());
+    Ok(ExitCode::from(EXIT_FAILED))
+}
+
+/// Where a run writes.
+enum Place {
+    /// A folder that was asked for.
+    Asked(PathBuf),
+    /// One of the system's, which goes away unless it is kept.
+    Own(Folder),
+}
+
+impl Place {
+    fn of(asked: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(folder) = asked else {
+            return Ok(Self::Own(Folder::create_in(&std::env::temp_dir(), "ovid-chaos")?));
+        };
+        ensure!(
+            !grid::is_used(folder),
+            "{} is not empty: choose another folder, the servers would go on with what is there",
+            folder.display()
+        );
+        Ok(Self::Asked(folder.to_owned()))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Asked(path) => path,
+            Self::Own(folder) => folder.path(),
+        }
+    }
+
+    fn keep(self) {
+        match self {
+            Self::Asked(_) => {}
+            Self::Own(folder) => folder.keep(),
+        }
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "the outcome is what this command is for")]
@@ -143,7 +180,7 @@ fn print(args: &ChaosArgs, report: &Report) {
     for violation in &judgement.violations {
         println!("WRONG: {violation}");
     }
-    if judgement.violations.is_empty() && judgement.undecided.is_empty() {
+    if judgement.is_well() {
         println!("linearizable, and nothing that was acknowledged was lost");
     }
 }

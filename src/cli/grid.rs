@@ -7,7 +7,7 @@ mod check;
 mod control;
 mod experiments;
 mod file;
-mod parent;
+pub(super) mod parent;
 mod picture;
 mod reload;
 mod run;

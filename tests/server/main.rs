@@ -1,6 +1,7 @@
 //! The server as a process: sockets, signals, standard input, and everything that only a kernel can do to it.
 
 mod boxes;
+mod chaos;
 mod gen_hypar;
 mod grid;
 mod overlay;

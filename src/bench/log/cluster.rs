@@ -72,7 +72,7 @@ impl Cluster {
     pub(super) fn start(engine: &Engine, n: usize, ports: Ports, data: &Path) -> anyhow::Result<Self> {
         let count = engine.servers(n);
         fleet::check_ports(count, ports)?;
-        let folder = Folder::create_in(data)?;
+        let folder = Folder::create_in(data, "ovid-bench-data")?;
         let place = |id: usize| {
             Ok(Place {
                 client_port: ports.master(id)?,

@@ -1,4 +1,4 @@
-//! A box that another process started ends when that process is gone, however it went.
+//! A process that another one started for its own purposes ends when that one is gone, however it went.
 
 use std::io::{self, Read};
 use std::thread;
@@ -13,7 +13,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// Ends this process, first politely, when standard input ends. Standard input has to be a pipe whose other end the parent alone
 /// holds: the kernel closes it, even if the parent was killed. On Linux a process that was stopped at that moment is woken for
 /// it; elsewhere it ends as soon as somebody wakes it.
-pub(super) fn die_with_parent() -> anyhow::Result<()> {
+pub(in crate::cli) fn die_with_parent() -> anyhow::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(Signal::CONT))
         .context("cannot ask to be woken when the parent is gone")?;
@@ -32,7 +32,7 @@ fn wait_and_end() {
             Ok(_) => {}
         }
     }
-    log::info!("grid: ending with the process that started this box");
+    log::info!("ending with the process that started this one");
     let _ = kill_process(getpid(), Signal::TERM);
     let _ = crossbeam_channel::after(STOP_LIMIT).recv();
     let _ = kill_process(getpid(), Signal::KILL);

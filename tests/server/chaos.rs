@@ -1,0 +1,77 @@
+//! The attack on real servers: that it finds what is lost, and what it leaves behind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::grid::{free_ports, wait_for_exit, wait_until};
+
+fn chaos(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ovid"));
+    command.arg("chaos").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A base port for a single server and the box of its clients.
+fn base_port() -> String {
+    free_ports(2).1.to_string()
+}
+
+/// All logs of agents below `folder`.
+fn logs_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let below = folders.iter().flat_map(|folder| logs_in(folder));
+    files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "log")).chain(below).collect()
+}
+
+#[test]
+fn a_store_that_loses_what_it_acknowledged_is_found_out() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let path = folder.path().to_str().expect("UTF-8");
+    let port = base_port();
+    let words = ["--servers", "1", "--faults", "kill", "--seconds", "5", "--base-port", &port, "--dir", path];
+    let mut attacked = chaos(&words).spawn().expect("the binary runs");
+    let mut lost = 0;
+    wait_until("it has ended", || {
+        // Whoever writes it goes on with a file without a name, and finds none after the next kill.
+        for log in logs_in(&folder.path().join("data")) {
+            lost += usize::from(fs::remove_file(log).is_ok());
+        }
+        attacked.try_wait().expect("our child").is_some()
+    });
+    let output = attacked.wait_with_output().expect("it has ended");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(lost > 0, "there was a log to be lost: {}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("WRONG: no order of the calls explains that Get of k"), "{said}");
+    assert!(said.contains(&format!("what was written is in {path}")), "{said}");
+}
+
+#[test]
+fn a_run_that_is_interrupted_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().expect("a scratch folder");
+    let port = base_port();
+    let words = ["--servers", "1", "--faults", "kill", "--seconds", "600", "--base-port", &port];
+    let mut run = chaos(&words).env("TMPDIR", temporary.path()).spawn().expect("the binary runs");
+    let is_empty = || fs::read_dir(temporary.path()).expect("there").next().is_none();
+    wait_until("a server has written something", || !logs_in(temporary.path()).is_empty());
+    kill_process(Pid::from_child(&run), Signal::INT).expect("it runs");
+    assert_eq!(wait_for_exit(&mut run).code(), Some(128 + Signal::INT.as_raw()));
+    assert!(is_empty(), "{:?}", logs_in(temporary.path()));
+}
+
+#[test]
+fn ports_that_cannot_be_are_refused_before_anything_is_started() {
+    for (port, servers) in [("0", "3"), ("55533", "3"), ("55535", "1"), ("65535", "9")] {
+        let temporary = tempfile::tempdir().expect("a scratch folder");
+        let mut run = chaos(&["--base-port", port, "--servers", servers]);
+        let output = run.env("TMPDIR", temporary.path()).output().expect("the binary runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(&format!("--base-port {port}: expected 1 to 555")), "{said}");
+        assert!(fs::read_dir(temporary.path()).expect("there").next().is_none(), "nothing is left");
+    }
+}

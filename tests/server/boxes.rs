@@ -1,6 +1,6 @@
 //! Boxes of a configuration as processes: sockets, files, control ports.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::grid::{Master, connect, free_ports, wait_for_exit, wait_until};
+use crate::small_disks::SmallDisks;
 
 /// A configuration in a folder of its own, and the boxes of it that run.
 pub(crate) struct Boxes {
@@ -16,6 +17,8 @@ pub(crate) struct Boxes {
     link_base: u16,
     master_base: u16,
     running: Vec<(u16, Child)>,
+    /// Where the data of some of them lie, if not on the disk of the folder.
+    disks: Option<SmallDisks>,
 }
 
 impl Boxes {
@@ -23,7 +26,7 @@ impl Boxes {
     pub(crate) fn new(n: u16, text: &str) -> Self {
         let (link_base, master_base) = free_ports(n);
         let folder = tempfile::tempdir().expect("a scratch folder");
-        let boxes = Self { folder, link_base, master_base, running: Vec::new() };
+        let boxes = Self { folder, link_base, master_base, running: Vec::new(), disks: None };
         boxes.write(n, text);
         boxes
     }
@@ -54,15 +57,53 @@ impl Boxes {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.master_base + id))
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ovid"));
-        command.arg("grid").args(arguments).current_dir(self.folder.path());
+    /// The folder of the data of box `id`.
+    pub(crate) fn data_of(&self, id: u16) -> PathBuf {
+        self.folder.path().join("data").join(self.address(id).replace(':', "-"))
+    }
+
+    /// From now on boxes see these, and what they say is kept.
+    pub(crate) fn put_on(&mut self, disks: SmallDisks) {
+        self.disks = Some(disks);
+    }
+
+    /// What they were put on.
+    pub(crate) fn disks(&self) -> Option<&SmallDisks> {
+        self.disks.as_ref()
+    }
+
+    /// What a box has said on standard error, if it is kept.
+    pub(crate) fn said_by(&self, id: u16) -> String {
+        fs::read_to_string(self.said_path(id)).expect("it is kept")
+    }
+
+    fn said_path(&self, id: u16) -> PathBuf {
+        self.folder.path().join(format!("box{id}.txt"))
+    }
+
+    fn program(&self) -> Command {
+        let program = env!("CARGO_BIN_EXE_ovid");
+        let mut command = match &self.disks {
+            Some(disks) => disks.command(self.folder.path(), program),
+            None => Command::new(program),
+        };
+        command.current_dir(self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.program();
+        command.arg("grid").args(arguments);
         command
     }
 
     pub(crate) fn start(&mut self, id: u16, flags: &[&str]) {
         let mut command = self.command(&["run", "grid.json", &self.address(id)]);
+        if self.disks.is_some() {
+            let said = File::options().create(true).append(true).open(self.said_path(id));
+            command.stderr(said.expect("a file"));
+        }
         self.spawn(id, command.args(flags));
     }
 
@@ -93,6 +134,13 @@ impl Boxes {
         let mut command = self.command(arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().expect("the binary runs")
     }
+
+    /// `ovid log` of an agent of box `id`.
+    pub(crate) fn log(&self, verb: &str, id: u16, agent: &str) -> Output {
+        let mut command = self.program();
+        command.args(["log", verb]).arg(self.data_of(id).join(format!("{agent}.store")));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().expect("the binary runs")
+    }
 }
 
 impl Drop for Boxes {
@@ -110,8 +158,7 @@ const KVS: &str = r#"
 
 /// What the store's log is called.
 fn log_file(boxes: &Boxes) -> PathBuf {
-    let folder = boxes.address(0).replace(':', "-");
-    boxes.folder.path().join("data").join(folder).join("store.log")
+    boxes.data_of(0).join("store.log")
 }
 
 #[test]

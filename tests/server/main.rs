@@ -2,10 +2,13 @@
 
 mod boxes;
 mod chaos;
+#[cfg(target_os = "linux")]
+mod disks;
 mod gen_hypar;
 mod grid;
 mod overlay;
 mod replicated;
+mod small_disks;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

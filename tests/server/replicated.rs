@@ -5,24 +5,29 @@ use std::collections::BTreeMap;
 use crate::boxes::Boxes;
 use crate::grid::{Master, wait_until};
 
-const MEMBERS: [u16; 3] = [0, 1, 2];
+pub(crate) const MEMBERS: [u16; 3] = [0, 1, 2];
 
 /// Three members of type `kind`, and what else there is.
 fn configuration(kind: &str, more: &str) -> String {
-    let attrs = r#"{"log": {"members": ["s0", "s1", "s2"]}}"#;
+    configuration_with(kind, "", more)
+}
+
+/// As [`configuration`], the members with these attributes, each behind a comma.
+pub(crate) fn configuration_with(kind: &str, attrs: &str, more: &str) -> String {
+    let attrs = format!(r#"{{"log": {{"members": ["s0", "s1", "s2"]}}{attrs}}}"#);
     let member = |id: u16| format!(r#""s{id}": {{"type": "{kind}", "box": "{{{id}}}", "attrs": {attrs}}}"#);
     let members: Vec<String> = MEMBERS.into_iter().map(member).collect();
     format!("{}{more}", members.join(",\n"))
 }
 
-fn start(boxes: &mut Boxes, ids: &[u16]) {
+pub(crate) fn start(boxes: &mut Boxes, ids: &[u16]) {
     for id in ids {
         boxes.start(*id, &[]);
     }
 }
 
 /// The leader, once all of these see the same one.
-fn leader(boxes: &Boxes, among: &[u16]) -> u16 {
+pub(crate) fn leader(boxes: &Boxes, among: &[u16]) -> u16 {
     let mut sessions: Vec<Master> = among.iter().map(|id| boxes.attach(*id, &format!("s{id}"))).collect();
     let mut leader = String::new();
     wait_until("all see one leader", || {

@@ -185,14 +185,22 @@ impl<F: Files> Rows<F> {
     /// The database, which is made if there is none. It gets its name once it is whole.
     fn database(&mut self) -> Result<&Database, Trouble> {
         if self.database.is_none() {
-            let file = self.files.create(UNFINISHED).map_err(trouble("create"))?;
-            let backend = Backend { files: self.files.clone(), file };
-            let database = make_database(backend, &self.reach).map_err(trouble("create"))?;
-            self.files.rename(UNFINISHED, NAME).map_err(trouble("create"))?;
-            self.files.sync_folder().map_err(trouble("sync the folder of"))?;
-            self.database = Some(database);
+            let made = self.make().inspect_err(|_| {
+                // What room it has taken is not to be missing wherever the disk is full.
+                let _ = self.files.remove(UNFINISHED);
+            })?;
+            self.database = Some(made);
         }
         Ok(self.database.as_ref().expect("it has just been made"))
+    }
+
+    fn make(&self) -> Result<Database, Trouble> {
+        let file = self.files.create(UNFINISHED).map_err(trouble("create"))?;
+        let backend = Backend { files: self.files.clone(), file };
+        let database = make_database(backend, &self.reach).map_err(trouble("create"))?;
+        self.files.rename(UNFINISHED, NAME).map_err(trouble("create"))?;
+        self.files.sync_folder().map_err(trouble("sync the folder of"))?;
+        Ok(database)
     }
 }
 

@@ -241,12 +241,20 @@ fn what_was_written_is_there_when_the_store_is_opened_again() {
 
 /// Lets the power go at one call of a script after the other; whatever that leaves has to be a prefix that covers what was stored.
 fn crash_everywhere(seed: u64, length: usize, rows: bool, losses: &[Loss]) {
+    fail_everywhere(seed, length, rows, true, losses);
+}
+
+/// Lets one call of a script after the other go wrong, alone or because the power goes.
+fn fail_everywhere(seed: u64, length: usize, rows: bool, power_goes: bool, losses: &[Loss]) {
     let (writes, synced) = script(seed, length, rows);
     let models = models(&writes);
     for call in 1.. {
         let files = Memory::default();
-        files.fail_at(call, true);
+        files.fail_at(call, power_goes);
         let (stored, begun) = run(&files, &writes, &synced);
+        let names = files.list().expect("there");
+        let half_made = names.iter().find(|name| ["unfinished", "rows.unfinished"].contains(&name.as_str()));
+        assert!(power_goes || half_made.is_none(), "seed {seed}, call {call}: {names:?}");
         for loss in losses {
             check_prefix(
                 &files.restart(*loss, seed ^ call << 8),
@@ -289,6 +297,14 @@ fn a_crash_at_any_call_leaves_a_prefix_that_covers_what_was_stored() {
         crash_everywhere(seed, 60, false, &[Loss::All, Loss::Nothing, Loss::Torn, Loss::Torn]);
     }
     crash_everywhere(7, 10, true, &[Loss::All, Loss::Torn]);
+}
+
+#[test]
+fn an_error_at_any_call_leaves_a_prefix_that_covers_what_was_stored_and_nothing_half_made() {
+    for seed in 20..24 {
+        fail_everywhere(seed, 60, false, false, &[Loss::Nothing, Loss::All]);
+    }
+    fail_everywhere(27, 10, true, false, &[Loss::Nothing, Loss::All]);
 }
 
 #[test]

@@ -243,6 +243,12 @@ impl State {
         self.direct.get(&(one.min(other), one.max(other))).copied()
     }
 
+    /// What `user` has with somebody of another cluster, or with a group there.
+    pub fn foreign(&self, user: UserId, cluster: &str, name: &str, is_group: bool) -> Option<ConversationId> {
+        let (cluster, name) = (Arc::from(cluster), Arc::from(name));
+        self.foreign.get(&ForeignName { user, cluster, name, is_group }).copied()
+    }
+
     /// What a user belongs to, ascending.
     pub fn conversations_of(&self, user: UserId) -> impl Iterator<Item = ConversationId> {
         self.users.get(&user).into_iter().flat_map(|user| user.conversations.iter().copied())

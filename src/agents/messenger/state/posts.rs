@@ -1,5 +1,6 @@
 //! Messages: how they are taken, and how far they were read.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -93,32 +94,20 @@ impl State {
             return Err(Refused::BadName);
         }
         let cluster: Arc<str> = Arc::from(cluster);
+        self.check_import(&cluster, user, &messages)?;
         let mut effects = Vec::with_capacity(messages.len() + 1);
         // Up to where the messages of each conversation there are in.
         let mut reached: Vec<Place> = Vec::new();
-        let mut stopped = None;
         for message in messages {
             let place = message.place;
-            match self.import_one(at_ms, &cluster, user, message) {
-                Ok(effect) => effects.extend(effect),
-                // What comes behind it must not overtake it.
-                Err(refused) => {
-                    stopped = Some(refused);
-                    break;
-                }
-            }
+            effects.extend(self.import_one(at_ms, &cluster, user, message));
             match reached.iter_mut().find(|reached| reached.conversation == place.conversation) {
                 Some(reached) => *reached = place.max(*reached),
                 None => reached.push(place),
             }
         }
-        match stopped {
-            Some(refused) if reached.is_empty() => Err(refused),
-            _ => {
-                effects.extend(reached.into_iter().map(|upto| Effect::Imported { upto }));
-                Ok(effects)
-            }
-        }
+        effects.extend(reached.into_iter().map(|upto| Effect::Imported { upto }));
+        Ok(effects)
     }
 
     /// Closes open pages beyond the limit.
@@ -181,50 +170,58 @@ impl State {
         Ok(self.begin_conversation(Kind::Direct(pair.0, pair.1), &members[..if from == to { 1 } else { 2 }]))
     }
 
+    /// Whether messages of another cluster are taken; all of them, or none. An inbox that has room for one has room for all that come with it.
+    fn check_import(&self, cluster: &Arc<str>, user: UserId, messages: &[Imported]) -> Result<(), Refused> {
+        let (mut begun, mut counted) = (BTreeSet::new(), BTreeSet::new());
+        for message in messages {
+            let key = (user, Arc::clone(cluster), message.place.conversation);
+            let before = self.imports.get(&key).copied();
+            if before >= Some(message.place.sequence) {
+                continue;
+            }
+            if before.is_none() {
+                counted.insert(message.place.conversation);
+            }
+            let Some(foreign) = foreign_name(cluster, user, message) else { continue };
+            match self.foreign.get(&foreign).and_then(|id| self.conversations.get(id)) {
+                Some(conversation) if self.is_full(conversation, user) => return Err(Refused::InboxFull),
+                Some(_) => {}
+                None => drop(begun.insert(foreign)),
+            }
+        }
+        let conversations_max = self.limits.conversations_max;
+        let conversations = self.users.get(&user).map_or(0, |user| user.conversations.len());
+        let too_many = |before: usize, more: usize| more > 0 && before + more > conversations_max;
+        if too_many(conversations, begun.len())
+            || (!counted.is_empty() && too_many(self.imports_of(user).count(), counted.len()))
+        {
+            return Err(Refused::TooMany);
+        }
+        Ok(())
+    }
+
     fn import_one(
         &mut self,
         at_ms: u64,
         cluster: &Arc<str>,
         user: UserId,
         message: Imported,
-    ) -> Result<Option<Effect>, Refused> {
+    ) -> Option<Effect> {
         let key = (user, Arc::clone(cluster), message.place.conversation);
-        let before = self.imports.get(&key).copied();
-        if before >= Some(message.place.sequence) {
-            return Ok(None);
-        }
-        if before.is_none() && self.imports_of(user).count() >= self.limits.conversations_max {
-            return Err(Refused::TooMany);
-        }
-        let is_group = message.group.is_some();
-        let name = message.group.as_deref().unwrap_or(&message.sender);
-        let fits = |name: &str| (1..=FOREIGN_NAME_BYTES_MAX).contains(&name.len());
-        let mut effect = None;
-        if fits(name) && fits(&message.sender) && message.timestamp.len() <= TIMESTAMP_BYTES_MAX {
-            let foreign = ForeignName { user, cluster: Arc::clone(cluster), name: Arc::from(name), is_group };
-            let conversation = self.foreign_with(foreign)?;
-            let at_ms = message.time_ms.min(at_ms);
-            let written = Written { at_ms, timestamp: message.timestamp, payload: message.payload };
-            let message = self.append(conversation, UserId(0), Arc::from(message.sender), written);
-            effect = Some(Effect::Posted { conversation, message });
+        if self.imports.get(&key) >= Some(&message.place.sequence) {
+            return None;
         }
         self.imports.insert(key.clone(), message.place.sequence);
         self.dirty.imports.insert(key);
-        Ok(effect)
-    }
-
-    fn foreign_with(&mut self, foreign: ForeignName) -> Result<ConversationId, Refused> {
-        let user = foreign.user;
-        if let Some(id) = self.foreign.get(&foreign) {
-            let conversation = self.conversations.get(id).ok_or(Refused::NoUser)?;
-            return if self.is_full(conversation, user) { Err(Refused::InboxFull) } else { Ok(*id) };
-        }
-        let conversations = self.users.get(&user).map_or(0, |user| user.conversations.len());
-        if conversations >= self.limits.conversations_max {
-            return Err(Refused::TooMany);
-        }
-        let ForeignName { user, cluster, name, is_group } = foreign;
-        Ok(self.begin_conversation(Kind::Foreign { user, cluster, name, is_group }, &[user]))
+        let foreign = foreign_name(cluster, user, &message)?;
+        let conversation = self.foreign.get(&foreign).copied().unwrap_or_else(|| {
+            let ForeignName { user, cluster, name, is_group } = foreign;
+            self.begin_conversation(Kind::Foreign { user, cluster, name, is_group }, &[user])
+        });
+        let at_ms = message.time_ms.min(at_ms);
+        let written = Written { at_ms, timestamp: message.timestamp, payload: message.payload };
+        let message = self.append(conversation, UserId(0), Arc::from(message.sender), written);
+        Some(Effect::Posted { conversation, message })
     }
 
     /// Whether `user` has to read before anything more is written to it. What would push unread messages out of the history is not taken, either.
@@ -264,6 +261,17 @@ impl State {
         self.evict();
         message
     }
+}
+
+/// With whom a message of another cluster is; nobody if it has names or a time that nobody can have, so that it is passed over.
+fn foreign_name(cluster: &Arc<str>, user: UserId, message: &Imported) -> Option<ForeignName> {
+    let name = message.group.as_deref().unwrap_or(&message.sender);
+    let fits = |name: &str| (1..=FOREIGN_NAME_BYTES_MAX).contains(&name.len());
+    if !fits(name) || !fits(&message.sender) || message.timestamp.len() > TIMESTAMP_BYTES_MAX {
+        return None;
+    }
+    let (cluster, name) = (Arc::clone(cluster), Arc::from(name));
+    Some(ForeignName { user, cluster, name, is_group: message.group.is_some() })
 }
 
 /// The longest time that a client may call.

@@ -36,8 +36,13 @@ pub struct Wanted {
 pub enum Reading {
     /// Here.
     Messages(Messages),
-    /// On the disk: what this finds is for [`State::read_looked`].
-    Look(Look),
+    /// On the disk.
+    Look {
+        /// What finds them.
+        look: Look,
+        /// What is wanted, as things stand now: to be handed to [`State::read_looked`] with what was found.
+        wanted: Wanted,
+    },
 }
 
 /// Messages that were read.
@@ -71,7 +76,10 @@ impl State {
     pub fn read(&self, token: u64, wanted: &Wanted) -> Reading {
         let Some(mut walk) = Walk::begin(self, wanted) else { return Reading::Messages(Messages::default()) };
         match walk.on_disk() {
-            Some(places) => Reading::Look(walk.look(token, &places)),
+            Some(places) => Reading::Look {
+                look: walk.look(token, &places),
+                wanted: Wanted { from: walk.first, upto: walk.last, ..*wanted },
+            },
             None => {
                 walk.memory();
                 Reading::Messages(walk.end())
@@ -79,17 +87,17 @@ impl State {
         }
     }
 
-    /// Reads messages from the rows that were found by the look that [`State::read`] gave for the same `wanted`, and what follows them in memory. Pages that are not there any
-    /// more, since they were too old, are passed over.
+    /// Reads messages from the rows that were found by a look that came with this `wanted`, and what follows them in memory. What is too old by now is passed over.
     pub fn read_looked(&self, wanted: &Wanted, rows: &[Row]) -> Messages {
         let Some(mut walk) = Walk::begin(self, wanted) else { return Messages::default() };
-        let begun_at = walk.position;
+        let begun_at = if wanted.backwards { wanted.upto } else { wanted.from };
         for row in rows {
             if let (Some(first), Some(bytes)) = (page_first(&row.key), &row.value) {
                 walk.page(first, bytes.clone());
             }
         }
         if walk.position == begun_at && walk.on_disk().is_some() {
+            // It was looked for and not found: the disk is not what it should be, but reading has to come to an end.
             walk.pass_over();
         }
         walk.memory();

@@ -77,7 +77,8 @@ fn plain(attrs: &Attrs) -> Attrs {
     attrs
 }
 
-const NAMES: [&str; 5] = ["members", "voters", "election_ms", "heartbeat_ms", "reads"];
+const NAMES: [&str; 7] =
+    ["members", "voters", "election_ms", "heartbeat_ms", "reads", "compact_bytes", "keep_after_ms"];
 
 /// Reads the attribute where it is an object.
 fn shared(log: &Map<String, Value>) -> Result<SharedLog, Mistake> {
@@ -101,6 +102,8 @@ fn shared(log: &Map<String, Value>) -> Result<SharedLog, Mistake> {
         election: ms(log, "election_ms")?.unwrap_or(usual.election),
         heartbeat: ms(log, "heartbeat_ms")?.unwrap_or(usual.heartbeat),
         reads: reads(log)?,
+        compact_bytes: bytes(log, "compact_bytes")?.unwrap_or(usual.compact_bytes),
+        keep_after: ms(log, "keep_after_ms")?.unwrap_or(usual.keep_after),
         ..usual
     };
     options.check().map_err(|error| Mistake::in_attr(LOG_ATTR, error.to_string()))?;
@@ -135,6 +138,14 @@ fn ms(log: &Map<String, Value>, name: &str) -> Result<Option<Duration>, Mistake>
     match value.as_u64() {
         Some(ms @ 1..=MS_MAX) => Ok(Some(Duration::from_millis(ms))),
         _ => Err(in_log(name, format!("expected whole milliseconds from 1 to {MS_MAX}, found {value}"))),
+    }
+}
+
+fn bytes(log: &Map<String, Value>, name: &str) -> Result<Option<u64>, Mistake> {
+    let Some(value) = log.get(name) else { return Ok(None) };
+    match value.as_u64() {
+        Some(bytes @ 1..) => Ok(Some(bytes)),
+        _ => Err(in_log(name, format!("expected a whole number of bytes, at least 1, found {value}"))),
     }
 }
 

@@ -108,9 +108,13 @@ fn what_is_wrong_with_a_replicated_log_is_said_with_its_cure() {
         ),
         (
             r#"{"member": ["a"]}"#,
-            "a.attrs.log.member: unknown field; known are members, voters, election_ms, heartbeat_ms, reads",
+            "a.attrs.log.member: unknown field; known are members, voters, election_ms, heartbeat_ms, reads, compact_bytes, keep_after_ms",
         ),
         ("{}", "a.attrs.log.members: is needed and missing"),
+        (
+            r#"{"members": ["a", "b"], "compact_bytes": "1 MiB"}"#,
+            r#"a.attrs.log.compact_bytes: expected a whole number of bytes, at least 1, found "1 MiB""#,
+        ),
         (r#"{"members": []}"#, "a.attrs.log.members: names nobody; name the agents that belong to the log"),
         (
             r#"{"members": ["a", 1]}"#,

@@ -117,3 +117,96 @@ fn a_store_is_replicated_by_its_configuration_and_a_status_shows_its_log() {
     boxes.start(first, &[]);
     assert_eq!(client.answer(), "value Hister");
 }
+
+/// Three members whose logs keep next to nothing behind their rows.
+fn cut_soon(kind: &str, more: &str) -> String {
+    let log = r#""log": {"members": ["s0", "s1", "s2"], "compact_bytes": 20000, "keep_after_ms": 50}"#;
+    let member =
+        |id: u16| format!(r#""s{id}": {{"type": "{kind}", "box": "{{{id}}}", "attrs": {{{log}{more}}}}}"#);
+    MEMBERS.map(member).join(",\n")
+}
+
+/// A number of the status of member `id`'s log.
+fn status(session: &mut Master, name: &str) -> u64 {
+    let line = session.ask("log status");
+    let value = line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {line}"))
+}
+
+#[test]
+fn a_member_that_was_away_while_the_log_was_cut_gets_the_rows_and_so_does_one_that_is_killed() {
+    let client = |id: u16| {
+        format!(r#""c{id}": {{"type": "client", "box": "{{3}}", "routes": {{"kvs": {{"s{id}": 1}}}}}}"#)
+    };
+    let mut boxes = Boxes::new(4, &format!("{},\n{}", cut_soon("kvs", ""), MEMBERS.map(client).join(",\n")));
+    start(&mut boxes, &[0, 1, 2, 3]);
+    // Each of them asks one member alone.
+    let mut clients = MEMBERS.map(|id| boxes.attach(3, &format!("c{id}")));
+    for client in &mut clients {
+        assert_eq!(client.ask("put first here"), "ok");
+    }
+    let first = leader(&boxes, &MEMBERS);
+    let [away, stays] = MEMBERS.into_iter().filter(|id| *id != first).collect::<Vec<_>>()[..] else {
+        panic!("three members")
+    };
+    boxes.kill(away);
+    let value = "v".repeat(500);
+    let mut log = boxes.attach(first, &format!("s{first}"));
+    let client = &mut clients[usize::from(first)];
+    for number in 0..100 {
+        assert_eq!(client.ask(&format!("put k{} {value}-{number}", number % 10)), "ok");
+    }
+    assert_eq!(client.ask("delete k3"), "ok");
+    wait_until("the log is cut", || {
+        // Whatever comes last is not cut before rows cover it.
+        client.ask("put last one") == "ok" && status(&mut log, "first") > 50
+    });
+    boxes.start(away, &[]);
+    let mut back = boxes.attach(away, &format!("s{away}"));
+    wait_until("it has caught up", || status(&mut back, "applied") == status(&mut log, "applied"));
+    assert!(status(&mut back, "first") > 50, "its log begins behind what was cut");
+    let check = |client: &mut Master| {
+        for number in (0..10).filter(|number| *number != 3) {
+            assert_eq!(client.ask(&format!("get k{number}")), format!("value {value}-{}", 90 + number));
+        }
+        assert_eq!((client.ask("get first"), client.ask("get k3")), ("value here".into(), "nothing".into()));
+    };
+    boxes.kill(stays);
+    check(&mut clients[usize::from(away)]);
+    // Now from their own rows, all of them at once.
+    boxes.kill(first);
+    boxes.kill(away);
+    start(&mut boxes, &MEMBERS);
+    clients.iter_mut().for_each(check);
+}
+
+#[test]
+fn a_ledger_that_keeps_its_lines_as_rows_has_them_all_after_its_log_was_cut_and_all_were_killed() {
+    let mut boxes = Boxes::new(3, &cut_soon("ledger", r#", "rows": true"#));
+    start(&mut boxes, &MEMBERS);
+    let first = leader(&boxes, &MEMBERS);
+    let mut session = boxes.attach(first, &format!("s{first}"));
+    let mut lines: Vec<String> = Vec::new();
+    wait_until("the log is cut", || {
+        let fresh: Vec<String> =
+            (0..50).map(|number| format!("line {} {number} {}", lines.len(), "x".repeat(100))).collect();
+        let appends: Vec<String> = fresh.iter().map(|line| format!("append {line}")).collect();
+        session.send(&appends.join("\n"));
+        for line in fresh {
+            lines.push(line);
+            assert_eq!(session.answer(), format!("ok {}", lines.len()));
+        }
+        status(&mut session, "first") > 1
+    });
+    let count = session.ask("count");
+    for id in MEMBERS {
+        boxes.kill(id);
+    }
+    start(&mut boxes, &MEMBERS);
+    leader(&boxes, &MEMBERS);
+    for id in MEMBERS {
+        let mut session = boxes.attach(id, &format!("s{id}"));
+        assert_eq!(session.ask("count"), count);
+        assert_eq!(session.ask("read 1"), format!("ok {}", lines[0]));
+    }
+}

@@ -16,6 +16,8 @@ use super::wire::Wire;
 pub enum Engine {
     /// Boxes of this executable whose log is replicated.
     Ours,
+    /// The same, and the service keeps each record as a row, so that the log can be cut.
+    Rows,
     /// One box of this executable with a log of its own alone: the path without consensus.
     Local,
     /// A server that answers every line at once and keeps nothing: what the load generator can do.
@@ -31,6 +33,7 @@ impl Engine {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ours => "ovid",
+            Self::Rows => "rows",
             Self::Local => "local",
             Self::Echo => "echo",
             Self::Etcd(_) => "etcd",
@@ -59,6 +62,7 @@ impl Engine {
             Self::Ours => {
                 format!("ovid {}: acknowledges after the fdatasync of a majority", env!("CARGO_PKG_VERSION"))
             }
+            Self::Rows => "rows: ovid, whose service keeps each record as a row".to_owned(),
             Self::Local => "local: one box of ovid, acknowledges after its own fdatasync".to_owned(),
             Self::Echo => "echo: answers at once, keeps nothing, claims nothing".to_owned(),
             Self::Etcd(program) => {
@@ -81,7 +85,9 @@ impl Engine {
     /// Writes what the servers read when they start.
     pub(super) fn prepare(&self, places: &[Place], folder: &Path) -> anyhow::Result<()> {
         match self {
-            Self::Ours | Self::Local => ours::write_configuration(places, folder, *self == Self::Local),
+            Self::Ours | Self::Rows | Self::Local => {
+                ours::write_configuration(places, folder, *self == Self::Local, *self == Self::Rows)
+            }
             Self::Echo | Self::Etcd(_) | Self::Nats(_) => Ok(()),
         }
     }
@@ -89,7 +95,7 @@ impl Engine {
     /// The command that starts server `id`.
     pub(super) fn command(&self, places: &[Place], folder: &Path, id: usize) -> anyhow::Result<Command> {
         match self {
-            Self::Ours | Self::Local => ours::command(places, folder, id),
+            Self::Ours | Self::Rows | Self::Local => ours::command(places, folder, id),
             Self::Echo => {
                 let mut command =
                     Command::new(std::env::current_exe().context("cannot find this executable")?);
@@ -118,7 +124,7 @@ impl Engine {
             places.iter().enumerate().map(|(id, place)| standing(id, place)).collect()
         };
         match self {
-            Self::Ours => each(&|id, place| ours::standing(place, id)),
+            Self::Ours | Self::Rows => each(&|id, place| ours::standing(place, id)),
             // Alone: it leads as soon as it can be spoken to.
             Self::Local | Self::Echo => each(&|_, place| {
                 place.connect().ok().map(|_| Standing { is_leader: true, term: None, applied: 0 })
@@ -137,7 +143,7 @@ impl Engine {
     /// A client of server `id`; `connection` is a number that no other connection to these servers has had.
     pub(super) fn wire(&self, place: &Place, id: usize, connection: u64) -> Box<dyn Wire> {
         match self {
-            Self::Ours | Self::Local => Box::new(LineWire::of_member(id)),
+            Self::Ours | Self::Rows | Self::Local => Box::new(LineWire::of_member(id)),
             Self::Echo => Box::new(LineWire::default()),
             Self::Etcd(_) => Box::new(EtcdWire::new(place, connection)),
             Self::Nats(_) => Box::new(JetStreamWire::new(connection)),

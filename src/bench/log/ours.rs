@@ -13,13 +13,21 @@ use super::cluster::{Place, Standing};
 use super::wire::{Answer, Lines, Wire, ask_line};
 
 /// Writes the configuration of all boxes and returns its text's place.
-pub(super) fn write_configuration(places: &[Place], folder: &Path, is_local: bool) -> anyhow::Result<()> {
+pub(super) fn write_configuration(
+    places: &[Place],
+    folder: &Path,
+    is_local: bool,
+    has_rows: bool,
+) -> anyhow::Result<()> {
     let members: Vec<String> = (0..places.len()).map(name).collect();
     let log = if is_local { json!("local") } else { json!({"members": members}) };
     let mut agents = Map::new();
     for (id, place) in places.iter().enumerate() {
         let address = format!("127.0.0.1:{}", place.peer_port);
-        agents.insert(name(id), json!({"type": "ledger", "box": address, "attrs": {"log": log}}));
+        agents.insert(
+            name(id),
+            json!({"type": "ledger", "box": address, "attrs": {"log": log, "rows": has_rows}}),
+        );
         let control = format!("127.0.0.1:{}", place.client_port);
         let settings = json!({"control": control, "data": place.folder});
         agents.insert(format!("box-{id}"), json!({"type": "box", "box": address, "attrs": settings}));

@@ -60,6 +60,7 @@ pub(super) struct LogArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum SystemName {
     Ovid,
+    Rows,
     Local,
     Echo,
     Etcd,
@@ -127,6 +128,7 @@ impl LogArgs {
         };
         let engine = |name: &SystemName| match name {
             SystemName::Ovid => Ok(Engine::Ours),
+            SystemName::Rows => Ok(Engine::Rows),
             SystemName::Local => Ok(Engine::Local),
             SystemName::Echo => Ok(Engine::Echo),
             SystemName::Etcd => peer(Peer::Etcd),

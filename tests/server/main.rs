@@ -6,6 +6,7 @@ mod chaos;
 mod disks;
 mod gen_hypar;
 mod grid;
+mod outside;
 mod overlay;
 mod replicated;
 mod small_disks;

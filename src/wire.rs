@@ -10,6 +10,7 @@ mod hypar;
 mod lengths;
 mod lines;
 mod messages;
+mod numbers;
 pub mod proto;
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ pub use self::hypar::{HYPAR_OPENER, HyparCutter, HyparError, HyparFrame};
 pub use self::lengths::{FrameTooLong, LengthCutter, LengthFrames};
 pub use self::lines::{Cut, LineCutter};
 pub use self::messages::{Messages, note_bad_line};
+pub use self::numbers::{NUMBER_BYTES_MAX, NumberError, put_number, take_number};
 use crate::grid::ServerId;
 
 /// One line of a link, without its newline.

@@ -1,8 +1,9 @@
-//! Numbers, texts and bytes in the short form in which messages, entries and states are written: numbers in groups of seven bits, lowest first.
+//! Numbers, texts and bytes in the short form in which messages, entries and states are written.
 
 use bytes::{Buf, Bytes};
 
 use crate::agent::{Index, Term, WireError};
+use crate::wire;
 
 /// Takes what was written off the front of some bytes. Whatever they are, nothing panics.
 pub(super) struct Reader {
@@ -29,19 +30,10 @@ impl Reader {
     }
 
     pub(super) fn number(&mut self) -> Result<u64, WireError> {
-        let mut number = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                break;
-            }
-            number |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(WireError::new("a number of more than 64 bits"))
+        let mut rest = &self.bytes[..];
+        let number = wire::take_number(&mut rest).map_err(|error| WireError::new(error.to_string()))?;
+        self.bytes.advance(self.bytes.len() - rest.len());
+        Ok(number)
     }
 
     /// A number that does not vary in length, since all of its bits do.
@@ -119,12 +111,8 @@ impl Reader {
     }
 }
 
-pub(super) fn put_number(bytes: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        bytes.push(low_bits(number) | 0x80);
-        number >>= 7;
-    }
-    bytes.push(low_bits(number));
+pub(super) fn put_number(bytes: &mut Vec<u8>, number: u64) {
+    wire::put_number(number, |byte| bytes.push(byte));
 }
 
 pub(super) fn put_word(bytes: &mut Vec<u8>, word: u64) {
@@ -150,10 +138,6 @@ pub(super) fn put_option<T>(bytes: &mut Vec<u8>, item: Option<T>, put: impl FnOn
     }
 }
 
-fn low_bits(number: u64) -> u8 {
-    u8::try_from(number & 0x7f).expect("seven bits")
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -171,14 +155,5 @@ mod tests {
             prop_assert_eq!(reader.text(), Ok(text));
             prop_assert_eq!(reader.end(), Ok(()));
         }
-    }
-
-    #[test]
-    fn a_number_of_too_many_bits_is_refused() {
-        let mut bytes = vec![0xff; 9];
-        bytes.push(0x01);
-        assert_eq!(Reader::new(bytes.clone().into()).number(), Ok(u64::MAX));
-        bytes[9] = 0x02;
-        assert!(Reader::new(bytes.into()).number().is_err());
     }
 }

@@ -11,6 +11,7 @@
 use super::record::RECORD_BYTES_MAX;
 use super::stuffing::{Stuffer, unstuff_into};
 use crate::agent::{Index, Term};
+use crate::wire::{NUMBER_BYTES_MAX, NumberError, put_number, take_number};
 
 /// The most that is kept beside a log, in bytes.
 pub const STATE_BYTES_MAX: usize = 2048;
@@ -89,7 +90,10 @@ pub(super) fn encode(item: &Item<'_>, bytes: &mut Vec<u8>) {
     head[CHECKSUM_BYTES] = kind;
     let mut end = CHECKSUM_BYTES + 1;
     for number in [item.seq, item.next.0, number, (front.len() + payload.len()) as u64] {
-        put_number(number, &mut head, &mut end);
+        put_number(number, |byte| {
+            head[end] = byte;
+            end += 1;
+        });
     }
     let mut checksum = crc32fast::Hasher::new();
     checksum.update(&head[CHECKSUM_BYTES..end]);
@@ -178,7 +182,7 @@ impl Head {
         let (&kind, mut rest) = rest.split_first()?;
         let mut numbers = [0; 4];
         for number in &mut numbers {
-            *number = take_number(&mut rest)?;
+            *number = number_of(&mut rest)?;
         }
         let [seq, next, number, length] = numbers;
         let length = usize::try_from(length).unwrap_or(usize::MAX);
@@ -187,31 +191,13 @@ impl Head {
     }
 }
 
-fn put_number(mut number: u64, head: &mut [u8], end: &mut usize) {
-    while number >= 0x80 {
-        head[*end] = u8::try_from(number & 0x7F).expect("seven bits") | 0x80;
-        number >>= 7;
-        *end += 1;
-    }
-    head[*end] = u8::try_from(number).expect("seven bits");
-    *end += 1;
-}
-
 /// A number, if all of it is there; one of more than 64 bits comes to the greatest there is, which nothing has.
-fn take_number(rest: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for place in 0..NUMBER_BYTES_MAX {
-        let (&byte, behind) = rest.split_first()?;
-        *rest = behind;
-        if place == NUMBER_BYTES_MAX - 1 && byte > 1 {
-            return Some(u64::MAX);
-        }
-        number |= u64::from(byte & 0x7F) << (7 * place);
-        if byte < 0x80 {
-            return Some(number);
-        }
+fn number_of(rest: &mut &[u8]) -> Option<u64> {
+    match take_number(rest) {
+        Ok(number) => Some(number),
+        Err(NumberError::TooLong) => Some(u64::MAX),
+        Err(NumberError::CutOff) => None,
     }
-    Some(u64::MAX)
 }
 
 /// Stands on both sides of an item, and nowhere else.
@@ -219,7 +205,6 @@ pub(super) const MARK: u8 = 0;
 /// Ends an item.
 const TRAILER: [u8; 2] = [0xA7, 0x5C];
 const CHECKSUM_BYTES: usize = 4;
-const NUMBER_BYTES_MAX: usize = 10;
 const HEAD_BYTES_MAX: usize = CHECKSUM_BYTES + 1 + 4 * NUMBER_BYTES_MAX;
 /// Flags, installs and version of a segment's header.
 const HEADER_FIELDS_BYTES: usize = 1 + 8 + 8;

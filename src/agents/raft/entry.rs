@@ -5,6 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::codec::{Reader, put_word};
 use super::membership::Membership;
 use crate::agent::WireError;
+use crate::wire::{NUMBER_BYTES_MAX, put_number};
 
 /// What an entry says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +93,7 @@ pub(super) struct Chunk {
 
 const CHUNK_BYTES: usize = 64 * 1024;
 /// The most that stands before a record: its kind and two numbers.
-const HEADER_BYTES: usize = 1 + 2 * 10;
+const HEADER_BYTES: usize = 1 + 2 * NUMBER_BYTES_MAX;
 
 impl Chunk {
     /// The bytes of an entry that holds a record.
@@ -103,18 +104,11 @@ impl Chunk {
             self.bytes = BytesMut::with_capacity(wanted.max(CHUNK_BYTES));
         }
         self.bytes.put_u8(RECORD);
-        self.put_number(session);
-        self.put_number(number);
+        for number in [session, number] {
+            put_number(number, |byte| self.bytes.put_u8(byte));
+        }
         self.bytes.put_slice(record);
         self.bytes.split().freeze()
-    }
-
-    fn put_number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.bytes.put_u8(u8::try_from(number & 0x7f).expect("seven bits") | 0x80);
-            number >>= 7;
-        }
-        self.bytes.put_u8(u8::try_from(number).expect("seven bits"));
     }
 }
 

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use anyhow::Context;
 
+use crate::wire::{put_number, take_number};
+
 /// What a client says first, before any frame.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD_BYTES: usize = 9;
@@ -201,17 +203,17 @@ impl Calls {
 /// The first field of the given number of a protobuf message, if it is a plain number.
 pub(super) fn field(mut message: &[u8], wanted: u64) -> Option<u64> {
     while !message.is_empty() {
-        let key = varint(&mut message)?;
+        let key = take_number(&mut message).ok()?;
         match key & 7 {
             0 => {
-                let value = varint(&mut message)?;
+                let value = take_number(&mut message).ok()?;
                 if key >> 3 == wanted {
                     return Some(value);
                 }
             }
             1 => message = message.get(8..)?,
             2 => {
-                let length = usize::try_from(varint(&mut message)?).ok()?;
+                let length = usize::try_from(take_number(&mut message).ok()?).ok()?;
                 message = message.get(length..)?;
             }
             5 => message = message.get(4..)?,
@@ -224,12 +226,12 @@ pub(super) fn field(mut message: &[u8], wanted: u64) -> Option<u64> {
 /// The first field of the given number of a protobuf message, if it is bytes, a text or a message.
 pub(super) fn bytes_field(mut message: &[u8], wanted: u64) -> Option<&[u8]> {
     while !message.is_empty() {
-        let key = varint(&mut message)?;
+        let key = take_number(&mut message).ok()?;
         match key & 7 {
-            0 => drop(varint(&mut message)?),
+            0 => drop(take_number(&mut message).ok()?),
             1 => message = message.get(8..)?,
             2 => {
-                let length = usize::try_from(varint(&mut message)?).ok()?;
+                let length = usize::try_from(take_number(&mut message).ok()?).ok()?;
                 if key >> 3 == wanted {
                     return message.get(..length);
                 }
@@ -245,26 +247,8 @@ pub(super) fn bytes_field(mut message: &[u8], wanted: u64) -> Option<&[u8]> {
 /// Appends a field of bytes to a protobuf message.
 pub(super) fn push_bytes(message: &mut Vec<u8>, field: u8, bytes: &[u8]) {
     message.push((field << 3) | 2);
-    let mut length = bytes.len();
-    while length >= 0x80 {
-        message.push(u8::try_from(length & 0x7f).expect("seven bits") | 0x80);
-        length >>= 7;
-    }
-    message.push(u8::try_from(length).expect("seven bits"));
+    put_number(bytes.len() as u64, |byte| message.push(byte));
     message.extend_from_slice(bytes);
-}
-
-fn varint(message: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = message.split_first()?;
-        *message = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[derive(Clone, Copy)]

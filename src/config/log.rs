@@ -63,7 +63,7 @@ impl Entry {
 
     /// Whether the entry has a log that several agents agree on.
     pub fn is_replicated(&self) -> bool {
-        self.attrs.0.get(LOG_ATTR).is_some_and(Value::is_object)
+        matches!(self.log, LogChoice::Replicated(_))
     }
 }
 
@@ -179,8 +179,8 @@ pub(super) fn connect(reader: &mut Reader<'_>, root: &Node) {
 }
 
 fn shared_by((id, entry): (&AgentId, &Entry)) -> Option<(AgentId, SharedLog)> {
-    match LogChoice::of(&entry.attrs) {
-        Ok(LogChoice::Replicated(log)) => Some((id.clone(), log)),
+    match &entry.log {
+        LogChoice::Replicated(log) => Some((id.clone(), log.clone())),
         _ => None,
     }
 }
@@ -207,12 +207,12 @@ fn check(reader: &mut Reader<'_>, root: &Node, member: &Member, id: &AgentId, lo
             continue;
         };
         let kind = reader.configuration.agents.get(id).map_or("", |entry| &entry.kind);
-        let wrong = match LogChoice::of(&entry.attrs) {
+        let wrong = match &entry.log {
             _ if entry.kind != kind => Some(format!(
                 "{other} is of type {:?}, and all members of a log are of one type, here {kind:?}",
                 entry.kind
             )),
-            Ok(LogChoice::Replicated(theirs)) if theirs == *log => None,
+            LogChoice::Replicated(theirs) if theirs == log => None,
             _ => Some(format!("{other} has another \"log\": all members of a log have the same")),
         };
         if let Some(wrong) = wrong {

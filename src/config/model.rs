@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::LogChoice;
 use crate::agent::{Attrs, Port};
 use crate::grid::BoxAddress;
 use crate::rng::Probability;
@@ -62,6 +63,8 @@ pub struct Entry {
     pub on: BoxAddress,
     /// What it is told when it is made.
     pub attrs: Attrs,
+    /// Which log it has, as its attribute says.
+    pub log: LogChoice,
     /// Where it sends: virtual destination -> agents.
     pub routes: BTreeMap<String, RouteTargets>,
 }

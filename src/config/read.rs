@@ -139,9 +139,13 @@ impl<'a> Reader<'a> {
         let attrs = self.attrs(member);
         let routes = self.routes(member, agents);
         let (Some(kind), Some(attrs), Some(routes)) = (kind, attrs, routes) else { return };
+        let log = LogChoice::of(&attrs).unwrap_or_else(|mistake| {
+            self.mistake(member, &mistake, true);
+            LogChoice::None
+        });
         self.make(member, kind, &attrs, &routes);
         if let (Ok(id), Some(on)) = (id.parse(), on) {
-            self.configuration.agents.insert(id, Entry { kind: kind.to_owned(), on, attrs, routes });
+            self.configuration.agents.insert(id, Entry { kind: kind.to_owned(), on, attrs, log, routes });
         }
     }
 
@@ -303,9 +307,6 @@ impl<'a> Reader<'a> {
     fn make(&mut self, member: &Member, kind: &str, attrs: &Attrs, routes: &BTreeMap<String, RouteTargets>) {
         let mut own = attrs.clone();
         own.0.remove(LOG_ATTR);
-        if let Err(mistake) = LogChoice::of(attrs) {
-            self.mistake(member, &mistake, true);
-        }
         let names: Vec<String> = routes.keys().cloned().collect();
         let mut setup = Setup::new(&member.name, &own, &names, 0);
         match self.registry.make(kind, &mut setup) {

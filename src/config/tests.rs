@@ -90,10 +90,7 @@ fn members_of_a_log_get_routes_to_each_other_that_are_not_written() {
     let line = configuration.to_line();
     assert!(!line.contains("65535"), "{line}");
     assert_eq!(right(&line, Format::Json), configuration);
-    let LogChoice::Replicated(log) = LogChoice::of(&configuration.agents[&id("c")].attrs).expect("right")
-    else {
-        panic!("replicated");
-    };
+    let LogChoice::Replicated(log) = &configuration.agents[&id("c")].log else { panic!("replicated") };
     assert_eq!((log.members.len(), log.voters.len()), (3, 2));
     assert_eq!(configuration.shared_logs().len(), 2);
 }
@@ -176,6 +173,7 @@ fn an_agent_goes_on_when_only_the_members_of_its_log_are_others() {
     let entry = |log: Value| Entry {
         kind: "open".into(),
         on: on("127.0.0.1:1"),
+        log: LogChoice::None,
         attrs: Attrs(serde_json::from_value(json!({"log": log})).expect("an object")),
         routes: BTreeMap::new(),
     };
@@ -426,7 +424,8 @@ fn configurations() -> impl Strategy<Value = Configuration> {
                     )
                 };
                 let routes = routes.into_iter().map(|(name, to)| (name, targets(to))).collect();
-                configuration.agents.insert(id, Entry { kind: "open".to_owned(), on, attrs, routes });
+                let log = LogChoice::None;
+                configuration.agents.insert(id, Entry { kind: "open".to_owned(), on, attrs, log, routes });
             }
             let boxes = configuration.boxes();
             super::control::clashes(&configuration, boxes.into_iter()).is_empty().then_some(configuration)

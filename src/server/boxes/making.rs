@@ -31,8 +31,8 @@ impl BoxHost {
                 return None;
             }
         };
-        Some(match LogChoice::of(&entry.attrs) {
-            Ok(LogChoice::Replicated(log)) => self.replicated(id, log, agent),
+        Some(match &entry.log {
+            LogChoice::Replicated(log) => self.replicated(id, log, agent),
             _ => agent,
         })
     }
@@ -41,12 +41,12 @@ impl BoxHost {
     fn replicated(
         &mut self,
         id: &AgentId,
-        log: SharedLog,
+        log: &SharedLog,
         service: Box<dyn ErasedAgent>,
     ) -> Box<dyn ErasedAgent> {
         let identity = Identity { name: id.to_string(), life: self.seeds.number(), greets: None };
         let voters = log.voters.iter().map(AgentId::as_str);
-        let raft = Raft::new(log.options, id.as_str(), voters, self.seeds.number());
+        let raft = Raft::new(log.options.clone(), id.as_str(), voters, self.seeds.number());
         <dyn ErasedAgent>::of(Replicated::new(raft, AnyAgent::new(service), identity))
     }
 }
@@ -54,11 +54,11 @@ impl BoxHost {
 /// Which log an agent has, and its file or folder, below the folder of the box's data. Ids and addresses hold nothing that could lead
 /// elsewhere.
 pub(super) fn log_of(address: BoxAddress, id: &AgentId, entry: &Entry) -> (LogKind, String) {
-    let (kind, end) = match LogChoice::of(&entry.attrs) {
-        Ok(LogChoice::Local) => (LogKind::Local, "log"),
-        Ok(LogChoice::Memory) => (LogKind::Memory, ""),
-        Ok(LogChoice::Replicated(_)) => (LogKind::Own, "store"),
-        Ok(LogChoice::None) | Err(_) => (LogKind::None, ""),
+    let (kind, end) = match entry.log {
+        LogChoice::Local => (LogKind::Local, "log"),
+        LogChoice::Memory => (LogKind::Memory, ""),
+        LogChoice::Replicated(_) => (LogKind::Own, "store"),
+        LogChoice::None => (LogKind::None, ""),
     };
     let plain = |text: &str| text.replace('/', "%2F").replace(':', "-");
     (kind, format!("{}/{}.{end}", plain(&address.to_string()), plain(id.as_str())))

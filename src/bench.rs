@@ -11,6 +11,7 @@
 
 pub mod bare;
 pub mod baseline;
+pub mod boxes;
 pub mod broadcast;
 pub mod detect;
 pub mod feed;

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::Options;
 use super::network::Network;
 use super::strikes::Kind;
+use crate::bench::boxes::BoxesFile;
 use crate::bench::groups::Group;
 use crate::config::CONTROL_PORT_ABOVE;
 
@@ -43,10 +44,7 @@ impl Grid {
             servers: (0..options.servers).map(|_| None).collect(),
             clients: None,
         };
-        let configuration = grid.configuration(options.clients);
-        let text = serde_json::to_string_pretty(&configuration).context("cannot write the configuration")?;
-        fs::write(grid.configuration_path(), text + "\n")
-            .with_context(|| format!("cannot write {}", grid.configuration_path().display()))?;
+        grid.configuration(options.clients).write(&grid.configuration_path())?;
         Ok(grid)
     }
 
@@ -167,31 +165,24 @@ impl Grid {
         }
     }
 
-    fn configuration(&self, clients: usize) -> Value {
-        let mut entries = Map::new();
+    fn configuration(&self, clients: usize) -> BoxesFile {
+        let mut file = BoxesFile::default();
         let names: Vec<String> = (0..self.servers.len()).map(Self::server_name).collect();
-        let mut addresses = Vec::new();
         let log = if names.len() == 1 { json!("local") } else { json!({"members": names}) };
         for (server, name) in names.iter().enumerate() {
             let on = self.address(server);
-            let entry = json!({"type": "kvs", "box": on.to_string(), "attrs": {"log": log}});
-            entries.insert(name.clone(), entry);
-            addresses.push(on);
+            file.agent(name, "kvs", on, &json!({"log": log}), &json!({}));
+            file.settings(on, control_of(on), None);
         }
         let routes: Map<String, Value> =
             names.iter().map(|name| (name.replace("store", "kvs"), json!({name: 1}))).collect();
-        let on = self.clients_address();
+        let (on, routes) = (self.clients_address(), Value::Object(routes));
+        let attrs = json!({"retry_ms": 200, "retry_ms_max": 800, "give_up_ms": 5000});
         for client in 0..clients {
-            let attrs = json!({"retry_ms": 200, "retry_ms_max": 800, "give_up_ms": 5000});
-            let entry = json!({"type": "client", "box": on.to_string(), "attrs": attrs, "routes": routes});
-            entries.insert(Self::client_name(client), entry);
+            file.agent(&Self::client_name(client), "client", on, &attrs, &routes);
         }
-        addresses.push(on);
-        for (number, on) in addresses.into_iter().enumerate() {
-            let entry = json!({"type": "box", "box": on.to_string(), "attrs": {"control": control_of(on).to_string()}});
-            entries.insert(format!("box-{}", number + 1), entry);
-        }
-        Value::Object(entries)
+        file.settings(on, control_of(on), None);
+        file
     }
 }
 

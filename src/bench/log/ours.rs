@@ -1,16 +1,22 @@
 //! Our own servers: boxes with a `ledger` each, whose log is replicated. Records are lines of a session at a box's control port.
 
 use std::collections::VecDeque;
-use std::net::TcpStream;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::cluster::{Place, Standing};
-use super::wire::{Answer, Lines, Wire, ask_line};
+use super::wire::{Answer, Lines, Wire, read_line};
+use crate::bench::boxes::BoxesFile;
+use crate::bench::master::Master;
+
+/// How long a member may take to say how it stands.
+const STANDING_LIMIT: Duration = Duration::from_secs(2);
 
 /// Writes the configuration of all boxes and returns its text's place.
 pub(super) fn write_configuration(
@@ -21,20 +27,14 @@ pub(super) fn write_configuration(
 ) -> anyhow::Result<()> {
     let members: Vec<String> = (0..places.len()).map(name).collect();
     let log = if is_local { json!("local") } else { json!({"members": members}) };
-    let mut agents = Map::new();
-    for (id, place) in places.iter().enumerate() {
-        let address = format!("127.0.0.1:{}", place.peer_port);
-        agents.insert(
-            name(id),
-            json!({"type": "ledger", "box": address, "attrs": {"log": log, "rows": has_rows}}),
-        );
-        let control = format!("127.0.0.1:{}", place.client_port);
-        let settings = json!({"control": control, "data": place.folder});
-        agents.insert(format!("box-{id}"), json!({"type": "box", "box": address, "attrs": settings}));
+    let mut file = BoxesFile::default();
+    for (place, id) in places.iter().zip(&members) {
+        let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let on = at(place.peer_port);
+        file.agent(id, "ledger", on, &json!({"log": log, "rows": has_rows}), &json!({}));
+        file.settings(on, at(place.client_port), Some(&place.folder));
     }
-    let file = folder.join("ovid.json");
-    std::fs::write(&file, Value::Object(agents).to_string())
-        .with_context(|| format!("cannot write {}", file.display()))
+    file.write(&folder.join("ovid.json"))
 }
 
 /// The command that starts one box.
@@ -49,13 +49,13 @@ pub(super) fn command(places: &[Place], folder: &Path, id: usize) -> anyhow::Res
 
 /// What a member says of itself; `None` if it does not answer.
 pub(super) fn standing(place: &Place, id: usize) -> Option<Standing> {
-    let mut stream = place.connect().ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-    let attached = ask_line(&mut stream, &format!("attach {}", name(id))).ok()?;
-    if !attached.starts_with("attached") {
-        return None;
-    }
-    standing_of(&ask_line(&mut stream, "log status").ok()?)
+    let mut session = Master::connect(place.client_port).ok()?;
+    let mut ask = |command: &str| {
+        session.send(command).ok()?;
+        String::from_utf8(session.answer(STANDING_LIMIT).ok()?).ok()
+    };
+    ask(&format!("attach {}", name(id))).filter(|answer| answer.starts_with("attached"))?;
+    standing_of(&ask("log status")?)
 }
 
 /// The name of a member's agent.
@@ -95,7 +95,8 @@ impl LineWire {
 impl Wire for LineWire {
     fn open(&mut self, stream: &mut TcpStream) -> anyhow::Result<()> {
         let Some(agent) = &self.agent else { return Ok(()) };
-        let answer = ask_line(stream, &format!("attach {agent}"))?;
+        stream.write_all(format!("attach {agent}\n").as_bytes()).context("cannot ask for the agent")?;
+        let answer = read_line(stream).context("the box does not say whether the agent is there")?;
         anyhow::ensure!(answer == format!("attached {agent}"), "the box says `{answer}`");
         Ok(())
     }

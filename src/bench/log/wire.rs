@@ -1,9 +1,7 @@
 //! How records are appended over one connection, whoever is at its other end: what a client writes, and what it makes of the bytes that come back.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::TcpStream;
-
-use anyhow::Context;
 
 /// What a server said to one record.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,13 +24,7 @@ pub(super) trait Wire: Send {
     fn take(&mut self, bytes: &[u8], answers: &mut Vec<Answer>, out: &mut Vec<u8>) -> anyhow::Result<()>;
 }
 
-/// Writes a line and returns the next one, byte by byte, so that nothing of what follows is taken away.
-pub(super) fn ask_line(stream: &mut TcpStream, line: &str) -> anyhow::Result<String> {
-    stream.write_all(format!("{line}\n").as_bytes()).with_context(|| format!("cannot send `{line}`"))?;
-    read_line(stream).with_context(|| format!("no answer to `{line}`"))
-}
-
-/// The next line, without its end.
+/// The next line, without its end; byte by byte, so that nothing of what follows is taken away.
 pub(super) fn read_line(stream: &mut TcpStream) -> anyhow::Result<String> {
     let mut said = Vec::new();
     let mut byte = [0];

@@ -536,5 +536,6 @@ const WRONG_FREE: u32 = 3;
 const WRONG_FREE_ADDRESS: u32 = 20;
 
 #[cfg(test)]
+mod desk;
 #[cfg(test)]
 mod tests;

@@ -1,1 +1,7 @@
+//! What clients see.
 
+mod class;
+mod groups;
+mod log_in;
+mod messages;
+mod trouble;

@@ -1,0 +1,117 @@
+//! Servers that part, fall behind, and have too much to do.
+
+use super::super::desk::*;
+use crate::agent::{Agent as _, Refusal};
+use crate::wire::proto::{ErrorCode, Route};
+
+#[test]
+fn what_the_log_does_not_answer_in_time_is_answered_with_unknown() {
+    let mut desk = Desk::new(2);
+    let (ann, bob) = (desk.user(0, "ann"), desk.user(1, "bob"));
+    desk.is_up = false;
+    let newcomer = desk.connect(0);
+    desk.say(newcomer, &access("bob", PASSWORD, None));
+    desk.say(newcomer, &post("ann", "behind the log-in", None));
+    for number in 1..=3 {
+        desk.say(ann, &Route { id: number, ..post("bob", "hello", Some(number.cast_unsigned())) });
+    }
+    desk.say(ann, &Route { id: 4, ..post("nobody", "hello", None) });
+    desk.advance(4_900);
+    assert_eq!(desk.routes(ann), []);
+    desk.advance(200);
+    let answers: Vec<_> = desk.routes(ann).iter().map(|answer| (answer.id, code(answer))).collect();
+    assert_eq!(answers, [1, 2, 3, 4].map(|id| (id, ErrorCode::Unknown)));
+    let answers: Vec<_> = desk.routes(newcomer).iter().map(code).collect();
+    assert_eq!(answers, [ErrorCode::Unknown, ErrorCode::NotLoggedIn]);
+    // What is committed in the end is there once, however often it is asked for again.
+    desk.is_up = true;
+    for number in 1..=3 {
+        assert_eq!(code(&desk.ask(ann, post("bob", "hello", Some(number)))), ErrorCode::None);
+    }
+    assert_eq!(desk.messages(bob).len(), 3);
+}
+
+#[test]
+fn what_the_log_does_not_take_is_answered_by_what_is_known_of_it() {
+    let mut desk = Desk::new(1);
+    let ann = desk.user(0, "ann");
+    desk.is_up = false;
+    let cases = [
+        (Refusal::Busy, ErrorCode::Busy),
+        (Refusal::Failed("disk".into()), ErrorCode::Unknown),
+        (Refusal::NoLog, ErrorCode::Invalid),
+    ];
+    for (why, expected) in cases {
+        desk.say(ann, &post("ann", "hello", None));
+        desk.refuse_proposals(&why);
+        assert_eq!(desk.routes(ann).iter().map(code).collect::<Vec<_>>(), [expected]);
+    }
+}
+
+#[test]
+fn a_log_that_takes_nothing_does_not_lose_who_has_read_what() {
+    let mut desk = Desk::new(1);
+    let (ann, bob) = (desk.user(0, "ann"), desk.user(0, "bob"));
+    desk.ask(ann, post("bob", "1", None));
+    let messages = desk.messages(bob);
+    desk.is_up = false;
+    desk.acknowledge(bob, &messages);
+    desk.advance(100);
+    desk.refuse_proposals(&Refusal::Busy);
+    desk.is_up = true;
+    desk.advance(100);
+    desk.close(bob);
+    let bob = desk.log_in(0, "bob", login("bob"));
+    assert_eq!(desk.texts(bob), [""; 0]);
+}
+
+#[test]
+fn a_client_with_too_much_under_way_is_told_that_the_server_is_busy() {
+    let mut desk = Desk::with(1, r#"{"limits": {"in_flight_max": 4}}"#);
+    let ann = desk.user(0, "ann");
+    desk.is_up = false;
+    for id in 1..=6 {
+        desk.say(ann, &Route { id, ..post("ann", "hello", None) });
+    }
+    let answers: Vec<_> = desk.routes(ann).iter().map(|answer| (answer.id, code(answer))).collect();
+    assert_eq!(answers, [(5, ErrorCode::Busy), (6, ErrorCode::Busy)]);
+    desk.is_up = true;
+    let ids: Vec<_> = desk.routes(ann).iter().map(|answer| (answer.id, code(answer))).collect();
+    assert_eq!(ids, [1, 2, 3, 4].map(|id| (id, ErrorCode::None)));
+    assert_eq!(code(&desk.ask(ann, post("ann", "now", None))), ErrorCode::None);
+}
+
+#[test]
+fn when_the_state_is_replaced_in_mid_run_everybody_has_to_come_again_and_misses_nothing() {
+    let mut desk = Desk::new(2);
+    let (ann, bob) = (desk.user(0, "ann"), desk.user(1, "bob"));
+    desk.ask(ann, post("bob", "1", None));
+    assert_eq!(desk.texts(bob), ["1"]);
+    desk.is_up = false;
+    desk.say(bob, &post("ann", "lost?", None));
+    desk.is_up = true;
+    desk.replace(1, 0);
+    assert!(desk.servers[1].gone.contains(&bob.conn));
+    assert!(!desk.servers[0].gone.contains(&ann.conn));
+    desk.ask(ann, post("bob", "2", None));
+    let bob = desk.log_in(1, "bob", login("bob"));
+    assert_eq!(desk.texts(bob), ["1", "2"]);
+    assert_eq!(desk.texts(ann), ["lost?"], "what was proposed is not lost");
+    let sessions =
+        |server: &Server| server.messenger.counters().into_iter().find(|(name, _)| *name == "sessions");
+    assert_eq!(sessions(&desk.servers[1]), Some(("sessions", 1)));
+}
+
+#[test]
+fn a_server_that_starts_again_knows_its_users_and_their_tokens() {
+    let mut desk = Desk::new(1);
+    let line = desk.connect(0);
+    let welcome = desk.ask(line, registration("ann", Some(login("ann")))).welcome.expect("a welcome");
+    desk.restart(0, "{}");
+    let line = desk.connect(0);
+    let mut by_token = access("ann", "", Some(login("ann")));
+    if let Some(login) = &mut by_token.login {
+        login.token = welcome.token;
+    }
+    assert_eq!(code(&desk.ask(line, by_token)), ErrorCode::None);
+}

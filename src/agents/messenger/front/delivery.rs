@@ -96,9 +96,9 @@ impl Front {
             if session.is_looking || client.is_crowded() {
                 return;
             }
-            let Some((conversation, sent)) = session.behind.first_key_value() else { return };
+            let Some((conversation, &behind)) = session.behind.first_key_value() else { return };
             let wanted = Wanted {
-                from: Sequence(sent.0 + 1),
+                from: Sequence(behind.0 + 1),
                 messages_max: AT_ONCE_MAX,
                 bytes_max: AT_ONCE_BYTES_MAX,
                 ..Wanted::all(session.user, *conversation)
@@ -106,11 +106,11 @@ impl Front {
             let token = self.token();
             match turn.state.read(token, &wanted) {
                 Reading::Messages(messages) => self.caught_up(turn, conn, &wanted, &messages),
-                Reading::Look(look) => {
+                Reading::Look { look, wanted } => {
                     if let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) {
                         session.is_looking = true;
                     }
-                    self.jobs.insert(token, Job::CatchUp { conn, wanted });
+                    self.jobs.insert(token, Job::CatchUp { conn, behind, wanted });
                     return turn.out.look(look);
                 }
             }
@@ -120,11 +120,12 @@ impl Front {
     /// Rows were looked at.
     pub(in super::super) fn looked(&mut self, turn: &mut Turn<'_>, looked: &Looked) {
         match self.jobs.remove(&looked.token) {
-            Some(Job::CatchUp { conn, wanted }) => {
+            Some(Job::CatchUp { conn, behind, wanted }) => {
                 let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) else { return };
                 session.is_looking = false;
-                // Of another user, if somebody else has logged in on the same connection meanwhile.
-                if session.user == wanted.reader && session.behind.contains_key(&wanted.conversation) {
+                // Somebody else may have logged in on the same connection meanwhile, or have asked for all once more.
+                if session.user == wanted.reader && session.behind.get(&wanted.conversation) == Some(&behind)
+                {
                     let messages = turn.state.read_looked(&wanted, &looked.rows);
                     self.caught_up(turn, conn, &wanted, &messages);
                 }
@@ -157,9 +158,12 @@ impl Front {
             }
             touch(touched, conn, client);
         }
+        let last = turn.state.conversation(id).map(Conversation::last);
         if let Some(session) = client.session_mut() {
             match read.next {
                 Some(next) => session.behind.insert(id, Sequence(next.0 - 1)),
+                // What was looked for ends with what was the last message then.
+                None if last > Some(wanted.upto) => session.behind.insert(id, wanted.upto),
                 None => session.behind.remove(&id),
             };
         }

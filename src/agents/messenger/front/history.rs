@@ -13,6 +13,8 @@ pub(super) enum Job {
     CatchUp {
         /// Whose.
         conn: Conn,
+        /// What it was sent last of this conversation.
+        behind: Sequence,
         /// What is read.
         wanted: Wanted,
     },
@@ -76,11 +78,12 @@ impl Front {
         self.pump(turn, conn);
     }
 
-    fn read_history(&mut self, turn: &mut Turn<'_>, job: Box<HistoryJob>) {
+    fn read_history(&mut self, turn: &mut Turn<'_>, mut job: Box<HistoryJob>) {
         let token = self.token();
         match turn.state.read(token, &job.wanted) {
             Reading::Messages(messages) => self.history_read(turn, job, messages),
-            Reading::Look(look) => {
+            Reading::Look { look, wanted } => {
+                job.wanted = wanted;
                 self.jobs.insert(token, Job::History(job));
                 turn.out.look(look);
             }
@@ -133,16 +136,13 @@ fn conversation(
     };
     let wants_group = kind == messages_request::Type::Group;
     let standing = match name.split_once('@') {
-        Some(_) => None,
+        Some((theirs, cluster)) => state.foreign(user, cluster, theirs, wants_group),
         None if wants_group => state.find_group(name),
         None => state.find_user(name).and_then(|other| state.direct(user, other)),
     };
     standing.filter(belongs).or_else(|| {
         state.conversations_of(user).find(|id| match state.conversation(*id).map(|it| it.kind()) {
             Some(Kind::Former { name: gone, .. }) => !wants_group && **gone == *name,
-            Some(Kind::Foreign { cluster, name: theirs, is_group, .. }) => {
-                wants_group == *is_group && name.split_once('@') == Some((theirs, cluster))
-            }
             _ => false,
         })
     })

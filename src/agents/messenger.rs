@@ -123,6 +123,7 @@ impl Messenger {
                 self.front.leads(turn, leads);
             }
             Input::Restore { rows, first, last } => self.restore(now, rows, (first, last), out),
+            Input::Commands { commands } => commands.obey(out, |line, _| Some(self.command(line))),
             _ => {}
         }
     }
@@ -130,7 +131,10 @@ impl Messenger {
     fn outside(&mut self, now: Time, inward: Inward<'_>, out: &mut Outbox<MessengerMessage>) {
         let turn = &mut Turn { now, unix_ms: self.unix_ms(now), state: &self.state, out };
         match inward {
-            Inward::Listening { port: CLIENTS, at } => self.listening = Some(at),
+            Inward::Listening { port: CLIENTS, at } => {
+                self.listening = Some(at);
+                self.front.listening(at, turn.out);
+            }
             Inward::NotListening { port: CLIENTS, .. } => {
                 self.listening = None;
                 self.front.not_listening(now);
@@ -179,8 +183,25 @@ impl Messenger {
         }
     }
 
+    /// Answers who looks after the server.
+    fn command(&self, line: &str) -> String {
+        match (line.trim(), self.listening) {
+            ("clients", Some(at)) => format!("ok {at}"),
+            ("clients", None) => "error closed clients cannot connect".to_owned(),
+            ("servers", _) => {
+                let servers = self.front.servers().map(|(at, sessions)| format!("{at} sessions={sessions}"));
+                format!("ok {}", servers.collect::<Vec<_>>().join(", "))
+            }
+            ("help", _) => format!("ok commands: {HELP}"),
+            (other, _) => format!("error usage unknown command {other:?}; known are {HELP}"),
+        }
+    }
+
     /// The calendar: milliseconds since 1970 (UTC).
     fn unix_ms(&self, now: Time) -> u64 {
         self.settings.unix_ms_at_start + now.as_nanos() / 1_000_000
     }
 }
+
+/// What can be asked of a server.
+const HELP: &str = "clients (where they connect), servers (that are alive, with their sessions), log help";

@@ -182,7 +182,8 @@ impl<L: ReplicatedLog, A: Agent> Agent for Replicated<L, A> {
     }
 
     fn about(&self) -> Option<String> {
-        Some(commands::line(&self.log.status()))
+        let log = commands::line(&self.log.status());
+        Some(self.service.about().map_or(log.clone(), |service| format!("{log} {service}")))
     }
 }
 

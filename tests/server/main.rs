@@ -6,6 +6,7 @@ mod chaos;
 mod disks;
 mod gen_hypar;
 mod grid;
+mod messenger;
 mod outside;
 mod overlay;
 mod replicated;

@@ -88,6 +88,8 @@ pub(super) struct Front {
     leads: bool,
     /// The state is being replaced: nobody is let in.
     restoring: bool,
+    /// What clients are told to connect to.
+    advertise: String,
     listen_again: Option<Time>,
     /// To whom something is sent at the end of this turn, and when that is.
     touched: Vec<Conn>,
@@ -113,8 +115,10 @@ struct Counts {
 impl Front {
     pub(super) fn new(settings: Arc<Settings>, mut rng: Rng) -> Self {
         let life = rng.number();
+        let advertise = settings.advertise.clone().unwrap_or_else(|| settings.clients.to_string());
         Self {
             settings,
+            advertise,
             rng,
             clients: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -146,6 +150,14 @@ impl Front {
         let Settings { tls, frame_bytes_max, .. } = *self.settings;
         let carries = Carries::Frames { frame_bytes_max, tls };
         turn.out.outside(Outward::Listen { port: CLIENTS, at: self.settings.clients, carries });
+    }
+
+    /// Clients can connect now.
+    pub(super) fn listening(&mut self, at: SocketAddr, out: &mut Outbox<MessengerMessage>) {
+        if self.settings.advertise.is_none() && self.advertise != at.to_string() {
+            self.advertise = at.to_string();
+            self.elsewhere.tell_again(&self.here(), out);
+        }
     }
 
     /// The port of clients could not be opened: it is tried again.
@@ -364,13 +376,11 @@ impl Front {
             if !self.clients.contains_key(&conn) {
                 return;
             }
-            match Route::decode(frame) {
-                Ok(route) => self.take(turn, conn, route),
-                Err(_) => {
-                    self.counts.not_understood += 1;
-                    return self.hang_up(turn, conn);
-                }
-            }
+            let Ok(route) = Route::decode(frame) else {
+                self.counts.not_understood += 1;
+                return self.hang_up(turn, conn);
+            };
+            self.take(turn, conn, route);
         }
     }
 
@@ -423,8 +433,7 @@ impl Front {
 
     /// The live servers, this one first: where clients reach them, and how many sessions they have.
     pub(super) fn servers(&self) -> impl Iterator<Item = (&str, u64)> {
-        std::iter::once((self.settings.advertise.as_str(), self.session_count))
-            .chain(self.elsewhere.servers())
+        std::iter::once((self.advertise.as_str(), self.session_count)).chain(self.elsewhere.servers())
     }
 
     /// What is counted, for people.
@@ -481,7 +490,7 @@ impl Front {
     /// What another server is told first.
     pub(super) fn here(&self) -> MessengerMessage {
         MessengerMessage::Here {
-            clients: self.settings.advertise.clone(),
+            clients: self.advertise.clone(),
             sessions: self.session_count,
             online: self.sessions.keys().map(|user| user.0).collect(),
         }

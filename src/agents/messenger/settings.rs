@@ -15,8 +15,8 @@ use crate::rng::Rng;
 pub(super) struct Settings {
     /// Where clients connect.
     pub clients: SocketAddr,
-    /// What they are told of that: `host:port`.
-    pub advertise: String,
+    /// What they are told of that, `host:port`, if it is not the same.
+    pub advertise: Option<String>,
     /// What the cluster is called.
     pub group_tag: String,
     /// What the clusters that know each other share.
@@ -52,6 +52,7 @@ struct PasswordAttr {
 /// The attribute `limits`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_field_names, reason = "so they are called in configurations")]
 struct LimitsAttr {
     payload_bytes_max: usize,
     unread_max: u64,
@@ -70,8 +71,8 @@ impl Settings {
     pub(super) fn configure(setup: &mut Setup<'_>) -> Result<Self, Mistake> {
         let clients = address(setup, "clients")?;
         let advertise = match setup.attr::<String>("advertise")? {
-            None => clients.to_string(),
-            Some(told) if is_host_and_port(&told) => told,
+            None => None,
+            Some(told) if is_host_and_port(&told) => Some(told),
             Some(told) => {
                 let what = format!("expected what clients connect to, host:port, and not {told:?}");
                 return Err(Mistake::in_attr("advertise", what));
@@ -200,7 +201,7 @@ mod tests {
     fn little_has_to_be_said_and_mistakes_are_clear() {
         let attrs: Attrs = serde_json::from_str(r#"{"clients": "127.0.0.1:4001"}"#).expect("an object");
         let settings = Settings::configure(&mut Setup::new("m", &attrs, &[], 1)).expect("right");
-        assert_eq!((settings.advertise.as_str(), settings.limits), ("127.0.0.1:4001", Limits::default()));
+        assert_eq!((settings.advertise, settings.limits), (None, Limits::default()));
         assert_eq!(mistake("{}"), "attrs.clients: is needed and missing");
         assert!(mistake(r#"{"clients": "here"}"#).contains("such as 127.0.0.1:4001"));
         assert!(mistake(r#"{"clients": "127.0.0.1:1", "advertise": "chat"}"#).contains("host:port"));

@@ -3,7 +3,9 @@
 use super::delivery::receiver;
 use super::{Front, Turn, wire};
 use crate::agent::Conn;
-use crate::agents::messenger::{ConversationId, Kind, Messages, Reading, Sequence, State, UserId, Wanted};
+use crate::agents::messenger::{
+    Conversation, ConversationId, Kind, Messages, Reading, Sequence, State, UserId, Wanted,
+};
 use crate::wire::proto::{ErrorCode, History, HistoryEnd, MessagesRequest, messages_request};
 
 /// Why rows are looked at.
@@ -141,7 +143,7 @@ fn conversation(
         None => state.find_user(name).and_then(|other| state.direct(user, other)),
     };
     standing.filter(belongs).or_else(|| {
-        state.conversations_of(user).find(|id| match state.conversation(*id).map(|it| it.kind()) {
+        state.conversations_of(user).find(|id| match state.conversation(*id).map(Conversation::kind) {
             Some(Kind::Former { name: gone, .. }) => !wants_group && **gone == *name,
             _ => false,
         })

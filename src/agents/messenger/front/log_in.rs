@@ -11,7 +11,9 @@ use super::connection::{Session, Who};
 use super::proposals::{Asked, Then, Waiter};
 use super::{Front, STEP_PATIENCE, Turn, token, wire};
 use crate::agent::{Conn, Done, Secret, Work};
-use crate::agents::messenger::{ClientInstance, Command, ConversationId, Sequence, State, UserId, is_name};
+use crate::agents::messenger::{
+    ClientInstance, Command, Conversation, ConversationId, Sequence, State, UserId, is_name,
+};
 use crate::time::Time;
 use crate::wire::proto::{ErrorCode, Login, Route, User, Welcome};
 
@@ -236,6 +238,7 @@ impl Front {
         let all = self.sessions.entry(user).or_default();
         all.push(conn);
         self.session_count += 1;
+        self.elsewhere.counted(turn.now);
         let is_first = all.len() == 1;
         self.answer(turn.now, conn, &Route { welcome, ..wire::done(id) });
         if is_first {
@@ -261,6 +264,7 @@ impl Front {
         let Some(all) = self.sessions.get_mut(&session.user) else { return };
         all.retain(|other| *other != conn);
         self.session_count -= 1;
+        self.elsewhere.counted(now);
         if all.is_empty() {
             self.sessions.remove(&session.user);
             self.comes_or_goes(now, state, session.user, Arc::clone(&session.name), false);
@@ -420,7 +424,7 @@ fn behind(
         state.unread(user).map(|(conversation, first)| (conversation, Sequence(first.0 - 1))).collect();
     for position in have {
         let (conversation, has) = (ConversationId(position.conversation), Sequence(position.sequence));
-        let last = state.conversation(conversation).filter(|it| it.is_member(user)).map(|it| it.last());
+        let last = state.conversation(conversation).filter(|it| it.is_member(user)).map(Conversation::last);
         match last {
             Some(last) if has < last => behind.insert(conversation, has),
             Some(_) => behind.remove(&conversation),

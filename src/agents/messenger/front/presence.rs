@@ -35,6 +35,13 @@ impl Elsewhere {
         out.send(peer, here);
     }
 
+    /// What all servers were told first is not true any more.
+    pub(super) fn tell_again(&self, here: &MessengerMessage, out: &mut Outbox<MessengerMessage>) {
+        for peer in &self.links {
+            out.send(*peer, here.clone());
+        }
+    }
+
     /// A link is down: nobody is known to be there any more.
     pub(super) fn link_down(&mut self, peer: Peer) -> Affected {
         self.links.remove(&peer);
@@ -77,6 +84,11 @@ impl Elsewhere {
     /// A user of this server has come, or is gone.
     pub(super) fn changed(&mut self, now: Time, user: UserId, online: bool) {
         self.changed.insert(user, online);
+        self.counted(now);
+    }
+
+    /// This server has another number of sessions.
+    pub(super) fn counted(&mut self, now: Time) {
         self.due.get_or_insert(now + GATHER);
     }
 

@@ -7,7 +7,7 @@ use super::proposals::{Asked, Then, Waiter};
 use super::{Front, Turn, refusal, wire};
 use crate::agent::Conn;
 use crate::agents::messenger::{
-    ClientInstance, Command, ConversationId, Place, Refused, Sequence, Target, UserId,
+    ClientInstance, Command, Conversation, ConversationId, Place, Refused, Sequence, Target, UserId,
 };
 use crate::wire::proto::{
     ErrorCode, Group, Message, NetworkDiscoveryPacket, Position, Route, User, group, message,
@@ -199,7 +199,7 @@ impl Front {
             *mark = sequence.max(*mark);
         }
         for (conversation, sequence) in upto {
-            let last = turn.state.conversation(conversation).map(|it| it.last());
+            let last = turn.state.conversation(conversation).map(Conversation::last);
             let (Some(mark), Some(last)) = (turn.state.mark(session.user, conversation), last) else {
                 continue;
             };

@@ -20,16 +20,21 @@
 //!
 //! **Source.** The system that is replaced: a distributed chat of a class of 2017, whose wire for clients is kept.
 
+mod clusters;
+mod discovery;
 mod front;
 mod message;
 mod record;
 mod settings;
 mod state;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use self::front::{CLIENTS, Front, Turn};
+pub use self::clusters::{ClusterSettings, Clusters, LOOK_TOKENS_FROM, Settled, SharedSecret};
+pub use self::discovery::{CLASS_PORT, DISCOVERY_PORT, Discovery, Heard, ServerLoad};
+use self::front::{CLIENTS, Front, Turn, Waiter};
 pub use self::message::MessengerMessage;
 pub use self::record::{ClientInstance, Command, Imported, Record, Target};
 use self::settings::Settings;
@@ -37,7 +42,9 @@ pub use self::state::{
     Conversation, ConversationId, Effect, GroupChange, Kind, Limits, Messages, Outcome, Place, Reading,
     Refused, Sequence, State, Stored, User, UserId, Wanted, is_name,
 };
-use crate::agent::{Agent, Configure, Index, Input, Inward, Mistake, Opening, Outbox, Refusal, Row, Setup};
+use crate::agent::{
+    Agent, Configure, Index, Input, Inward, Mistake, Opening, Outbox, Peer, Refusal, Row, Setup,
+};
 use crate::time::Time;
 
 /// A server of the chat: agent `messenger`. It needs a log that keeps rows; where several servers agree on that, each is one of them.
@@ -46,6 +53,9 @@ pub struct Messenger {
     settings: Arc<Settings>,
     state: State,
     front: Front,
+    clusters: Clusters,
+    /// The other servers of this cluster that can be reached.
+    links: BTreeSet<Peer>,
     /// Where clients connect, once they can.
     listening: Option<SocketAddr>,
     leads: bool,
@@ -56,8 +66,18 @@ pub struct Messenger {
 impl Configure for Messenger {
     fn configure(setup: &mut Setup<'_>) -> Result<Self, Mistake> {
         let settings = Arc::new(Settings::configure(setup)?);
-        let front = Front::new(Arc::clone(&settings), setup.rng());
-        Ok(Self { settings, state: State::new(), front, listening: None, leads: false, not_understood: 0 })
+        let mut rng = setup.rng();
+        let clusters = Clusters::new(settings.clusters.clone(), rng.fork());
+        Ok(Self {
+            front: Front::new(Arc::clone(&settings), rng),
+            settings,
+            state: State::new(),
+            clusters,
+            links: BTreeSet::new(),
+            listening: None,
+            leads: false,
+            not_understood: 0,
+        })
     }
 }
 
@@ -70,13 +90,14 @@ impl Agent for Messenger {
             Input::Committed { record, .. } => self.committed(now, record, out),
             input => {
                 self.take(now, input, out);
+                self.go_between(now, out);
                 self.front.flush(out);
             }
         }
     }
 
     fn deadline(&self) -> Option<Time> {
-        self.front.deadline()
+        [self.front.deadline(), self.clusters.deadline()].into_iter().flatten().min()
     }
 
     fn keeps_rows(&self) -> bool {
@@ -90,6 +111,7 @@ impl Agent for Messenger {
     fn counters(&self) -> Vec<(&'static str, u64)> {
         let mut counters = self.front.counters();
         counters.extend(self.state.counters());
+        counters.extend(self.clusters.counters());
         counters.push(("records_not_understood", self.not_understood));
         counters
     }
@@ -109,18 +131,34 @@ impl Messenger {
         let turn = &mut Turn { now, unix_ms: self.unix_ms(now), state: &self.state, out };
         match input {
             Input::Start => self.front.start(turn),
-            Input::Timeout => self.front.timeout(turn),
+            Input::Timeout => {
+                self.front.timeout(turn);
+                self.clusters.timeout(now, out);
+            }
             Input::Outside(inward) => self.outside(now, inward, out),
             Input::Barrier { token } => self.front.barrier(turn, token),
             Input::Computed { token, done } => self.front.computed(turn, token, done),
+            Input::Looked { looked } if looked.token >= LOOK_TOKENS_FROM => {
+                self.clusters.looked(&looked, &self.state, out);
+            }
             Input::Looked { looked } => self.front.looked(turn, &looked),
             Input::NotCommitted { record, why } => self.not_committed(now, record, why, out),
-            Input::LinkUp { peer, .. } => self.front.link_up(peer, turn.out),
-            Input::LinkDown { peer, .. } => self.front.link_down(turn, peer),
+            Input::LinkUp { peer, .. } => {
+                self.links.insert(peer);
+                self.front.link_up(peer, turn.out);
+            }
+            Input::LinkDown { peer, .. } => {
+                self.links.remove(&peer);
+                self.front.link_down(turn, peer);
+            }
+            Input::Message { message: MessengerMessage::Clusters { heard }, .. } => {
+                self.clusters.news(now, heard, out);
+            }
             Input::Message { from, message, .. } => self.front.heard(turn, from, message),
             Input::Leads { leads } => {
                 self.leads = leads;
                 self.front.leads(turn, leads);
+                self.clusters.leads(now, leads, out);
             }
             Input::Restore { rows, first, last } => self.restore(now, rows, (first, last), out),
             Input::Commands { commands } => commands.obey(out, |line, _| Some(self.command(line))),
@@ -129,6 +167,11 @@ impl Messenger {
     }
 
     fn outside(&mut self, now: Time, inward: Inward<'_>, out: &mut Outbox<MessengerMessage>) {
+        let servers = || servers(&self.front);
+        let is_other_clusters = self.clusters.outside(now, &inward, &self.state, servers, out);
+        if is_other_clusters && !matches!(inward, Inward::Closed { .. }) {
+            return;
+        }
         let turn = &mut Turn { now, unix_ms: self.unix_ms(now), state: &self.state, out };
         match inward {
             Inward::Listening { port: CLIENTS, at } => {
@@ -156,13 +199,63 @@ impl Messenger {
         };
         let outcome = self.state.apply(at_ms, command);
         let turn = &mut Turn { now, unix_ms: self.unix_ms(now), state: &self.state, out };
-        self.front.applied(turn, (life, number), &outcome);
+        let waiter = self.front.applied(turn, (life, number), &outcome);
+        if let Outcome::Done(effects) = &outcome {
+            for effect in effects {
+                if let Effect::Posted { conversation, message } = effect {
+                    self.clusters.posted(*conversation, message, &self.state, out);
+                }
+            }
+        }
+        if let Some(Waiter::Clusters(token)) = waiter {
+            self.clusters.settled(now, token, Settled::Applied(&outcome), out);
+            self.go_between(now, out);
+        }
     }
 
     fn not_committed(&mut self, now: Time, record: &[u8], why: &Refusal, out: &mut Outbox<MessengerMessage>) {
         let Ok(Record { life, number, .. }) = Record::decode(record) else { return };
         let turn = &mut Turn { now, unix_ms: self.unix_ms(now), state: &self.state, out };
-        self.front.not_committed(turn, (life, number), why);
+        if let Some(Waiter::Clusters(token)) = self.front.not_committed(turn, (life, number), why) {
+            let settled = if matches!(why, Refusal::Failed(_)) { Settled::Unknown } else { Settled::Busy };
+            self.clusters.settled(now, token, settled, out);
+        }
+    }
+
+    /// Tells the part for clients and the one for other clusters what each has of the other.
+    fn go_between(&mut self, now: Time, out: &mut Outbox<MessengerMessage>) {
+        for (conn, id, packet) in self.front.take_strangers() {
+            let Some(peer) = self.front.peer(conn) else { continue };
+            let servers = servers(&self.front);
+            if self.clusters.adopt(now, conn, peer, id, &packet, &servers, out) {
+                for said in self.front.hand_over(conn) {
+                    self.clusters.said(conn, &said, &self.state, out);
+                }
+            } else {
+                let turn = &mut Turn { now, unix_ms: self.unix_ms(now), state: &self.state, out };
+                self.front.hang_up(turn, conn);
+            }
+        }
+        for (user, name, online) in self.front.take_news() {
+            if online {
+                self.clusters.online(now, user, &name, out);
+            } else {
+                self.clusters.offline(now, user, out);
+            }
+        }
+        let marks = self.clusters.take_marks();
+        if !marks.is_empty() {
+            self.front.add_marks(now, marks);
+        }
+        let turn = &mut Turn { now, unix_ms: self.unix_ms(now), state: &self.state, out };
+        for (token, command) in self.clusters.take_proposals() {
+            self.front.propose(turn, command, Waiter::Clusters(token));
+        }
+        if let Some(heard) = self.clusters.take_news(now) {
+            for peer in &self.links {
+                turn.out.send(*peer, MessengerMessage::Clusters { heard: heard.clone() });
+            }
+        }
     }
 
     fn restore(
@@ -174,6 +267,7 @@ impl Messenger {
     ) {
         if first {
             self.front.restore_begins(out, now);
+            self.clusters.reset(out);
         }
         let understood = self.state.restore(rows, first, last.is_some());
         self.not_understood += u64::from(understood.is_err());
@@ -201,6 +295,11 @@ impl Messenger {
     fn unix_ms(&self, now: Time) -> u64 {
         self.settings.unix_ms_at_start + now.as_nanos() / 1_000_000
     }
+}
+
+/// The live servers of this cluster.
+fn servers(front: &Front) -> Vec<ServerLoad> {
+    front.servers().map(|(client, sessions)| ServerLoad { client: client.to_owned(), sessions }).collect()
 }
 
 /// What can be asked of a server.

@@ -393,6 +393,11 @@ impl Front {
         }
     }
 
+    /// Who is at the other end of a connection.
+    pub(super) fn peer(&self, conn: Conn) -> Option<SocketAddr> {
+        self.clients.get(&conn).map(|client| client.peer)
+    }
+
     /// A connection of a server of another cluster: nothing that comes on it is this front's any more. What has come meanwhile.
     pub(super) fn hand_over(&mut self, conn: Conn) -> Vec<Route> {
         let Some(client) = self.clients.get_mut(&conn) else { return Vec::new() };

@@ -6,8 +6,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
 
-use super::Limits;
-use crate::agent::{Mistake, PasswordCost, Secret, Setup};
+use super::{ClusterSettings, Limits};
+use crate::agent::{Mistake, PasswordCost, Setup};
 use crate::rng::Rng;
 
 /// What one server of the chat is told by its configuration.
@@ -17,10 +17,8 @@ pub(super) struct Settings {
     pub clients: SocketAddr,
     /// What they are told of that, `host:port`, if it is not the same.
     pub advertise: Option<String>,
-    /// What the cluster is called.
-    pub group_tag: String,
-    /// What the clusters that know each other share.
-    pub secret: Secret,
+    /// This cluster and others.
+    pub clusters: ClusterSettings,
     /// Whether clients of the class of 2017 are to understand frames.
     pub quirks: bool,
     /// Whether clients connect by TLS.
@@ -78,18 +76,19 @@ impl Settings {
                 return Err(Mistake::in_attr("advertise", what));
             }
         };
+        let own = advertise.clone().unwrap_or_else(|| clients.to_string());
         let cost: PasswordAttr = setup.attr_or("password", PasswordAttr::default())?;
         if cost.memory_kib < 8 || cost.passes < 1 {
             return Err(Mistake::in_attr("password", "expected at least 8 KiB of memory and 1 pass"));
         }
+        let tls = setup.attr_or("tls", false)?;
         let attr: LimitsAttr = setup.attr_or("limits", LimitsAttr::default())?;
         Ok(Self {
             clients,
+            clusters: ClusterSettings::configure(setup, &own, tls)?,
             advertise,
-            group_tag: setup.attr_or("group_tag", String::new())?,
-            secret: Secret(setup.attr_or("secret", String::new())?.into()),
             quirks: setup.attr_or("quirks", false)?,
-            tls: setup.attr_or("tls", false)?,
+            tls,
             password: PasswordCost { memory_kib: cost.memory_kib, passes: cost.passes },
             limits: attr.checked()?,
             connections_max: attr.connections_max,
@@ -102,7 +101,10 @@ impl Settings {
 
     /// A key for tokens, at random. The secret of the clusters has its part in it, since the random source alone has no more than 64 bits.
     pub(super) fn key(&self, rng: &mut Rng) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret.0).expect("a key of any length will do");
+        let mut mac = Hmac::<Sha256>::new_from_slice(
+            self.clusters.secret.as_ref().map_or(&[], |secret| secret.reveal().as_bytes()),
+        )
+        .expect("a key of any length will do");
         for _ in 0..4 {
             mac.update(&rng.number().to_be_bytes());
         }

@@ -345,7 +345,7 @@ impl Front {
             expected,
             payload_bytes_max: Some(turn.state.limits().payload_bytes_max as u64),
             in_flight_max: Some(self.settings.in_flight_max as u64),
-            group_tag: Some(self.settings.group_tag.clone()),
+            group_tag: Some(self.settings.clusters.group_tag.clone()),
         }
     }
 

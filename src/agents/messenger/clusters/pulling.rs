@@ -1,0 +1,600 @@
+//! What is fetched from other clusters: one connection to each, as long as somebody is online here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use log::{info, warn};
+use prost::Message as _;
+
+use super::known::Known;
+use super::pull::Pull;
+use super::wire::{frame, packet, route, subscription};
+use super::{ClusterSettings, Settled};
+use crate::agent::{Conn, Outbox, Outward};
+use crate::agents::messenger::{Command, Effect, Outcome, Refused, UserId};
+use crate::rng::Rng;
+use crate::seldom;
+use crate::time::Time;
+use crate::wire::LengthFrames;
+use crate::wire::proto::network_discovery_packet::Mode;
+use crate::wire::proto::route::{Path, Payload};
+use crate::wire::proto::{
+    History, MessagesResponse, NetworkDiscoveryPacket, Position, Route, messages_request,
+};
+
+/// The connections that this server has opened to other clusters.
+#[derive(Debug)]
+pub(super) struct Pulling {
+    settings: ClusterSettings,
+    rng: Rng,
+    /// Who is online here, and under which names others know them.
+    users: BTreeMap<UserId, Arc<str>>,
+    names: BTreeMap<Arc<str>, UserId>,
+    clusters: BTreeMap<String, Cluster>,
+    conns: BTreeMap<Conn, String>,
+    /// Those that are given up and not closed yet.
+    leaving: BTreeSet<Conn>,
+    /// Tokens of dials and proposals.
+    tokens: u64,
+    dials: BTreeMap<u64, String>,
+    proposals: Vec<(u64, Command)>,
+    waiting: BTreeMap<u64, Waiting>,
+    tick_at: Option<Time>,
+    counts: Counts,
+}
+
+/// A proposal that is not settled.
+#[derive(Debug)]
+struct Waiting {
+    tag: String,
+    user: UserId,
+    since: Time,
+}
+
+#[derive(Debug)]
+struct Cluster {
+    link: Link,
+    /// Which of its addresses is the next.
+    turn: usize,
+    backoff: Duration,
+}
+
+#[derive(Debug)]
+enum Link {
+    /// Nobody needs it.
+    Idle,
+    /// It is dialled then.
+    Later(Time),
+    Dialling {
+        token: u64,
+        at: SocketAddr,
+        since: Time,
+    },
+    /// The other side has to say who it is.
+    Greeting {
+        conn: Conn,
+        at: SocketAddr,
+        since: Time,
+    },
+    Up(Up),
+}
+
+#[derive(Debug)]
+struct Up {
+    conn: Conn,
+    at: SocketAddr,
+    heard: Time,
+    /// Whether it was asked for a sign of life.
+    asked: bool,
+    /// Since when nobody needs it.
+    idle: Option<Time>,
+    next_id: i64,
+    pulls: BTreeMap<UserId, Pull>,
+    /// Those that may have something to propose.
+    ready: BTreeSet<UserId>,
+    /// When something is to be done about which of them.
+    timers: BTreeSet<(Time, UserId)>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    connected: u64,
+    failed: u64,
+    messages: u64,
+    strange: u64,
+}
+
+impl Pulling {
+    pub(super) fn new(settings: ClusterSettings, rng: Rng) -> Self {
+        Self {
+            settings,
+            rng,
+            users: BTreeMap::new(),
+            names: BTreeMap::new(),
+            clusters: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            tokens: 0,
+            dials: BTreeMap::new(),
+            proposals: Vec::new(),
+            waiting: BTreeMap::new(),
+            tick_at: None,
+            counts: Counts::default(),
+        }
+    }
+
+    pub(super) fn online<M>(
+        &mut self,
+        now: Time,
+        user: UserId,
+        name: &str,
+        known: &Known,
+        out: &mut Outbox<M>,
+    ) {
+        let name: Arc<str> = name.into();
+        if self.users.insert(user, Arc::clone(&name)).is_some() {
+            return;
+        }
+        self.names.insert(Arc::clone(&name), user);
+        for cluster in self.clusters.values_mut() {
+            if let Link::Up(up) = &mut cluster.link {
+                up.idle = None;
+                up.subscribe(user, &name, out);
+            }
+        }
+        self.reach_all(now, known, out);
+    }
+
+    pub(super) fn offline<M>(&mut self, now: Time, user: UserId, out: &mut Outbox<M>) {
+        let Some(name) = self.users.remove(&user) else { return };
+        if self.names.get(&name) == Some(&user) {
+            self.names.remove(&name);
+        }
+        for cluster in self.clusters.values_mut() {
+            if let Link::Up(up) = &mut cluster.link {
+                up.end(user, &name, out);
+                if self.users.is_empty() {
+                    up.idle = Some(now);
+                }
+            }
+        }
+    }
+
+    /// Connects to every cluster that is known and not connected, if somebody is online.
+    pub(super) fn reach_all<M>(&mut self, now: Time, known: &Known, out: &mut Outbox<M>) {
+        if self.users.is_empty() || self.settings.secret.is_none() {
+            return;
+        }
+        let tags: Vec<String> = known.tags().cloned().collect();
+        for tag in tags {
+            let cluster = self.clusters.entry(tag.clone()).or_insert(Cluster {
+                link: Link::Idle,
+                turn: 0,
+                backoff: BACKOFF_MIN,
+            });
+            if matches!(cluster.link, Link::Idle) {
+                self.dial(now, &tag, known, out);
+            }
+        }
+        self.tick(now);
+    }
+
+    fn dial<M>(&mut self, now: Time, tag: &str, known: &Known, out: &mut Outbox<M>) {
+        let addresses = known.addresses(tag);
+        let Some(cluster) = self.clusters.get_mut(tag) else { return };
+        let Some(at) = cluster.turn.checked_rem(addresses.len()).map(|turn| addresses[turn]) else {
+            cluster.link = Link::Idle;
+            return;
+        };
+        self.tokens += 1;
+        let token = self.tokens;
+        cluster.link = Link::Dialling { token, at, since: now };
+        self.dials.insert(token, tag.to_owned());
+        let (frame_bytes_max, tls) = (super::FRAME_BYTES_MAX, self.settings.tls);
+        out.outside(Outward::Dial { token, to: at, frame_bytes_max, tls });
+    }
+
+    /// A connection that this server has dialled is open.
+    pub(super) fn opened<M>(&mut self, now: Time, token: u64, conn: Conn, out: &mut Outbox<M>) {
+        let tag = self.dials.remove(&token);
+        let cluster = tag.as_ref().and_then(|tag| self.clusters.get_mut(tag));
+        let greeting = packet(&self.settings, Mode::Request, &self.settings.own);
+        if let (Some(tag), Some(cluster), Some(packet)) = (tag, cluster, greeting)
+            && let Link::Dialling { token: dialled, at, .. } = cluster.link
+            && dialled == token
+        {
+            cluster.link = Link::Greeting { conn, at, since: now };
+            self.conns.insert(conn, tag);
+            let route = route(1, Path::NetworkDiscovery, Some(Payload::NetworkDiscoveryPacket(packet)));
+            out.outside(Outward::Frames { conn, bytes: frame(&route) });
+        } else {
+            // It has come too late.
+            self.leaving.insert(conn);
+            out.outside(Outward::HangUp { conn });
+        }
+    }
+
+    /// Nobody answers where this server has dialled.
+    pub(super) fn unreachable<M>(&mut self, now: Time, token: u64, out: &mut Outbox<M>) {
+        let Some(tag) = self.dials.remove(&token) else { return };
+        let link = self.clusters.get(&tag).map(|cluster| &cluster.link);
+        if matches!(link, Some(Link::Dialling { token: dialled, .. }) if *dialled == token) {
+            self.fail(now, &tag, out);
+        }
+    }
+
+    /// Whether the connection is one of these.
+    pub(super) fn owns(&self, conn: Conn) -> bool {
+        self.conns.contains_key(&conn) || self.leaving.contains(&conn)
+    }
+
+    pub(super) fn closed<M>(&mut self, now: Time, conn: Conn, out: &mut Outbox<M>) {
+        self.leaving.remove(&conn);
+        if let Some(tag) = self.conns.remove(&conn) {
+            self.fail(now, &tag, out);
+        }
+    }
+
+    pub(super) fn frames<M>(
+        &mut self,
+        now: Time,
+        conn: Conn,
+        frames: LengthFrames<'_>,
+        known: &mut Known,
+        out: &mut Outbox<M>,
+    ) {
+        let Some(tag) = self.conns.get(&conn).cloned() else { return };
+        for bytes in frames {
+            let taken = Route::decode(bytes).ok().and_then(|route| self.route(now, &tag, route, known, out));
+            if taken.is_none() {
+                if seldom::count(&mut self.counts.strange) {
+                    warn!("messenger: another cluster says what is not understood cluster={tag}");
+                }
+                self.fail(now, &tag, out);
+                return;
+            }
+        }
+        self.propose(now, &tag);
+    }
+
+    /// Takes one Route; none if it makes no sense.
+    fn route<M>(
+        &mut self,
+        now: Time,
+        tag: &str,
+        route: Route,
+        known: &mut Known,
+        out: &mut Outbox<M>,
+    ) -> Option<()> {
+        let cluster = self.clusters.get_mut(tag)?;
+        match (&mut cluster.link, route.payload) {
+            (Link::Greeting { conn, at, .. }, Some(Payload::NetworkDiscoveryPacket(packet))) => {
+                let (conn, at) = (*conn, *at);
+                if !is_from(&self.settings, tag, &packet) {
+                    return None;
+                }
+                self.counts.connected += 1;
+                info!("messenger: connected to another cluster cluster={tag} at={at}");
+                known.here(now, tag, at);
+                for server in route.welcome.iter().flat_map(|welcome| &welcome.servers) {
+                    if let Ok(server) = server.parse() {
+                        known.here(now, tag, server);
+                    }
+                }
+                let mut up = Up::new(conn, at, now);
+                for (user, name) in &self.users {
+                    up.subscribe(*user, name, out);
+                }
+                up.idle = self.users.is_empty().then_some(now);
+                (cluster.link, cluster.backoff) = (Link::Up(up), BACKOFF_MIN);
+            }
+            (Link::Up(up), payload) => {
+                (up.heard, up.asked) = (now, false);
+                match payload {
+                    Some(Payload::MessagesResponse(MessagesResponse { id, messages, .. })) => {
+                        let id = id?;
+                        let Some(user) = self.names.get(id.as_str()) else { return Some(()) };
+                        // What a subscription that is over has sent would stand before what comes again.
+                        if let Some(pull) = up.pulls.get_mut(user)
+                            && pull.id == route.id
+                            && !pull.has_ended()
+                        {
+                            self.counts.messages += messages.len() as u64;
+                            pull.take(messages).ok()?;
+                            up.ready.insert(*user);
+                        }
+                    }
+                    // There is no such user, or not now: they may come.
+                    Some(Payload::Response(response)) if response.success == Some(false) => {
+                        let user = up.pulls.iter().find(|(_, pull)| pull.id == route.id);
+                        let user = user.map(|(user, _)| *user);
+                        if let Some(user) = user {
+                            let pause = self.rng.duration(ABSENT_PAUSE, ABSENT_PAUSE * 2);
+                            up.pause(user, now + pause);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Proposes what has come, of each user the next batch.
+    fn propose(&mut self, now: Time, tag: &str) {
+        let Some(Cluster { link: Link::Up(up), .. }) = self.clusters.get_mut(tag) else { return };
+        while let Some(user) = up.ready.pop_first() {
+            let pull = up.pulls.get_mut(&user);
+            if let Some(command) = pull.and_then(|pull| pull.next(now, self.tokens + 1, tag, user)) {
+                self.tokens += 1;
+                self.waiting.insert(self.tokens, Waiting { tag: tag.to_owned(), user, since: now });
+                self.proposals.push((self.tokens, command));
+            }
+        }
+    }
+
+    pub(super) fn take_proposals(&mut self) -> Vec<(u64, Command)> {
+        std::mem::take(&mut self.proposals)
+    }
+
+    /// What has become of a proposal.
+    pub(super) fn settled<M>(&mut self, now: Time, token: u64, settled: Settled<'_>, out: &mut Outbox<M>) {
+        let Some(Waiting { tag, user, .. }) = self.waiting.remove(&token) else { return };
+        let Some(Cluster { link: Link::Up(up), .. }) = self.clusters.get_mut(&tag) else { return };
+        let Some(pull) = up.pulls.get_mut(&user).filter(|pull| pull.waits_for(token)) else { return };
+        match settled {
+            Settled::Applied(Outcome::Done(effects)) => {
+                let whole = pull.committed(effects);
+                if let Some(name) = self.users.get(&user) {
+                    out.outside(Outward::Frames {
+                        conn: up.conn,
+                        bytes: acknowledgement(pull.id, name, effects),
+                    });
+                }
+                if whole {
+                    up.ready.insert(user);
+                    return self.propose(now, &tag);
+                }
+                self.pause(now, &tag, user, out);
+            }
+            Settled::Applied(Outcome::Refused(why)) => {
+                if !matches!(why, Refused::InboxFull | Refused::TooMany) {
+                    let user = user.0;
+                    warn!("messenger: what another cluster sent is refused cluster={tag} user={user}: {why}");
+                }
+                self.pause(now, &tag, user, out);
+            }
+            Settled::Busy | Settled::Unknown => {
+                let pause = self.rng.duration(AGAIN_PAUSE, AGAIN_PAUSE * 4);
+                pull.again(now + pause);
+                up.timers.insert((now + pause, user));
+            }
+        }
+    }
+
+    /// Takes nothing of a user for a while, since it has too much to read.
+    fn pause<M>(&mut self, now: Time, tag: &str, user: UserId, out: &mut Outbox<M>) {
+        let Some(Cluster { link: Link::Up(up), .. }) = self.clusters.get_mut(tag) else { return };
+        if let (Some(name), Some(pull)) = (self.users.get(&user), up.pulls.get(&user)) {
+            out.outside(Outward::Frames { conn: up.conn, bytes: frame(&ending(pull.id, name)) });
+        }
+        let pause = self.rng.duration(ABSENT_PAUSE, ABSENT_PAUSE * 2);
+        up.pause(user, now + pause);
+    }
+
+    /// Gives a connection up, and tries the next address after a while.
+    fn fail<M>(&mut self, now: Time, tag: &str, out: &mut Outbox<M>) {
+        let Some(cluster) = self.clusters.get_mut(tag) else { return };
+        let conn = match &cluster.link {
+            Link::Idle | Link::Later(_) => return,
+            Link::Dialling { .. } => None,
+            Link::Greeting { conn, .. } => Some(*conn),
+            Link::Up(up) => Some(up.conn),
+        };
+        if let Some(conn) = conn
+            && self.conns.remove(&conn).is_some()
+        {
+            self.leaving.insert(conn);
+            out.outside(Outward::HangUp { conn });
+        }
+        if seldom::count(&mut self.counts.failed) {
+            let at = match &cluster.link {
+                Link::Dialling { at, .. } | Link::Greeting { at, .. } => *at,
+                Link::Up(up) => up.at,
+                Link::Idle | Link::Later(_) => return,
+            };
+            warn!("messenger: another cluster cannot be reached, or was lost cluster={tag} at={at}");
+        }
+        cluster.turn = cluster.turn.wrapping_add(1);
+        cluster.link = if self.users.is_empty() {
+            Link::Idle
+        } else {
+            let backoff = self.rng.duration(cluster.backoff / 2, cluster.backoff);
+            Link::Later(now + backoff)
+        };
+        cluster.backoff = (cluster.backoff * 2).min(BACKOFF_MAX);
+        self.tick(now);
+    }
+
+    /// Gives all connections up: what this server knew of its users is void.
+    pub(super) fn reset<M>(&mut self, out: &mut Outbox<M>) {
+        for (conn, _) in std::mem::take(&mut self.conns) {
+            self.leaving.insert(conn);
+            out.outside(Outward::HangUp { conn });
+        }
+        for cluster in self.clusters.values_mut() {
+            cluster.link = Link::Idle;
+        }
+        self.users.clear();
+        self.names.clear();
+        self.proposals.clear();
+        self.waiting.clear();
+    }
+
+    fn tick(&mut self, now: Time) {
+        let rests = |cluster: &Cluster| matches!(cluster.link, Link::Idle);
+        if self.clusters.values().all(rests) {
+            self.tick_at = None;
+        } else if self.tick_at.is_none_or(|at| at <= now) {
+            self.tick_at = Some(now + TICK);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.tick_at
+    }
+
+    pub(super) fn timeout<M>(&mut self, now: Time, known: &Known, out: &mut Outbox<M>) {
+        if self.tick_at.is_none_or(|at| at > now) {
+            return;
+        }
+        // Tokens are given in their order.
+        while let Some((token, waiting)) = self.waiting.first_key_value()
+            && now.since(waiting.since) >= SETTLED_AFTER_MAX
+        {
+            self.settled(now, *token, Settled::Unknown, out);
+        }
+        let tags: Vec<String> = self.clusters.keys().cloned().collect();
+        for tag in tags {
+            self.attend(now, &tag, known, out);
+        }
+        self.reach_all(now, known, out);
+        self.tick(now);
+    }
+
+    fn attend<M>(&mut self, now: Time, tag: &str, known: &Known, out: &mut Outbox<M>) {
+        let Some(cluster) = self.clusters.get_mut(tag) else { return };
+        match &mut cluster.link {
+            Link::Idle => {}
+            Link::Later(at) if *at <= now => {
+                if self.users.is_empty() {
+                    cluster.link = Link::Idle;
+                } else {
+                    self.dial(now, tag, known, out);
+                }
+            }
+            Link::Later(_) => {}
+            Link::Dialling { since, .. } | Link::Greeting { since, .. } => {
+                if now.since(*since) >= GREETING_MAX {
+                    self.fail(now, tag, out);
+                }
+            }
+            Link::Up(up) => {
+                let silence = now.since(up.heard);
+                let unused = up.idle.is_some_and(|idle| now.since(idle) >= LINGER);
+                if unused || silence >= SILENCE_MAX {
+                    return self.fail(now, tag, out);
+                }
+                if silence >= SILENCE_MAX / 2 && !up.asked {
+                    up.asked = true;
+                    out.outside(Outward::Frames { conn: up.conn, bytes: frame(&route(0, Path::Ping, None)) });
+                }
+                while let Some((at, user)) = up.timers.first().copied().filter(|(at, _)| *at <= now) {
+                    up.timers.remove(&(at, user));
+                    let Some(pull) = up.pulls.get(&user).filter(|pull| pull.due() == Some(at)) else {
+                        continue;
+                    };
+                    if !pull.has_ended() {
+                        up.ready.insert(user);
+                    } else if let Some(name) = self.users.get(&user) {
+                        up.subscribe(user, name, out);
+                    }
+                }
+                self.propose(now, tag);
+            }
+        }
+    }
+
+    pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
+        let up = self.clusters.values().filter(|cluster| matches!(cluster.link, Link::Up(_))).count();
+        vec![
+            ("clusters_up", up as u64),
+            ("clusters_connected", self.counts.connected),
+            ("clusters_failed", self.counts.failed),
+            ("clusters_messages_pulled", self.counts.messages),
+        ]
+    }
+}
+
+impl Up {
+    fn new(conn: Conn, at: SocketAddr, now: Time) -> Self {
+        let (pulls, ready, timers) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { conn, at, heard: now, asked: false, idle: None, next_id: 1, pulls, ready, timers }
+    }
+
+    fn subscribe<M>(&mut self, user: UserId, name: &str, out: &mut Outbox<M>) {
+        self.next_id += 1;
+        self.pulls.insert(user, Pull::new(self.next_id));
+        let bytes = frame(&subscription(self.next_id, name));
+        out.outside(Outward::Frames { conn: self.conn, bytes });
+    }
+
+    fn end<M>(&mut self, user: UserId, name: &str, out: &mut Outbox<M>) {
+        let Some(pull) = self.pulls.remove(&user) else { return };
+        if let Some(due) = pull.due() {
+            self.timers.remove(&(due, user));
+        }
+        let bytes = frame(&ending(pull.id, name));
+        out.outside(Outward::Frames { conn: self.conn, bytes });
+    }
+
+    /// Takes nothing of a user until then.
+    fn pause(&mut self, user: UserId, until: Time) {
+        if let Some(pull) = self.pulls.get_mut(&user) {
+            pull.end(until);
+            self.timers.insert((until, user));
+        }
+    }
+}
+
+/// What ends the subscription to a user.
+fn ending(id: i64, name: &str) -> Route {
+    let history = Some(History { limit: Some(0), ..History::default() });
+    Route { history, ..subscription(id, name) }
+}
+
+/// What says how far a user's messages are in the log here.
+fn acknowledgement(id: i64, name: &str, effects: &[Effect]) -> Bytes {
+    let kind = messages_request::Type::User.into();
+    let response = MessagesResponse { r#type: kind, id: Some(name.to_owned()), messages: Vec::new() };
+    let mut route = route(id, Path::MessagesResponse, Some(Payload::MessagesResponse(response)));
+    let position = |effect: &Effect| match effect {
+        Effect::Imported { upto } => {
+            Some(Position { conversation: upto.conversation.0, sequence: upto.sequence.0 })
+        }
+        _ => None,
+    };
+    route.acknowledged = effects.iter().filter_map(position).collect();
+    frame(&route)
+}
+
+/// Whether a packet is what the cluster `tag` answers.
+fn is_from(settings: &ClusterSettings, tag: &str, packet: &NetworkDiscoveryPacket) -> bool {
+    let knows = settings.secret.as_ref().is_some_and(|secret| secret.is(&packet.secret));
+    if knows && packet.group_tag.as_deref() != Some(tag) {
+        let other = packet.group_tag.as_deref().unwrap_or_default().escape_debug();
+        warn!("messenger: another cluster than was expected answers cluster={tag} answered={other}");
+    }
+    knows && packet.mode() == Mode::Response && packet.group_tag.as_deref() == Some(tag)
+}
+
+/// How often what is due is looked for, while there is something.
+const TICK: Duration = Duration::from_millis(100);
+/// How long a dial and the greeting may take, each.
+const GREETING_MAX: Duration = Duration::from_secs(3);
+/// A cluster that is silent for half of that is asked for a sign of life; after all of it, it is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long a connection stays that nobody needs.
+const LINGER: Duration = Duration::from_secs(30);
+const BACKOFF_MIN: Duration = Duration::from_millis(200);
+const BACKOFF_MAX: Duration = Duration::from_secs(15);
+/// When a user is asked for again who is not known there, or whose inbox here is full: after so long, or up to twice that.
+const ABSENT_PAUSE: Duration = Duration::from_secs(5);
+/// When nobody knows what became of a proposal that was not settled: the log answers long before, or never.
+const SETTLED_AFTER_MAX: Duration = Duration::from_secs(6);
+/// When a batch is proposed again that was not committed: after so long, or up to four times that.
+const AGAIN_PAUSE: Duration = Duration::from_millis(250);

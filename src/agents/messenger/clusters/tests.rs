@@ -1,0 +1,228 @@
+use super::super::{GroupChange, Target};
+use super::*;
+use crate::agents::messenger::{Effect, Sequence};
+use crate::rng::Probability;
+use crate::wire::proto::route::Payload;
+
+mod net;
+
+use self::net::Net;
+
+const EAST: usize = 0;
+const WEST: usize = 1;
+
+/// Two clusters with the same two users: ann is online in the first, bob in the second.
+fn pair(seed: u64) -> (Net, [UserId; 2], [UserId; 2]) {
+    let mut net = Net::new(seed, &[("east", 3), ("west", 2)]);
+    let ann = [net.register(EAST, "ann"), net.register(WEST, "ann")];
+    // So that nobody has the same number in both.
+    net.register(WEST, "carol");
+    let bob = [net.register(EAST, "bob"), net.register(WEST, "bob")];
+    (net, ann, bob)
+}
+
+fn run(net: &mut Net, steps: usize) {
+    for _ in 0..steps {
+        net.step();
+    }
+}
+
+fn texts(net: &Net, group: usize, user: UserId) -> Vec<String> {
+    net.fetched(group, user).into_iter().map(|(_, _, text)| text).collect()
+}
+
+#[test]
+fn what_waits_elsewhere_and_what_comes_then_is_fetched_and_acknowledged() {
+    let (mut net, ann, bob) = pair(1);
+    for number in 0..600 {
+        net.post(WEST, bob[1], Target::User(ann[1]), &format!("{number}"));
+    }
+    net.online(EAST, 0, ann[0]);
+    run(&mut net, 200);
+    for number in 600..620 {
+        net.post(WEST, bob[1], Target::User(ann[1]), &format!("{number}"));
+        run(&mut net, 5);
+    }
+    run(&mut net, 100);
+    let expected: Vec<String> = (0..620).map(|number| number.to_string()).collect();
+    assert_eq!(texts(&net, EAST, ann[0]), expected);
+    assert!(
+        net.fetched(EAST, ann[0])
+            .iter()
+            .all(|(cluster, sender, _)| (&**cluster, &**sender) == ("west", "bob"))
+    );
+    let conversation = net.groups[WEST].state.direct(ann[1], bob[1]).expect("there");
+    assert_eq!(net.groups[WEST].state.mark(ann[1], conversation), Some(Sequence(620)));
+}
+
+#[test]
+fn messages_are_fetched_once_and_in_order_whatever_breaks() {
+    for seed in 0..40 {
+        let (mut net, ann, bob) = pair(seed);
+        net.trouble = Probability::percent(8);
+        let (mut east, mut west) = (Vec::new(), Vec::new());
+        net.online(WEST, 0, bob[1]);
+        for number in 0..120_usize {
+            net.post(WEST, bob[1], Target::User(ann[1]), &format!("{number}"));
+            west.push(number.to_string());
+            net.post(EAST, ann[0], Target::User(bob[0]), &format!("re {number}"));
+            east.push(format!("re {number}"));
+            // She goes from server to server, and is on two of them sometimes; and servers come and go.
+            match number % 12 {
+                1 => net.online(EAST, number % 3, ann[0]),
+                5 => net.online(EAST, (number + 1) % 3, ann[0]),
+                7 => net.cut(WEST, number % 2, true),
+                8 => net.cut(WEST, (number + 1) % 2, false),
+                9 => net.offline(EAST, (number + 2) % 3, ann[0]),
+                _ => {}
+            }
+            run(&mut net, 1 + number % 9);
+        }
+        net.trouble = Probability::NEVER;
+        net.cut(WEST, 0, false);
+        net.cut(WEST, 1, false);
+        net.online(EAST, 2, ann[0]);
+        run(&mut net, 4000);
+        assert_eq!(texts(&net, EAST, ann[0]), west, "seed {seed}");
+        assert_eq!(texts(&net, WEST, bob[1]), east, "seed {seed}");
+        for (group, user, other) in [(WEST, ann[1], bob[1]), (EAST, bob[0], ann[0])] {
+            let state = &net.groups[group].state;
+            let conversation = state.direct(user, other).expect("there");
+            let read = state.mark(user, conversation);
+            assert_eq!(read, Some(Sequence(120)), "seed {seed}: only what is here is read there");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_acknowledged_before_it_is_in_the_log_here() {
+    for seed in 0..20 {
+        let (mut net, ann, bob) = pair(seed);
+        net.trouble = Probability::percent(20);
+        net.online(EAST, 0, ann[0]);
+        let there = |net: &Net| net.groups[WEST].state.direct(ann[1], bob[1]).expect("there");
+        for number in 0..50 {
+            net.post(WEST, bob[1], Target::User(ann[1]), &format!("{number}"));
+            for _ in 0..10 {
+                net.step();
+                let here = net.fetched(EAST, ann[0]).len() as u64;
+                let read = net.groups[WEST].state.mark(ann[1], there(&net)).expect("a member");
+                assert!(read.0 <= here, "seed {seed}: {read:?} is read there, and {here} are here");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_group_is_fetched_for_each_member_and_what_one_wrote_is_not() {
+    let (mut net, ann, bob) = pair(3);
+    net.apply(WEST, Command::CreateGroup { by: bob[1], name: "friends".to_owned() });
+    let group = net.groups[WEST].state.find_group("friends").expect("there");
+    let outcome = net.apply(WEST, Command::AddMember { group, by: bob[1], user: ann[1] });
+    let joined = Effect::Group { group, change: GroupChange::Joined(ann[1]) };
+    assert!(matches!(outcome, Outcome::Done(effects) if effects.contains(&joined)));
+    net.online(EAST, 1, ann[0]);
+    net.online(EAST, 1, bob[0]);
+    run(&mut net, 50);
+    net.post(WEST, bob[1], Target::Group(group), "from bob");
+    net.post(WEST, ann[1], Target::Group(group), "from ann");
+    run(&mut net, 100);
+    let of = |sender: &str| ("west".to_owned(), sender.to_owned(), format!("from {sender}"));
+    assert_eq!(net.fetched(EAST, ann[0]), [of("bob")]);
+    assert_eq!(net.fetched(EAST, bob[0]), [of("ann")]);
+}
+
+#[test]
+fn what_was_fetched_goes_no_further() {
+    let mut net = Net::new(4, &[("east", 1), ("west", 1), ("north", 1)]);
+    let users: Vec<[UserId; 2]> =
+        (0..3).map(|group| [net.register(group, "ann"), net.register(group, "bob")]).collect();
+    // She is online everywhere: each cluster asks both of the others for what she has there.
+    for (group, [ann, _]) in users.iter().enumerate() {
+        net.online(group, 0, *ann);
+    }
+    run(&mut net, 100);
+    net.post(EAST, users[EAST][1], Target::User(users[EAST][0]), "hello");
+    run(&mut net, 500);
+    let hello = ("east".to_owned(), "bob".to_owned(), "hello".to_owned());
+    assert_eq!(net.fetched(EAST, users[EAST][0]), []);
+    assert_eq!(net.fetched(WEST, users[WEST][0]), std::slice::from_ref(&hello));
+    assert_eq!(net.fetched(2, users[2][0]), [hello]);
+    let sent_messages = net.sent.iter().filter(|(_, route)| match &route.payload {
+        Some(Payload::MessagesResponse(response)) => !response.messages.is_empty(),
+        _ => false,
+    });
+    assert!(sent_messages.clone().count() >= 2);
+    assert!(
+        sent_messages.clone().all(|(server, _)| *server == 0),
+        "only by the cluster that it was written in"
+    );
+}
+
+#[test]
+fn a_user_who_is_not_known_there_is_asked_for_again() {
+    let mut net = Net::new(5, &[("east", 1), ("west", 1)]);
+    let ann = net.register(EAST, "ann");
+    net.online(EAST, 0, ann);
+    run(&mut net, 100);
+    let (there, bob) = (net.register(WEST, "ann"), net.register(WEST, "bob"));
+    net.post(WEST, bob, Target::User(there), "hello");
+    run(&mut net, 2000);
+    assert_eq!(texts(&net, EAST, ann), ["hello"]);
+}
+
+#[test]
+fn a_cluster_that_is_down_delays_nobody() {
+    let mut net = Net::new(6, &[("east", 1), ("west", 1), ("north", 1)]);
+    let ann: Vec<UserId> = (0..3).map(|group| net.register(group, "ann")).collect();
+    let bob = net.register(2, "bob");
+    net.cut(WEST, 0, true);
+    net.post(2, bob, Target::User(ann[2]), "hello");
+    net.online(EAST, 0, ann[EAST]);
+    run(&mut net, 30);
+    assert_eq!(texts(&net, EAST, ann[EAST]), ["hello"]);
+    assert_eq!(net.counter(EAST, 0, "clusters_up"), 1);
+    net.cut(WEST, 0, false);
+    run(&mut net, 4000);
+    assert_eq!(net.counter(EAST, 0, "clusters_up"), 2);
+}
+
+#[test]
+fn an_inbox_that_is_full_waits_until_there_is_room() {
+    let (mut net, ann, bob) = pair(7);
+    let limits = super::super::Limits { unread_max: 10, ..super::super::Limits::default() };
+    net.apply(EAST, Command::Limits { limits });
+    net.online(EAST, 0, ann[0]);
+    for number in 0..25 {
+        net.post(WEST, bob[1], Target::User(ann[1]), &format!("{number}"));
+    }
+    run(&mut net, 300);
+    assert_eq!(texts(&net, EAST, ann[0]).len(), 10);
+    for _ in 0..3 {
+        let state = &net.groups[EAST].state;
+        let unread = state.unread(ann[0]).map(|(conversation, _)| Place {
+            conversation,
+            sequence: state.conversation(conversation).expect("there").last(),
+        });
+        let marks = unread.map(|place| (ann[0], place)).collect();
+        net.apply(EAST, Command::Read { marks });
+        run(&mut net, 1500);
+    }
+    let expected: Vec<String> = (0..25).map(|number| number.to_string()).collect();
+    assert_eq!(texts(&net, EAST, ann[0]), expected);
+}
+
+#[test]
+fn a_connection_that_nobody_needs_is_closed() {
+    let (mut net, ann, _) = pair(8);
+    net.online(EAST, 0, ann[0]);
+    run(&mut net, 50);
+    assert_eq!(net.counter(EAST, 0, "clusters_up"), 1);
+    net.offline(EAST, 0, ann[0]);
+    run(&mut net, 5000);
+    assert_eq!(net.counter(EAST, 0, "clusters_up"), 0);
+    assert_eq!(net.counter(WEST, 0, "clusters_served") + net.counter(WEST, 1, "clusters_served"), 0);
+    net.online(EAST, 0, ann[0]);
+    run(&mut net, 50);
+    assert_eq!(net.counter(EAST, 0, "clusters_up"), 1);
+}

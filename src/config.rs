@@ -15,6 +15,7 @@ mod finding;
 mod json;
 mod log;
 mod model;
+mod nodes;
 mod read;
 mod settings;
 mod toml;
@@ -26,6 +27,7 @@ pub use self::log::{LogChoice, SharedLog};
 pub use self::model::{
     AgentId, BoxSettings, CONTROL_PORT_ABOVE, Configuration, Entry, IdError, RouteTargets,
 };
+pub use self::nodes::{ChatNode, Nodes, read_nodes};
 pub use self::read::{Format, read};
 
 /// The type of an entry that holds the settings of a box.

@@ -1,0 +1,562 @@
+"""The client without its sockets: what goes out and what it means, as a state machine that is given the time.
+
+The host (`AsyncClient`, or a test) hands in what happens (`connected`, `received`, `closed`, `timeout`, ...) and, after
+each of these, carries out what came of it: `take_actions` (in their order), `take_bytes` and `take_events`. At
+`deadline` it calls `timeout`; an early or repeated one is harmless.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from google.protobuf.message import DecodeError
+
+from ovid_chat import chat_pb2 as pb
+from ovid_chat.contract import (
+    Action,
+    Arrived,
+    Connect,
+    Disconnect,
+    Discover,
+    Event,
+    Settings,
+    Settled,
+)
+from ovid_chat.errors import ChatError, Unknown, Unreachable, WrongPassword, error_of
+from ovid_chat.inbox import Inbox
+from ovid_chat.model import Address, Down, Online, Position, Read, Up, message_of
+from ovid_chat.outbox import Outbox, Verdict
+from ovid_chat.servers import Servers, discovery_answer, discovery_request
+from ovid_chat.wire import Frames, FrameTooLong, frame
+
+CONNECT_S_MAX = 1.0
+PING_AFTER_S = 0.4
+"""So long a server may be silent before it is asked whether it lives, and then again and again."""
+SILENT_S_MAX = 1.2
+"""A server that has been silent for so long is taken for dead, although its connection stands."""
+DISCOVER_EVERY_S = 0.3
+ACKNOWLEDGE_AFTER_S = 0.01
+"""Acknowledgements are gathered for so long."""
+IN_FLIGHT_MAX = 512
+
+
+class Phase(enum.Enum):
+    """How far the client is."""
+
+    IDLE = enum.auto()
+    """Nobody has asked for anything yet."""
+    WAITING = enum.auto()
+    """Until servers are tried again, or until discovery answers."""
+    CONNECTING = enum.auto()
+    LOGGING_IN = enum.auto()
+    READY = enum.auto()
+    CLOSED = enum.auto()
+
+
+@dataclass
+class _Request:
+    ticket: Any
+    route: pb.Route
+    value: Callable[[pb.Route], Any]
+    # Whether it may be asked again on another connection.
+    reads: bool
+    sent: bool = False
+
+
+class Core:
+    """See the module. All times are in seconds, on any clock that never goes back."""
+
+    def __init__(self, settings: Settings, rng: random.Random) -> None:
+        self.phase = Phase.IDLE
+        self.server: Address | None = None
+        self.payload_bytes_max: int | None = None
+        self._settings = settings
+        self._rng = rng
+        self._servers = Servers(settings.servers, rng)
+        self._outbox = Outbox(rng)
+        self._requests: dict[int, _Request] = {}
+        self._next_id = 1
+        self._frames = Frames()
+        self._in_flight_max = IN_FLIGHT_MAX
+        # How the user is logged in.
+        self._client = self._new_client()
+        self._token = b""
+        self._by_token = False
+        self._group_tag: str | None = None
+        self._registration: tuple[Any, str | None, bool] | None = None
+        self._registration_doubtful = False
+        self._registering = False
+        self._log_in_tickets: list[Any] = []
+        self._log_in_id = 0
+        # What has come, and what of it was read.
+        self._inbox = Inbox()
+        # When to do something.
+        self._acknowledge_at: float | None = None
+        self._act_at: float | None = None
+        self._heard_at = 0.0
+        self._ping_at = 0.0
+        self._watched = True
+        # What comes of the inputs.
+        self._actions: list[Action] = []
+        self._bytes = bytearray()
+        self._events: list[Event] = []
+
+    # What the user asks for.
+
+    def log_in(self, now: float, ticket: object) -> None:
+        """Logs in, if nobody has yet: the value is None."""
+        if self.phase is Phase.READY:
+            self._events.append(Settled(ticket, None, None))
+            return
+        self._log_in_tickets.append(ticket)
+        self._begin(now)
+
+    def register(self, now: float, ticket: object, email: str | None, exist_ok: bool) -> None:
+        """Registers the user and logs in: the value is None. With `exist_ok` a name that is taken is no error if the
+        password is right."""
+        self._registration, self._registration_doubtful = (ticket, email, exist_ok), False
+        if self.phase is Phase.READY:
+            self._events.append(Settled(ticket, None, error_of(pb.NAME_TAKEN, "the user is logged in")))
+            self._registration = None
+        else:
+            self._begin(now)
+
+    def post(self, now: float, ticket: object, to: str, text: str, group: bool) -> None:
+        """Sends a message: the value is `Sent`."""
+        message = pb.Message(
+            type=pb.Message.GROUP if group else pb.Message.SINGLE,
+            senderId=self._settings.user,
+            payload=text,
+            receiverId=to,
+            timestamp="",
+            action=pb.Message.POST,
+        )
+        limit = self.payload_bytes_max
+        if limit is not None and len(text) * 4 > limit and len(text.encode()) > limit:
+            error = error_of(
+                pb.TOO_LONG, f"a message has at most {limit} bytes, this one {len(text.encode())}"
+            )
+            self._events.append(Settled(ticket, None, error))
+            return
+        self._outbox.put(ticket, message)
+        self._begin(now)
+        self._send_posts(now)
+
+    def request(
+        self,
+        now: float,
+        ticket: object,
+        route: pb.Route,
+        value: Callable[[pb.Route], Any] = lambda _: None,
+        reads: bool = True,
+    ) -> None:
+        """Asks a server: the value is what `value` makes of the answer. What `reads` is asked again on another server
+        if the connection breaks."""
+        route.id = self._number()
+        self._requests[route.id] = _Request(ticket, route, value, reads)
+        self._begin(now)
+        self._send_requests()
+
+    def forget(self, ticket: object) -> None:
+        """Nobody waits for the answer to a request, to the log-in or to the registration any more."""
+        self._requests = {n: request for n, request in self._requests.items() if request.ticket is not ticket}
+        self._log_in_tickets = [other for other in self._log_in_tickets if other is not ticket]
+        if self._registration is not None and self._registration[0] is ticket:
+            self._registration = None
+
+    def acknowledge(self, now: float, position: Position) -> None:
+        """The user has this message, and all before it in its conversation."""
+        if self._inbox.acknowledge(position) and self._acknowledge_at is None:
+            self._acknowledge_at = now + ACKNOWLEDGE_AFTER_S
+
+    def under_way(self) -> int:
+        """How many messages have not been answered for good yet."""
+        return len(self._outbox)
+
+    def close(self) -> None:
+        """Ends it all; what is not done is not going to be."""
+        if self.phase is Phase.CLOSED:
+            return
+        self._send_acknowledgements()
+        self._fail_all(Unreachable("the client was closed"))
+        if self.phase not in (Phase.IDLE, Phase.WAITING):
+            self._actions.append(Disconnect())
+        self.phase = Phase.CLOSED
+
+    # What happens.
+
+    def connected(self, now: float) -> None:
+        """The connection that was asked for stands."""
+        if self.phase is not Phase.CONNECTING:
+            return
+        self.phase, self._act_at = Phase.LOGGING_IN, None
+        self._frames = Frames()
+        self._heard_at, self._ping_at, self._watched = now, now + PING_AFTER_S, True
+        self._send_log_in()
+
+    def received(self, now: float, data: bytes) -> None:
+        """Bytes came in."""
+        if self.phase not in (Phase.LOGGING_IN, Phase.READY):
+            return
+        self._heard_at, self._ping_at = now, now + PING_AFTER_S
+        try:
+            for one in self._frames.cut(data):
+                self._take(now, pb.Route.FromString(one))
+                if self.phase not in (Phase.LOGGING_IN, Phase.READY):
+                    return
+        except FrameTooLong as error:
+            self._lose(now, str(error))
+        except DecodeError:
+            self._lose(now, "the server sent what is no Route")
+        self._send_posts(now)
+
+    def closed(self, now: float, why: str) -> None:
+        """The connection was closed, or could not be made."""
+        if self.phase in (Phase.CONNECTING, Phase.LOGGING_IN, Phase.READY):
+            self._drop(now, why)
+
+    def datagram(self, now: float, data: bytes) -> None:
+        """A datagram came in."""
+        server = discovery_answer(data, self._settings.group_tag)
+        if server is None:
+            return
+        self._servers.discovered(server)
+        if self.phase is Phase.WAITING:
+            self._connect_next(now)
+
+    def watch(self, now: float, watched: bool) -> None:
+        """Whether the host reads now; while it does not, a silent server is not taken for dead."""
+        self._watched = watched
+        self._heard_at, self._ping_at = now, now + PING_AFTER_S
+
+    def deadline(self) -> float | None:
+        """When `timeout` is to be called next, if ever."""
+        times = [self._act_at]
+        if self.phase in (Phase.LOGGING_IN, Phase.READY) and self._watched:
+            times += [self._ping_at, self._heard_at + SILENT_S_MAX]
+        if self.phase is Phase.READY:
+            times += [self._acknowledge_at, self._outbox.deadline(self._in_flight_max)]
+        return min((time for time in times if time is not None), default=None)
+
+    def timeout(self, now: float) -> None:
+        """Time has passed."""
+        if self._act_at is not None and now >= self._act_at:
+            self._act_at = None
+            if self.phase is Phase.CONNECTING:
+                self._lose(now, "no connection came about in time")
+            elif self.phase is Phase.WAITING:
+                self._connect_next(now)
+        if self.phase in (Phase.LOGGING_IN, Phase.READY) and self._watched:
+            if now >= self._heard_at + SILENT_S_MAX:
+                self._lose(now, "the server is silent")
+            elif now >= self._ping_at:
+                self._ping_at = now + PING_AFTER_S
+                self._send(pb.Route(id=self._number(), path=pb.Route.PING))
+        if self.phase is Phase.READY:
+            if self._acknowledge_at is not None and now >= self._acknowledge_at:
+                self._send_acknowledgements()
+            self._send_posts(now)
+
+    # What comes of it.
+
+    def take_actions(self) -> list[Action]:
+        """What the host is to do, in its order, before it sends bytes."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def take_bytes(self) -> bytes:
+        """What is to be sent on the connection."""
+        data, self._bytes = bytes(self._bytes), bytearray()
+        return data
+
+    def take_events(self) -> list[Event]:
+        """What the user is to know."""
+        if self._outbox.settled:
+            settled, self._outbox.settled = self._outbox.settled, []
+            self._events += [Settled(*one) for one in settled]
+        events, self._events = self._events, []
+        return events
+
+    def discovery_datagram(self, own: Address) -> bytes:
+        """The datagram of a `Discover`; `own` is where the answer is to come."""
+        return discovery_request(self._number(), self._settings.group_tag, self._settings.secret, own)
+
+    # Connections.
+
+    def _begin(self, now: float) -> None:
+        if self.phase is Phase.IDLE:
+            self._connect_next(now)
+        elif self.phase is Phase.LOGGING_IN and self._log_in_id == 0:
+            # The last try was refused.
+            self._send_log_in()
+
+    def _connect_next(self, now: float) -> None:
+        server = self._servers.next()
+        if server is not None:
+            self.phase, self.server = Phase.CONNECTING, server
+            self._act_at = now + CONNECT_S_MAX
+            self._actions.append(Connect(server))
+            return
+        self.phase, self.server = Phase.WAITING, None
+        pause_s = self._servers.pause_s()
+        if self._settings.discovery:
+            self._actions.append(Discover(self._settings.discovery))
+            pause_s = max(pause_s, DISCOVER_EVERY_S)
+        self._act_at = now + pause_s
+
+    def _lose(self, now: float, why: str) -> None:
+        """Gives up the connection, and goes to another server."""
+        self._actions.append(Disconnect())
+        self._drop(now, why)
+
+    def _drop(self, now: float, why: str) -> None:
+        server = self.server
+        if self.phase is Phase.READY and server is not None:
+            self._events.append(Down(server, why))
+        self._bytes.clear()
+        self._outbox.disconnected()
+        self._log_in_id = 0
+        if self._registering:
+            self._registering, self._registration_doubtful = False, True
+        broken = Unknown(f"the connection broke before the answer: {why}")
+        for number, request in list(self._requests.items()):
+            if request.sent and not request.reads:
+                del self._requests[number]
+                self._events.append(Settled(request.ticket, None, broken))
+            request.sent = False
+        self._inbox.disconnected()
+        self._connect_next(now)
+
+    # The log-in.
+
+    def _send_log_in(self) -> None:
+        settings = self._settings
+        self._registering = self._registration is not None
+        self._by_token = not self._registering and bool(self._token)
+        user = pb.User(uname=settings.user, action=pb.User.ACCESS)
+        if not self._by_token:
+            user.password = settings.password
+        if self._registration is not None:
+            user.action = pb.User.REGISTER
+            if self._registration[1] is not None:
+                user.email = self._registration[1]
+        login = pb.Login(client=self._client, echo=settings.echo)
+        if self._by_token:
+            login.token = self._token
+        login.have.extend(self._inbox.have())
+        self._log_in_id = self._number()
+        route = pb.Route(id=self._log_in_id, path=pb.Route.USER, user=user, login=login)
+        route.header.type = pb.Header.CLIENT
+        self._send(route)
+
+    def _logged_in(self, now: float, route: pb.Route) -> None:
+        response, welcome, code = route.response, route.welcome, route.response.errorCode
+        self._log_in_id = 0
+        if not response.success:
+            self._not_logged_in(now, code, response.message)
+            return
+        if welcome.HasField("token"):
+            self._token = welcome.token
+        self._in_flight_max = min(IN_FLIGHT_MAX, max(1, welcome.inFlightMax or IN_FLIGHT_MAX))
+        self.payload_bytes_max = welcome.payloadBytesMax or None
+        if self._registration is not None and not self._registering:
+            # It was asked for while a log-in was under way.
+            self._registering = self._registration[2]
+            if not self._registering:
+                taken = error_of(pb.NAME_TAKEN, "the user is logged in")
+                self._events.append(Settled(self._registration[0], None, taken))
+                self._registration = None
+        self._settle_log_in(None)
+        server = self.server
+        assert server is not None, "there is a connection"
+        self._servers.succeeded(server, addresses(welcome.servers))
+        tag = welcome.groupTag if welcome.HasField("groupTag") else self._group_tag
+        if self._group_tag is not None and tag != self._group_tag:
+            # Another cluster: other conversations, and it knows nothing of this client instance.
+            self._group_tag = tag
+            self._inbox.clear()
+            self._token = b""
+            self._renew(now, forgotten=True)
+            return
+        self._group_tag = tag
+        if welcome.HasField("expected") and welcome.expected < self._outbox.first():
+            self._renew(now, forgotten=welcome.expected == 1)
+            return
+        self.phase = Phase.READY
+        self._events.append(Up(server))
+        self._send_acknowledgements()
+        self._send_requests()
+
+    def _not_logged_in(self, now: float, code: int, text: str) -> None:
+        if code == pb.WRONG_PASSWORD and self._by_token:
+            # It has expired, or the key has changed.
+            self._token = b""
+            self._send_log_in()
+        elif code in (pb.BUSY, pb.UNKNOWN):
+            self._registration_doubtful |= self._registering and code == pb.UNKNOWN
+            self._registering = False
+            self._lose(now, text)
+        elif code == pb.NAME_TAKEN and self._registration is not None and (self._may_exist()):
+            # By this client itself, perhaps, when it did not hear the answer: then the password is right.
+            ticket, _, _ = self._registration
+            self._registration = None
+            self._log_in_tickets.append(_Existing(ticket))
+            self._send_log_in()
+        else:
+            self._settle_log_in(error_of(code, text))
+
+    def _may_exist(self) -> bool:
+        return self._registration is not None and (self._registration[2] or self._registration_doubtful)
+
+    def _settle_log_in(self, error: ChatError | None) -> None:
+        tickets = self._log_in_tickets
+        self._log_in_tickets = []
+        if self._registration is not None and self._registering:
+            tickets = [*tickets, self._registration[0]]
+            self._registration = None
+        self._registering = False
+        for ticket in tickets:
+            if isinstance(ticket, _Existing):
+                taken = error_of(pb.NAME_TAKEN, "the name is taken, by somebody with another password")
+                wrong = taken if isinstance(error, WrongPassword) else error
+                self._events.append(Settled(ticket.ticket, None, wrong))
+            else:
+                self._events.append(Settled(ticket, None, error))
+        if error is not None:
+            # The connection stays, for another try; what needs a user has none.
+            self._fail_requests(error)
+            if self._registration is not None:
+                self._send_log_in()
+
+    def _renew(self, now: float, forgotten: bool) -> None:
+        """Goes on as a new client instance."""
+        self._outbox.renew(forgotten)
+        self._client = self._new_client()
+        if self.server is not None:
+            self._servers.discovered(self.server)
+        # Nobody needs to know of that: the server lives.
+        self.phase = Phase.LOGGING_IN
+        self._lose(now, "the client numbers its messages anew")
+
+    def _new_client(self) -> bytes:
+        return self._rng.getrandbits(128).to_bytes(16, "big")
+
+    # What goes out.
+
+    def _number(self) -> int:
+        number = self._next_id
+        self._next_id += 1
+        return number
+
+    def _send(self, route: pb.Route) -> None:
+        self._bytes += frame(route)
+
+    def _send_posts(self, now: float) -> None:
+        if self.phase is not Phase.READY:
+            return
+        for post in self._outbox.take(now, self._in_flight_max):
+            number = self._number()
+            self._send(pb.Route(id=number, path=pb.Route.MESSAGE, message=post.message))
+            self._outbox.note_sent(post, number)
+
+    def _send_requests(self) -> None:
+        if self.phase is not Phase.READY:
+            return
+        for request in self._requests.values():
+            if not request.sent:
+                request.sent = True
+                self._send(request.route)
+
+    def _send_acknowledgements(self) -> None:
+        self._acknowledge_at = None
+        if self.phase is not Phase.READY:
+            return
+        places = self._inbox.take_acknowledgements()
+        if places:
+            route = pb.Route(id=self._number(), path=pb.Route.HEADER, acknowledged=places)
+            self._send(route)
+
+    # What comes in.
+
+    def _take(self, now: float, route: pb.Route) -> None:
+        if route.id != 0:
+            self._take_answer(now, route)
+        elif route.HasField("messagesResponse"):
+            self._take_pushes(route)
+        for entry in route.presence.entries:
+            self._events.append(Online(entry.user, entry.online))
+        for mark in route.readBy:
+            place = Position(mark.position.conversation, mark.position.sequence)
+            self._events.append(Read(mark.user, place))
+
+    def _take_answer(self, now: float, route: pb.Route) -> None:
+        if route.id == self._log_in_id:
+            self._logged_in(now, route)
+        elif self._outbox.has(route.id):
+            verdict = self._outbox.answered(now, route)
+            if self._settings.echo and route.posted.HasField("position"):
+                place = route.posted.position
+                self._inbox.note_own(Position(place.conversation, place.sequence))
+            if verdict is Verdict.LOG_IN:
+                self._lose(now, "the server does not know that the user has logged in")
+            elif verdict is not Verdict.ON:
+                self._renew(now, forgotten=verdict is Verdict.FORGOTTEN)
+        elif route.id in self._requests:
+            self._take_reply(now, route)
+
+    def _take_reply(self, now: float, route: pb.Route) -> None:
+        request = self._requests.pop(route.id)
+        response = route.response
+        if not route.HasField("response") or response.success:
+            self._events.append(Settled(request.ticket, request.value(route), None))
+            return
+        error = error_of(response.errorCode, response.message)
+        if isinstance(error, Unknown):
+            error.pending = None
+        self._events.append(Settled(request.ticket, None, error))
+
+    def _take_pushes(self, route: pb.Route) -> None:
+        for one in route.messagesResponse.messages:
+            message = message_of(one)
+            if message.position is not None and not self._inbox.is_new(message.position):
+                continue
+            self._events.append(Arrived(message))
+
+    # The end.
+
+    def _fail_requests(self, error: ChatError) -> None:
+        for request in self._requests.values():
+            self._events.append(Settled(request.ticket, None, error))
+        self._requests.clear()
+        self._outbox.give_up(error)
+
+    def _fail_all(self, error: ChatError) -> None:
+        self._fail_requests(error)
+        tickets = list(self._log_in_tickets)
+        if self._registration is not None:
+            tickets.append(self._registration[0])
+        self._log_in_tickets, self._registration = [], None
+        for ticket in tickets:
+            known = ticket.ticket if isinstance(ticket, _Existing) else ticket
+            self._events.append(Settled(known, None, error))
+
+
+@dataclass(frozen=True)
+class _Existing:
+    """The ticket of a registration that found its name taken, and looks whether by itself."""
+
+    ticket: Any
+
+
+def addresses(texts: Any) -> list[Address]:  # noqa: ANN401 - any kind of list
+    """Of what a server says; what cannot be read is passed over."""
+    found = []
+    for text in texts:
+        try:
+            found.append(Address.parse(text))
+        except ValueError:
+            continue
+    return found

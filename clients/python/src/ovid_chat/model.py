@@ -1,0 +1,168 @@
+"""What the chat is made of, as its user sees it."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ovid_chat import chat_pb2 as pb
+
+
+class Position(NamedTuple):
+    """A place in a conversation: the conversation's number, and the message's in it, counted from 1."""
+
+    conversation: int
+    sequence: int
+
+
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Of `host:port` or `[IPv6 address]:port`. Raises `ValueError`."""
+        host, colon, port = text.strip().rpartition(":")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError(f"{text!r} is no address: write host:port")
+        return cls(host, int(port))
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message that somebody sent."""
+
+    sender: str
+    text: str
+    to: str
+    """The user's name, or the group's."""
+    is_group: bool = False
+    position: Position | None = None
+    """Where it stands; none if the server does not say."""
+    time: datetime.datetime | None = None
+    """When it was accepted (UTC)."""
+    cluster: str | None = None
+    """The tag of the cluster that it was sent in, if that is another one."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message of ours was accepted: nothing short of the loss of a majority of servers loses it."""
+
+    position: Position | None
+    """Where it stands; none if that is not known any more."""
+    time: datetime.datetime | None
+    """When it was accepted (UTC)."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Somebody whom the user writes with, or a group that the user belongs to."""
+
+    id: int
+    name: str
+    is_group: bool
+    members: tuple[str, ...]
+    """Of a group: who belongs to it; the first one has made it."""
+    last: int
+    """The sequence of the last message; 0: there is none."""
+    read: int
+    """The sequence of the last message that the user has read."""
+    cluster: str | None = None
+
+    @property
+    def unread(self) -> int:
+        """How many messages are not read yet, those that were removed among them."""
+        return max(0, self.last - self.read)
+
+
+@dataclass(frozen=True)
+class History:
+    """A part of a conversation's past, oldest first."""
+
+    messages: tuple[Message, ...]
+    before: int | None
+    """Where older ones are to be asked for; none if there are none."""
+
+
+# What happens without being asked for.
+
+
+@dataclass(frozen=True)
+class Up:
+    """A server has logged the user in."""
+
+    server: Address
+
+
+@dataclass(frozen=True)
+class Down:
+    """The connection to a server was lost; another one is sought."""
+
+    server: Address
+    why: str
+
+
+@dataclass(frozen=True)
+class Online:
+    """Somebody came or went."""
+
+    user: str
+    online: bool
+
+
+@dataclass(frozen=True)
+class Read:
+    """Somebody has read a conversation up to here."""
+
+    user: str
+    position: Position
+
+
+def message_of(message: pb.Message) -> Message:
+    """Of what came by wire."""
+    has = message.HasField
+    place = message.position
+    return Message(
+        sender=message.senderId,
+        text=message.payload,
+        to=message.receiverId,
+        is_group=message.type == pb.Message.GROUP,
+        position=Position(place.conversation, place.sequence) if has("position") else None,
+        time=time_of(message.timeMs) if has("timeMs") else None,
+        cluster=message.cluster if has("cluster") else None,
+    )
+
+
+def conversation_of(entry: pb.Conversations.Entry) -> Conversation:
+    """Of what came by wire."""
+    return Conversation(
+        id=entry.conversation,
+        name=entry.name,
+        is_group=entry.type == pb.Message.GROUP,
+        members=tuple(entry.members),
+        last=entry.last,
+        read=entry.read,
+        cluster=entry.cluster if entry.HasField("cluster") else None,
+    )
+
+
+def time_of(time_ms: int) -> datetime.datetime:
+    """Of milliseconds since 1970 (UTC)."""
+    return _EPOCH + datetime.timedelta(milliseconds=time_ms)
+
+
+def ms_of(time: datetime.datetime) -> int:
+    """Milliseconds since 1970 (UTC). A time without a zone is one of this machine's zone."""
+    return (time.astimezone(datetime.timezone.utc) - _EPOCH) // datetime.timedelta(milliseconds=1)
+
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)

@@ -1,0 +1,350 @@
+"""The clients with a chat in this process that misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import pathlib
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+from collections.abc import Iterator
+from typing import Callable
+
+from fake import (
+    BUSY,
+    DROP,
+    DROP_AFTER,
+    FORGET,
+    SILENT,
+    UNKNOWN,
+    UNKNOWN_DONE,
+    FakeChat,
+    Hook,
+    fake_chat,
+    wait_for,
+)
+
+import ovid_chat
+from ovid_chat import AsyncClient, Client, Happening
+from ovid_chat import chat_pb2 as pb
+
+
+def client(chat: FakeChat, user: str, password: str = "secret", **others: object) -> Client:
+    return Client(user, password, chat.addresses, **others)  # type: ignore[arg-type] # Any of its arguments.
+
+
+def once(step: int, wanted: str) -> Hook:
+    """Wants something of one Route: the one that comes after so many others."""
+    steps = itertools.count()
+    return lambda _, __: wanted if next(steps) == step else None
+
+
+class Users(unittest.TestCase):
+    def test_users_register_and_log_in(self) -> None:
+        with fake_chat() as chat, client(chat, "bob") as bob:
+            bob.register()
+            self.assertEqual(str(bob.server), chat.addresses[0])
+            with self.assertRaises(ovid_chat.NameTaken):
+                bob.register()
+            with client(chat, "bob") as again:
+                with self.assertRaises(ovid_chat.NameTaken):
+                    again.register()
+                again.register(exist_ok=True)
+
+    def test_a_wrong_password_is_told_and_another_try_is_made(self) -> None:
+        with fake_chat() as chat:
+            chat.users["bob"] = "secret"
+            with client(chat, "bob", "guess") as guess:
+                for _ in range(2):
+                    with self.assertRaises(ovid_chat.WrongPassword):
+                        guess.log_in()
+                with self.assertRaises(ovid_chat.WrongPassword):
+                    guess.send("ann", "hello")
+                with self.assertRaises(ovid_chat.NameTaken):
+                    guess.register(exist_ok=True)
+
+    def test_a_registration_whose_answer_is_lost_is_found_out(self) -> None:
+        for wanted in (DROP, DROP_AFTER, UNKNOWN, UNKNOWN_DONE, BUSY):
+            with self.subTest(wanted), fake_chat(2) as chat:
+                chat.hook = once(0, wanted)
+                with client(chat, "bob") as bob:
+                    bob.register()
+                    bob.send("bob", "to myself")
+
+    def test_without_a_server_calls_end(self) -> None:
+        with fake_chat() as chat:
+            chat.kill(0)
+            with client(chat, "bob", timeout=0.3) as bob:
+                with self.assertRaises(ovid_chat.Unreachable):
+                    bob.log_in()
+                with self.assertRaises(ovid_chat.Unknown) as caught:
+                    bob.send("ann", "hello")
+                self.assertFalse(caught.exception.pending.done())
+        with self.assertRaises(ovid_chat.Unreachable):
+            bob.log_in()
+
+
+class Messages(unittest.TestCase):
+    def setUp(self) -> None:
+        self.stack = contextlib.ExitStack()
+        self.addCleanup(self.stack.close)
+        self.chat = self.stack.enter_context(fake_chat(3))
+        self.chat.users.update(ann="secret", bob="secret")
+
+    def client(self, user: str, on_event: Callable[[Happening], None] | None = None) -> Client:
+        return self.stack.enter_context(client(self.chat, user, on_event=on_event))
+
+    def test_messages_come_once_in_order_and_count_as_read_by_the_next(self) -> None:
+        self.chat.say("ann", "bob", "before")
+        ann, bob = self.client("ann"), self.client("bob")
+        sent = ann.send("bob", "hello")
+        self.assertEqual(sent.position, (1, 2))
+        found = bob.messages(timeout=5)
+        self.assertEqual([next(found).text, next(found).text], ["before", "hello"])
+        wait_for(lambda: self.chat.marks == {("bob", 1): 1})
+        ann.send("bob", "more")
+        self.assertEqual(next(found).text, "more")
+        wait_for(lambda: self.chat.marks == {("bob", 1): 2})
+
+    def test_refusals_are_told_and_the_next_message_goes_on(self) -> None:
+        ann = self.client("ann")
+        ann.log_in()
+        futures = [ann.post(to, "hello") for to in ("bob", "nobody", "bob", "nobody", "bob")]
+        for index, future in enumerate(futures):
+            if index % 2:
+                self.assertIsInstance(future.exception(5), ovid_chat.NotFound)
+            else:
+                future.result(5)
+        with self.assertRaises(ovid_chat.TooLong):
+            ann.send("bob", "é" * 501)
+        ann.send("bob", "e" * 1000)
+
+    def run_through(self, count: int, texts: list[str] | None = None) -> None:
+        """Ann sends and Bob reads, each one once."""
+        ann, bob = self.client("ann"), self.client("bob")
+        futures = [ann.post("bob", str(number)) for number in range(count)]
+        found = bob.messages(timeout=10)
+        self.assertEqual([next(found).text for _ in range(count)], [str(number) for number in range(count)])
+        for future in futures:
+            future.result(10)
+        self.assertEqual(self.chat.texts("ann", "bob"), [str(number) for number in range(count)])
+        self.assertEqual(list(bob.messages(timeout=0.05)), [])
+
+    def test_a_connection_that_breaks_at_any_step_loses_and_repeats_nothing(self) -> None:
+        for wanted in (DROP, DROP_AFTER):
+            for step in range(14):
+                with self.subTest(wanted=wanted, step=step), fake_chat(3) as self.chat:
+                    self.chat.users.update(ann="secret", bob="secret")
+                    self.chat.hook = once(step, wanted)
+                    self.run_through(5)
+
+    def test_answers_that_ask_for_another_try_lose_and_repeat_nothing(self) -> None:
+        for wanted in (BUSY, UNKNOWN, UNKNOWN_DONE):
+            with self.subTest(wanted), fake_chat(3) as self.chat:
+                self.chat.users.update(ann="secret", bob="secret")
+                steps = itertools.count()
+
+                def hook(
+                    _: int, route: pb.Route, wanted: str = wanted, steps: Iterator[int] = steps
+                ) -> str | None:
+                    return wanted if route.HasField("message") and next(steps) % 7 == 3 else None
+
+                self.chat.hook = hook
+                self.run_through(40)
+
+    def test_connections_that_break_all_the_time_lose_and_repeat_nothing(self) -> None:
+        steps = itertools.count()
+        kinds = itertools.cycle([DROP, DROP_AFTER])
+        self.chat.hook = lambda _, __: next(kinds) if next(steps) % 9 == 8 else None
+        self.run_through(60)
+
+    def test_a_server_that_dies_is_replaced_at_once(self) -> None:
+        happened: list[Happening] = []
+        ann = self.client("ann", on_event=happened.append)
+        ann.log_in()
+        before = ann.server
+        start = time.monotonic()
+        self.chat.kill(self.chat.addresses.index(str(before)))
+        ann.send("bob", "still here")
+        self.assertLess(time.monotonic() - start, 2)
+        self.assertNotEqual(ann.server, before)
+        self.assertEqual([type(one).__name__ for one in happened], ["Up", "Down", "Up"])
+
+    def test_a_server_that_falls_silent_is_left_within_two_seconds(self) -> None:
+        ann = self.client("ann")
+        ann.log_in()
+        self.chat.hook = lambda server, _: SILENT if self.chat.addresses[server] == str(before) else None
+        before = ann.server
+        start = time.monotonic()
+        ann.send("bob", "still here")
+        self.assertLess(time.monotonic() - start, 2)
+        self.assertNotEqual(ann.server, before)
+        self.assertEqual(self.chat.texts("ann", "bob"), ["still here"])
+
+    def test_an_idle_client_stays_where_it_is(self) -> None:
+        happened: list[Happening] = []
+        ann = self.client("ann", on_event=happened.append)
+        ann.log_in()
+        time.sleep(2)  # Longer than a server may be silent: it answers pings.
+        self.assertEqual([type(one).__name__ for one in happened], ["Up"])
+
+    def test_a_client_that_was_forgotten_goes_on_under_another_name(self) -> None:
+        ann = self.client("ann")
+        ann.send("bob", "one")
+        first = itertools.chain([FORGET], itertools.repeat(None))
+        self.chat.hook = lambda _, route: next(first) if route.HasField("message") else None
+        ann.send("bob", "two")
+        ann.send("bob", "three")
+        self.assertEqual(self.chat.texts("ann", "bob"), ["one", "two", "three"])
+
+    def test_a_message_that_is_refused_as_busy_for_long_lets_the_others_pass(self) -> None:
+        def hook(_: int, route: pb.Route) -> str | None:
+            return BUSY if route.HasField("message") and route.message.payload == "full" else None
+
+        self.chat.hook = hook
+        ann = self.client("ann")
+        futures = [ann.post("bob", text) for text in ("a", "full", "b", "c")]
+        self.assertIsInstance(futures[1].exception(15), ovid_chat.Busy)
+        for future in (futures[0], *futures[2:]):
+            future.result(5)
+        self.assertEqual(self.chat.texts("ann", "bob"), ["a", "b", "c"])
+
+    def test_history_is_read_in_pages(self) -> None:
+        for number in range(25):
+            self.chat.say("ann", "bob", str(number))
+        bob = self.client("bob")
+        texts: list[str] = []
+        page = bob.history("ann", limit=10)
+        while True:
+            texts = [one.text for one in page.messages] + texts
+            if page.before is None:
+                break
+            page = bob.history("ann", limit=10, before=page.before)
+        self.assertEqual(texts, [str(number) for number in range(25)])
+        with self.assertRaises(ovid_chat.NotFound):
+            bob.history("nobody")
+
+    def test_conversations_and_presence_are_told(self) -> None:
+        self.chat.say("ann", "bob", "hello")
+        bob = self.client("bob")
+        (conversation,) = bob.conversations()
+        self.assertEqual((conversation.name, conversation.unread), ("ann", 1))
+        self.assertEqual(bob.who("ann", "bob"), {"ann": False, "bob": True})
+
+    def test_what_was_posted_is_sent_before_the_client_closes(self) -> None:
+        with client(self.chat, "ann") as ann:
+            for number in range(200):
+                ann.post("bob", str(number))
+        self.assertEqual(len(self.chat.texts("ann", "bob")), 200)
+
+    def test_a_token_that_has_expired_is_replaced_by_the_password(self) -> None:
+        ann = self.client("ann")
+        ann.log_in()
+
+        def hook(_: int, route: pb.Route) -> str | None:
+            if route.login.token:
+                route.login.token = b"expired"
+            return None
+
+        self.chat.hook = hook
+        for server in range(3):
+            self.chat.drop(server)
+        ann.send("bob", "hello")
+        tokens = [route.login.token for route in self.chat.routes if route.HasField("login")]
+        self.assertEqual(tokens, [b"", b"expired", b""])
+
+
+class Asyncio(unittest.TestCase):
+    def test_a_conversation(self) -> None:
+        async def run(chat: FakeChat) -> list[str]:
+            ann = AsyncClient("ann", "secret", chat.addresses)
+            bob = AsyncClient("bob", "secret", chat.addresses)
+            async with ann, bob:
+                await ann.register()
+                await bob.register()
+                await asyncio.gather(*(ann.send("bob", str(number)) for number in range(20)))
+                chat.drop(0)
+                texts = []
+                async for message in bob.messages():
+                    texts.append(message.text)
+                    if len(texts) == 20:
+                        return texts
+            raise AssertionError("it ended too early")
+
+        with fake_chat() as chat:
+            self.assertEqual(asyncio.run(run(chat)), [str(number) for number in range(20)])
+
+
+class Ways(unittest.TestCase):
+    def test_discovery_finds_a_server(self) -> None:
+        with fake_chat() as chat, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+            chat.users["ann"] = "secret"
+            listener.bind(("127.0.0.1", 0))
+            asked: list[pb.NetworkDiscoveryPacket] = []
+
+            def answer() -> None:
+                listener.recvfrom(65536)  # Datagrams get lost.
+                data, source = listener.recvfrom(65536)
+                asked.append(pb.Route.FromString(data).networkDiscoveryPacket)
+                host, port = chat.addresses[0].split(":")
+                route = pb.Route(id=1, path=pb.Route.NETWORK_DISCOVERY)
+                packet = pb.NetworkDiscoveryPacket(
+                    mode=pb.NetworkDiscoveryPacket.RESPONSE,
+                    sender=pb.NetworkDiscoveryPacket.INTERNAL_SERVER_NODE,
+                    groupTag="here",
+                    nodeAddress=host,
+                    nodePort=int(port),
+                    secret="",
+                )
+                route.networkDiscoveryPacket.CopyFrom(packet)
+                listener.sendto(route.SerializeToString(), source)
+
+            thread = threading.Thread(target=answer, daemon=True)
+            thread.start()
+            target = f"127.0.0.1:{listener.getsockname()[1]}"
+            with Client("ann", "secret", discovery=[target], group_tag="here", secret="hush") as ann:
+                ann.log_in()
+            thread.join()
+            (packet,) = asked
+            self.assertEqual((packet.groupTag, packet.secret), ("here", "hush"))
+            self.assertEqual(packet.sender, pb.NetworkDiscoveryPacket.END_USER_CLIENT)
+
+    def test_connections_are_encrypted_if_wanted(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            key, certificate = pathlib.Path(folder) / "key.pem", pathlib.Path(folder) / "certificate.pem"
+            options = (
+                "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+            )
+            names = ["-addext", "subjectAltName=IP:127.0.0.1"]
+            files = ["-keyout", str(key), "-out", str(certificate)]
+            subprocess.run(
+                ["openssl", "req", *options.split(), *names, *files], check=True, capture_output=True
+            )
+            server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            server.load_cert_chain(certificate, key)
+            trusting = ssl.create_default_context(cafile=str(certificate))
+            with fake_chat(tls=server) as chat:
+                with client(chat, "ann", tls=trusting) as ann:
+                    ann.register()
+                    ann.send("ann", "hush")
+                doubting = client(chat, "bob", tls=ssl.create_default_context(), timeout=0.5)
+                with doubting, self.assertRaises(ovid_chat.Unreachable):
+                    doubting.register()
+
+    def test_addresses_are_read_or_refused(self) -> None:
+        self.assertEqual(str(ovid_chat.Address.parse("[::1]:4001")), "[::1]:4001")
+        for text in ("", "host", "host:", ":1", "host:0", "host:65536", "host:x"):
+            with self.assertRaises(ValueError):
+                ovid_chat.Address.parse(text)
+        with self.assertRaises(ValueError):
+            Client("ann", "secret")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,142 @@
+"""The chat in a terminal: `ovid-chat --server HOST:PORT --user NAME`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import os
+import ssl
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+
+from ovid_chat.aio import AsyncClient
+from ovid_chat.errors import ChatError, WrongPassword
+from ovid_chat.talk import Quit, Talk
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs it; the exit status."""
+    options = _options(arguments)
+    try:
+        client = _client(options)
+    except (OSError, ValueError) as error:
+        print(f"ovid-chat: {error}", file=sys.stderr)
+        return 2
+    is_plain = options.plain or not (sys.stdin.isatty() and sys.stdout.isatty())
+    read = (None if is_plain else _nicely()) or _plain
+    try:
+        return asyncio.run(_run(client, read, options.register))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="ovid-chat",
+        description="The chat in a terminal.",
+        epilog="The password is asked for or taken from OVID_CHAT_PASSWORD, discovery's secret from OVID_CHAT_SECRET.",
+    )
+    parser.add_argument("--user", required=True, metavar="NAME", help="who you are")
+    parser.add_argument(
+        "--server",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="a server; more than one may be given",
+    )
+    parser.add_argument(
+        "--discovery",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="where to ask for a server, by UDP",
+    )
+    parser.add_argument("--group-tag", default="", metavar="TAG", help="the cluster, for discovery")
+    parser.add_argument("--register", action="store_true", help="register the user if the name is free")
+    parser.add_argument("--tls", action="store_true", help="encrypt the connection")
+    parser.add_argument(
+        "--ca", metavar="FILE", help="trust the certificates in this file (PEM); implies --tls"
+    )
+    parser.add_argument("--plain", action="store_true", help="read plain lines, without prompt_toolkit")
+    options = parser.parse_args(arguments)
+    if not options.server and not options.discovery:
+        parser.error("give --server HOST:PORT, or --discovery HOST:PORT with --group-tag")
+    return options
+
+
+def _client(options: argparse.Namespace) -> AsyncClient:
+    password = os.environ.get("OVID_CHAT_PASSWORD")
+    if password is None:
+        if not sys.stdin.isatty():
+            raise ValueError("set OVID_CHAT_PASSWORD, since there is no terminal to ask for the password")
+        password = getpass.getpass(f"{options.user}'s password: ")
+    return AsyncClient(
+        options.user,
+        password,
+        options.server,
+        options.discovery,
+        group_tag=options.group_tag,
+        secret=os.environ.get("OVID_CHAT_SECRET", ""),
+        tls=ssl.create_default_context(cafile=options.ca) if options.tls or options.ca else None,
+        echo=True,
+    )
+
+
+async def _run(client: AsyncClient, read: Callable[[Talk], Awaitable[None]], register: bool) -> int:
+    talk = Talk(client, lambda line: print(line, flush=True))
+    async with client:
+        try:
+            if register:
+                await client.register(exist_ok=True)
+            else:
+                await client.log_in()
+            print(f"* {client.user} on the server {client.server}; /help tells the commands", flush=True)
+            await talk.begin()
+        except WrongPassword:
+            hint = "" if register else "; --register makes a new user"
+            print(f"ovid-chat: the name or the password is wrong{hint}", file=sys.stderr)
+            return 1
+        except ChatError as error:
+            print(f"ovid-chat: {error}", file=sys.stderr)
+            return 1
+        await read(talk)
+        await talk.end()
+    return 0
+
+
+async def _plain(talk: Talk) -> None:
+    """Reads lines as they come."""
+    loop = asyncio.get_running_loop()
+    lines: asyncio.Queue[str] = asyncio.Queue()
+
+    def read() -> None:
+        try:
+            for line in sys.stdin:
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            loop.call_soon_threadsafe(lines.put_nowait, "/quit")
+        except RuntimeError:
+            # The loop has ended before.
+            return
+
+    # A thread that may be left waiting for a line.
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        while True:
+            await talk.line(await lines.get())
+    except Quit:
+        return
+
+
+def _nicely() -> Callable[[Talk], Awaitable[None]] | None:
+    """What reads lines by prompt_toolkit, if that is there."""
+    try:
+        from ovid_chat.nice import read_lines
+    except ImportError:
+        return None
+    return read_lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

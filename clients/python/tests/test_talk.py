@@ -1,0 +1,178 @@
+"""The terminal's commands, with a chat in this process; and the program itself, with plain lines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import unittest
+from collections.abc import Awaitable, Callable
+
+from fake import BUSY, FakeChat, fake_chat, wait_for
+
+from ovid_chat import AsyncClient, Message
+from ovid_chat import chat_pb2 as pb
+from ovid_chat.talk import Quit, Talk, clean
+
+
+class Commands(unittest.TestCase):
+    def run_talk(self, chat: FakeChat, what: Callable[[Talk, list[str]], Awaitable[None]]) -> list[str]:
+        """Bob's terminal: what it said."""
+        said: list[str] = []
+
+        async def run() -> None:
+            client = AsyncClient("bob", "secret", chat.addresses, echo=True, timeout=5)
+            talk = Talk(client, said.append)
+            async with client:
+                await client.register(exist_ok=True)
+                await talk.begin()
+                await what(talk, said)
+                await talk.end()
+
+        asyncio.run(run())
+        return [line.split("] ", 1)[-1] for line in said]
+
+    async def until(self, what: Callable[[], bool]) -> None:
+        """Waits while the loop goes on."""
+        await asyncio.get_running_loop().run_in_executor(None, wait_for, what)
+
+    def test_what_is_unread_waits_until_its_conversation_is_opened(self) -> None:
+        with fake_chat() as chat:
+            chat.users.update(ann="secret", bob="secret")
+            for number in range(15):
+                chat.say("ann", "bob", f"old {number}")
+            chat.marks[("bob", 1)] = 13
+
+            async def what(talk: Talk, said: list[str]) -> None:
+                await self.until(lambda: "unread: ann (2)" in talk.status())
+                self.assertEqual(chat.marks, {("bob", 1): 13})
+                await talk.line("/msg ann")
+                await self.until(lambda: chat.marks == {("bob", 1): 15})
+                chat.say("ann", "bob", "new")
+                await self.until(lambda: chat.marks == {("bob", 1): 16})
+                await talk.line("/history 2")
+                await talk.line("/history")
+                await talk.line("/history")
+
+            said = self.run_talk(chat, what)
+        first = said.index("* -- ann --")
+        opened = [*(f"ann: old {number}" for number in range(3, 13)), "* -- unread (2) --"]
+        new = ["ann: old 13", "ann: old 14", "ann: new"]
+        older = [f"ann: old {number}" for number in (1, 2, 0)]
+        self.assertEqual(said[first + 1 :], [*opened, *new, *older, "* there is nothing older"])
+        self.assertTrue(said[0].startswith("* ann: "))
+
+    def test_own_messages_are_shown_as_they_get_on(self) -> None:
+        with fake_chat() as chat:
+            chat.users.update(ann="secret", bob="secret")
+            busy = True
+
+            def hook(_: int, route: pb.Route) -> str | None:
+                return BUSY if busy and route.message.payload == "slow" else None
+
+            chat.hook = hook
+
+            async def what(talk: Talk, said: list[str]) -> None:
+                nonlocal busy
+                await talk.line("hello?")
+                await talk.line("/msg ann")
+                await talk.line("  quick ")
+                await self.until(lambda: any("quick" in line for line in said))
+                await talk.line("slow")
+                await self.until(lambda: any("slow …" in line for line in said))
+                self.assertIn("1 pending", talk.status())
+                busy = False
+                await self.until(lambda: "  ✓ slow" in said)
+                await talk.line("/msg nobody are you there")
+                await self.until(lambda: any("nobody" in line for line in said))
+
+            said = self.run_talk(chat, what)
+            self.assertEqual(chat.texts("ann", "bob"), ["quick", "slow"])
+        self.assertIn("* no conversation is open: /msg NAME or /join NAME opens one", said)
+        self.assertEqual(said[-4:-1], ["me: quick ✓", "me: slow …", "  ✓ slow"])
+        self.assertIn("not sent (to nobody): are you there", said[-1])
+
+    def test_a_server_that_is_lost_is_told(self) -> None:
+        with fake_chat(2) as chat:
+
+            async def what(talk: Talk, said: list[str]) -> None:
+                chat.kill(0)
+                await self.until(lambda: any("now" in line for line in said))
+
+            said = self.run_talk(chat, what)
+        self.assertIn(f"* lost the server {chat.addresses[0]}", said[-2])
+        self.assertEqual(said[-1], f"* on the server {chat.addresses[1]} now")
+
+    def test_commands_and_names_are_completed(self) -> None:
+        with fake_chat() as chat:
+            chat.users.update(ann="secret", anton="secret", bob="secret")
+            chat.say("ann", "bob", "hello")
+
+            async def what(talk: Talk, _: list[str]) -> None:
+                await talk.line("/who")
+                self.assertEqual(talk.completions("/h"), ["/history", "/help"])
+                self.assertEqual(talk.completions("/msg an"), ["ann", "anton"])
+                self.assertEqual(talk.completions("/msg ann an"), [])
+                self.assertEqual(talk.completions("h"), [])
+                await talk.line("/what")
+                with self.assertRaises(Quit):
+                    await talk.line("/quit")
+
+            said = self.run_talk(chat, what)
+        self.assertEqual(said[-4:-1], ["  ○ ann", "  ○ anton", "  ● bob"])
+        self.assertEqual(said[-1], "* there is no /what: /help tells what there is")
+
+    def test_what_others_write_cannot_steer_the_terminal(self) -> None:
+        self.assertEqual(clean("a\x1b[2J\n\u202eb é 🦊"), "a�[2J��b é 🦊")
+
+        async def what(talk: Talk, said: list[str]) -> None:
+            await talk.line("/msg ann")
+            chat.say("ann", "bob", "\x1b[2J")
+            await self.until(lambda: any("ann: " in line for line in said))
+
+        with fake_chat() as chat:
+            chat.users.update(ann="secret", bob="secret")
+            self.assertEqual(self.run_talk(chat, what)[-1], "ann: �[2J")
+
+    def test_rooms_tell_foreign_users_from_others(self) -> None:
+        talk = Talk(AsyncClient("bob", "secret", ["127.0.0.1:1"]), print)
+        foreign = Message("bob", "hello", "bob", cluster="elsewhere")
+        self.assertEqual(str(talk._room_of(foreign)), "bob@elsewhere")
+        self.assertEqual(str(talk._room_of(Message("bob", "hello", "ann"))), "ann")
+        self.assertEqual(str(talk._room_of(Message("ann", "hello", "team", True))), "#team")
+
+
+class Program(unittest.TestCase):
+    def run_program(self, chat: FakeChat, lines: str, *options: str) -> subprocess.CompletedProcess[str]:
+        program = [sys.executable, "-m", "ovid_chat.terminal", "--user", "bob", "--server", chat.addresses[0]]
+        return subprocess.run(
+            [*program, *options],
+            input=lines,
+            env={**os.environ, "OVID_CHAT_PASSWORD": "secret", "PYTHONIOENCODING": "utf-8"},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+
+    def test_lines_come_from_standard_input(self) -> None:
+        with fake_chat() as chat:
+            chat.users["ann"] = "secret"
+            refused = self.run_program(chat, "")
+            self.assertEqual(refused.returncode, 1)
+            self.assertIn("--register", refused.stderr)
+            done = self.run_program(chat, "/msg ann\nhello\n/msg ann more\n", "--register")
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertEqual(chat.texts("ann", "bob"), ["hello", "more"])
+        self.assertIn("me: more ✓", done.stdout)
+
+    def test_mistakes_in_options_are_told(self) -> None:
+        with fake_chat() as chat:
+            done = self.run_program(chat, "", "--server", "nonsense")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("'nonsense' is no address", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -4,6 +4,7 @@ lines are read or shown."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterable
@@ -94,6 +95,7 @@ class Talk:
     async def begin(self) -> None:
         """The user has logged in: tells what waits."""
         await self._learn()
+        self.online.update(await self._client.who())
         if not self._known:
             self._say("* /msg NAME TEXT writes to somebody; /help tells the rest")
         for room in [room for room, known in self._known.items() if len(known.waiting) > 1]:
@@ -290,6 +292,8 @@ class Talk:
         self._say(f"* -- {clean(str(room))} --")
         if known.before is None and not known.ended:
             await self._show_older(room, SHOWN_AT_FIRST)
+        with contextlib.suppress(ChatError):
+            self.online.update(await self._client.who(*(known.members or [room.name])))
         self.room = room
         waiting, known.waiting = known.waiting, []
         if waiting:

@@ -4,13 +4,14 @@
 //! leader killed again and again ([`failover`]), and, in the first runs, a fresh cluster that is filled, killed and started again ([`restart`]). Engines
 //! ([`engine`]) take turns. The load ([`load`]) is the same code for all; only what is written on the connection differs ([`wire`]).
 
-mod cluster;
+pub(super) mod cluster;
 mod engine;
 mod etcd;
 mod failover;
 mod http2;
 mod jetstream;
-mod load;
+pub(super) mod load;
+pub(super) mod messenger;
 mod ours;
 mod restart;
 mod wire;
@@ -26,6 +27,8 @@ use serde_json::{Value, json};
 use self::cluster::Cluster;
 pub use self::engine::Engine;
 use self::load::{Client, Flow, Outcome, Until};
+pub use self::messenger::Chat;
+use super::figures::Figures;
 use super::groups::Folder;
 use super::report::{Progress, Report, spread};
 use super::stats::{as_f64, percentile, sorted};
@@ -66,32 +69,6 @@ pub struct Options {
     pub restarts: usize,
     /// Where the servers write.
     pub data: PathBuf,
-}
-
-/// One figure of one run: its name, how exact it is shown, and what was measured, once or several times.
-#[derive(Debug, Clone)]
-struct Figure {
-    name: String,
-    decimals: usize,
-    values: Vec<f64>,
-}
-
-/// All figures of one engine so far, in the order of the table.
-#[derive(Debug, Default)]
-struct Figures(Vec<Figure>);
-
-impl Figures {
-    fn add(&mut self, name: impl Into<String>, decimals: usize, value: f64) {
-        let name = name.into();
-        match self.0.iter_mut().find(|figure| figure.name == name) {
-            Some(figure) => figure.values.push(value),
-            None => self.0.push(Figure { name, decimals, values: vec![value] }),
-        }
-    }
-
-    fn values(&self, name: &str) -> Option<&[f64]> {
-        self.0.iter().find(|figure| figure.name == name).map(|figure| figure.values.as_slice())
-    }
 }
 
 /// Measures all engines side by side.

@@ -1,5 +1,6 @@
 //! `ovid bench`: measures grids of servers.
 
+mod chat;
 mod log;
 
 use std::fs;
@@ -44,6 +45,8 @@ enum Bench {
     Overlay(OverlayArgs),
     /// Replicated logs: one record at a time, many in flight, the leader killed, a restart; beside etcd and nats-server.
     Log(log::LogArgs),
+    /// The chat: messages between clients, to other clusters, to many at once; beside the bare log.
+    Chat(chat::ChatArgs),
     /// A server of a baseline.
     #[command(hide = true)]
     Node(NodeArgs),
@@ -239,6 +242,7 @@ pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         }
         Bench::Overlay(args) => args.run(),
         Bench::Log(args) => args.run(),
+        Bench::Chat(args) => args.run(),
         Bench::Node(args) => {
             let node = node::Node { id: args.id, n: args.n, port: args.port, link_base: args.link_base };
             baseline::run(args.kind, &node).map(|()| ExitCode::SUCCESS)

@@ -26,15 +26,15 @@ const POLL_PAUSE: Duration = Duration::from_millis(5);
 
 /// Where one server listens and writes.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) client_port: u16,
-    pub(super) peer_port: u16,
-    pub(super) folder: PathBuf,
+pub(in crate::bench) struct Place {
+    pub(in crate::bench) client_port: u16,
+    pub(in crate::bench) peer_port: u16,
+    pub(in crate::bench) folder: PathBuf,
 }
 
 impl Place {
     /// A connection for a client.
-    pub(super) fn connect(&self) -> std::io::Result<TcpStream> {
+    pub(in crate::bench) fn connect(&self) -> std::io::Result<TcpStream> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.client_port))?;
         stream.set_nodelay(true)?;
         Ok(stream)
@@ -43,12 +43,12 @@ impl Place {
 
 /// What a server says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Standing {
-    pub(super) is_leader: bool,
+pub(in crate::bench) struct Standing {
+    pub(in crate::bench) is_leader: bool,
     /// In which term, where the engine tells.
-    pub(super) term: Option<u64>,
+    pub(in crate::bench) term: Option<u64>,
     /// How far it is: comparable among the servers of one cluster, and never less than before.
-    pub(super) applied: u64,
+    pub(in crate::bench) applied: u64,
 }
 
 #[derive(Debug)]
@@ -59,7 +59,7 @@ struct Server {
 
 /// The servers of one engine. Dropping it kills them and removes what they wrote.
 #[derive(Debug)]
-pub(super) struct Cluster {
+pub(in crate::bench) struct Cluster {
     engine: Engine,
     places: Vec<Place>,
     servers: Vec<Option<Server>>,
@@ -69,7 +69,12 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// Starts all servers at once and waits until one of them leads and has taken a record.
-    pub(super) fn start(engine: &Engine, n: usize, ports: Ports, data: &Path) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn start(
+        engine: &Engine,
+        n: usize,
+        ports: Ports,
+        data: &Path,
+    ) -> anyhow::Result<Self> {
         let count = engine.servers(n);
         fleet::check_ports(count, ports)?;
         let folder = Folder::create_in(data, "ovid-bench-data")?;
@@ -93,22 +98,22 @@ impl Cluster {
     }
 
     /// How many servers there are.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::bench) fn len(&self) -> usize {
         self.places.len()
     }
 
     /// The engine.
-    pub(super) fn engine(&self) -> &Engine {
+    pub(in crate::bench) fn engine(&self) -> &Engine {
         &self.engine
     }
 
     /// Where the servers are.
-    pub(super) fn places(&self) -> &[Place] {
+    pub(in crate::bench) fn places(&self) -> &[Place] {
         &self.places
     }
 
     /// Starts one server; what is left of the one before is waited for first.
-    pub(super) fn start_server(&mut self, id: usize) -> anyhow::Result<()> {
+    pub(in crate::bench) fn start_server(&mut self, id: usize) -> anyhow::Result<()> {
         self.servers[id] = None;
         let stderr = scratch_file().context("cannot make a file for a server's standard error")?;
         let mut command = self.engine.command(&self.places, self.folder.path(), id)?;
@@ -118,7 +123,7 @@ impl Cluster {
     }
 
     /// SIGKILL for one server, which is not waited for; returns the moment before it is sent.
-    pub(super) fn kill(&self, id: usize) -> anyhow::Result<Instant> {
+    pub(in crate::bench) fn kill(&self, id: usize) -> anyhow::Result<Instant> {
         let server = self.servers[id].as_ref().with_context(|| format!("server {id} does not run"))?;
         let begin = Instant::now();
         server.group.signal(Signal::KILL)?;
@@ -126,7 +131,7 @@ impl Cluster {
     }
 
     /// SIGKILL for all servers, as a power cut that spares the disks.
-    pub(super) fn kill_all(&mut self) {
+    pub(in crate::bench) fn kill_all(&mut self) {
         for server in self.servers.iter().flatten() {
             // A group that is gone already cannot be signalled, and that is as good.
             let _ = server.group.signal(Signal::KILL);
@@ -135,12 +140,12 @@ impl Cluster {
     }
 
     /// What each server says of itself.
-    pub(super) fn standings(&self) -> Vec<Option<Standing>> {
+    pub(in crate::bench) fn standings(&self) -> Vec<Option<Standing>> {
         self.engine.standings(&self.places)
     }
 
     /// Waits until exactly one server leads and takes a record; returns which.
-    pub(super) fn await_leader(&self, limit: Duration) -> anyhow::Result<usize> {
+    pub(in crate::bench) fn await_leader(&self, limit: Duration) -> anyhow::Result<usize> {
         let deadline = Instant::now() + limit;
         loop {
             let leader = self.leader_that_takes();
@@ -170,7 +175,7 @@ impl Cluster {
     }
 
     /// Waits until all servers have what the one that is furthest has now.
-    pub(super) fn await_all_applied(&self, at_least: u64) -> anyhow::Result<()> {
+    pub(in crate::bench) fn await_all_applied(&self, at_least: u64) -> anyhow::Result<()> {
         let deadline = Instant::now() + APPLIED_LIMIT;
         loop {
             let standings = self.standings();
@@ -189,7 +194,7 @@ impl Cluster {
     }
 
     /// A client of one server, connected and greeted.
-    pub(super) fn client(&self, id: usize) -> anyhow::Result<Client> {
+    pub(in crate::bench) fn client(&self, id: usize) -> anyhow::Result<Client> {
         let place = &self.places[id];
         let connection = self.connections.get();
         self.connections.set(connection + 1);
@@ -198,18 +203,18 @@ impl Cluster {
     }
 
     /// What all servers have used and hold.
-    pub(super) fn usage(&self) -> Option<Usage> {
+    pub(in crate::bench) fn usage(&self) -> Option<Usage> {
         Usage::of_groups(&self.groups()).ok()
     }
 
     /// The most memory that any of the servers ever held since it was started, in MiB.
-    pub(super) fn resident_mib_max(&self) -> f64 {
+    pub(in crate::bench) fn resident_mib_max(&self) -> f64 {
         let kib = self.groups().into_iter().filter_map(resident_kib_max).max();
         kib.map_or(f64::NAN, |kib| crate::bench::stats::as_f64(kib) / 1024.0)
     }
 
     /// What all servers' files take on the disk, in bytes.
-    pub(super) fn disk_bytes(&self) -> u64 {
+    pub(in crate::bench) fn disk_bytes(&self) -> u64 {
         allocated_bytes(self.folder.path())
     }
 
@@ -227,7 +232,7 @@ impl Cluster {
     }
 
     /// An error with what the servers said last.
-    pub(super) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+    pub(in crate::bench) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         let mut said = String::new();
         for (id, server) in self.servers.iter().enumerate() {
             let text = server.as_ref().map(|server| tail(&server.stderr)).unwrap_or_default();

@@ -8,6 +8,7 @@ use anyhow::Context;
 use super::cluster::{Place, Standing};
 use super::etcd::{self, EtcdWire};
 use super::jetstream::{self, JetStreamWire};
+use super::messenger::{self, Chat, MessengerWire};
 use super::ours::{self, LineWire};
 use super::wire::Wire;
 
@@ -22,6 +23,8 @@ pub enum Engine {
     Local,
     /// A server that answers every line at once and keeps nothing: what the load generator can do.
     Echo,
+    /// Boxes of this executable with a chat on a replicated log.
+    Messenger(Chat),
     /// An installed etcd.
     Etcd(PathBuf),
     /// An installed nats-server with `JetStream`.
@@ -36,33 +39,37 @@ impl Engine {
             Self::Rows => "rows",
             Self::Local => "local",
             Self::Echo => "echo",
+            Self::Messenger(_) => "messenger",
             Self::Etcd(_) => "etcd",
             Self::Nats(_) => "nats",
         }
     }
 
     /// How many servers run where `wanted` were asked for.
-    pub(super) fn servers(&self, wanted: usize) -> usize {
+    pub(in crate::bench) fn servers(&self, wanted: usize) -> usize {
         if matches!(self, Self::Local | Self::Echo) { 1 } else { wanted }
     }
 
     /// Whether another server goes on when one is killed.
-    pub(super) fn is_replicated(&self) -> bool {
+    pub(in crate::bench) fn is_replicated(&self) -> bool {
         !matches!(self, Self::Local | Self::Echo)
     }
 
     /// Whether anything is there after a restart.
-    pub(super) fn is_durable(&self) -> bool {
+    pub(in crate::bench) fn is_durable(&self) -> bool {
         !matches!(self, Self::Echo)
     }
 
     /// Which version it is, and when it lets records reach the disk.
-    pub(super) fn describe(&self) -> anyhow::Result<String> {
+    pub(in crate::bench) fn describe(&self) -> anyhow::Result<String> {
         Ok(match self {
             Self::Ours => {
                 format!("ovid {}: acknowledges after the fdatasync of a majority", env!("CARGO_PKG_VERSION"))
             }
             Self::Rows => "rows: ovid, whose service keeps each record as a row".to_owned(),
+            Self::Messenger(_) => {
+                "messenger: the chat on ovid's log; a record is a message to one user".to_owned()
+            }
             Self::Local => "local: one box of ovid, acknowledges after its own fdatasync".to_owned(),
             Self::Echo => "echo: answers at once, keeps nothing, claims nothing".to_owned(),
             Self::Etcd(program) => {
@@ -83,19 +90,25 @@ impl Engine {
     }
 
     /// Writes what the servers read when they start.
-    pub(super) fn prepare(&self, places: &[Place], folder: &Path) -> anyhow::Result<()> {
+    pub(in crate::bench) fn prepare(&self, places: &[Place], folder: &Path) -> anyhow::Result<()> {
         match self {
             Self::Ours | Self::Rows | Self::Local => {
                 ours::write_configuration(places, folder, *self == Self::Local, *self == Self::Rows)
             }
+            Self::Messenger(chat) => messenger::write_configuration(chat, places, folder),
             Self::Echo | Self::Etcd(_) | Self::Nats(_) => Ok(()),
         }
     }
 
     /// The command that starts server `id`.
-    pub(super) fn command(&self, places: &[Place], folder: &Path, id: usize) -> anyhow::Result<Command> {
+    pub(in crate::bench) fn command(
+        &self,
+        places: &[Place],
+        folder: &Path,
+        id: usize,
+    ) -> anyhow::Result<Command> {
         match self {
-            Self::Ours | Self::Rows | Self::Local => ours::command(places, folder, id),
+            Self::Ours | Self::Rows | Self::Local | Self::Messenger(_) => ours::command(places, folder, id),
             Self::Echo => {
                 let mut command =
                     Command::new(std::env::current_exe().context("cannot find this executable")?);
@@ -111,7 +124,7 @@ impl Engine {
     }
 
     /// What can be done only once the servers run: nothing, or an error for now.
-    pub(super) fn complete(&self, places: &[Place]) -> anyhow::Result<()> {
+    pub(in crate::bench) fn complete(&self, places: &[Place]) -> anyhow::Result<()> {
         match self {
             Self::Nats(_) => jetstream::create_stream(&places[0], places.len()),
             _ => Ok(()),
@@ -119,12 +132,13 @@ impl Engine {
     }
 
     /// What each server says of itself; `None` for those that do not answer.
-    pub(super) fn standings(&self, places: &[Place]) -> Vec<Option<Standing>> {
+    pub(in crate::bench) fn standings(&self, places: &[Place]) -> Vec<Option<Standing>> {
         let each = |standing: &dyn Fn(usize, &Place) -> Option<Standing>| {
             places.iter().enumerate().map(|(id, place)| standing(id, place)).collect()
         };
         match self {
             Self::Ours | Self::Rows => each(&|id, place| ours::standing(place, id)),
+            Self::Messenger(_) => each(&|id, place| messenger::standing(place, id)),
             // Alone: it leads as soon as it can be spoken to.
             Self::Local | Self::Echo => each(&|_, place| {
                 place.connect().ok().map(|_| Standing { is_leader: true, term: None, applied: 0 })
@@ -141,10 +155,11 @@ impl Engine {
     }
 
     /// A client of server `id`; `connection` is a number that no other connection to these servers has had.
-    pub(super) fn wire(&self, place: &Place, id: usize, connection: u64) -> Box<dyn Wire> {
+    pub(in crate::bench) fn wire(&self, place: &Place, id: usize, connection: u64) -> Box<dyn Wire> {
         match self {
             Self::Ours | Self::Rows | Self::Local => Box::new(LineWire::of_member(id)),
             Self::Echo => Box::new(LineWire::default()),
+            Self::Messenger(_) => Box::new(MessengerWire::new(connection)),
             Self::Etcd(_) => Box::new(EtcdWire::new(place, connection)),
             Self::Nats(_) => Box::new(JetStreamWire::new(connection)),
         }

@@ -19,21 +19,21 @@ const READ_BYTES: usize = 256 * 1024;
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// A connection to one server, greeted.
-pub(super) struct Client {
+pub(in crate::bench) struct Client {
     stream: TcpStream,
     wire: Box<dyn Wire>,
 }
 
 impl Client {
     /// Says what has to be said first.
-    pub(super) fn open(mut stream: TcpStream, mut wire: Box<dyn Wire>) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn open(mut stream: TcpStream, mut wire: Box<dyn Wire>) -> anyhow::Result<Self> {
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
         wire.open(&mut stream)?;
         Ok(Self { stream, wire })
     }
 
     /// Appends one record and waits for its acknowledgement.
-    pub(super) fn append_once(&mut self, limit: Duration) -> anyhow::Result<()> {
+    pub(in crate::bench) fn append_once(&mut self, limit: Duration) -> anyhow::Result<()> {
         self.stream.set_read_timeout(Some(limit))?;
         let (mut out, mut answers) = (Vec::new(), Vec::new());
         self.wire.append(0, b"the servers are ready when this is acknowledged", &mut out)?;
@@ -52,17 +52,22 @@ impl Client {
     }
 
     /// From now on [`exchange`](Self::exchange) does not wait.
-    pub(super) fn set_nonblocking(&self) -> io::Result<()> {
+    pub(in crate::bench) fn set_nonblocking(&self) -> io::Result<()> {
         self.stream.set_nonblocking(true)
     }
 
     /// Puts the request to append a record behind `out`.
-    pub(super) fn append(&mut self, number: u32, record: &[u8], out: &mut Vec<u8>) -> anyhow::Result<()> {
+    pub(in crate::bench) fn append(
+        &mut self,
+        number: u32,
+        record: &[u8],
+        out: &mut Vec<u8>,
+    ) -> anyhow::Result<()> {
         self.wire.append(number, record, out)
     }
 
     /// Writes what the socket takes and reads what has come.
-    pub(super) fn exchange(
+    pub(in crate::bench) fn exchange(
         &mut self,
         out: &mut Vec<u8>,
         buffer: &mut [u8],
@@ -86,20 +91,20 @@ impl Client {
 
 /// How much is sent.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Flow {
+pub(in crate::bench) struct Flow {
     /// How many records are under way, over all connections together.
-    pub(super) in_flight: usize,
+    pub(in crate::bench) in_flight: usize,
     /// The length of each.
-    pub(super) bytes: usize,
+    pub(in crate::bench) bytes: usize,
     /// What does not count, at the beginning.
-    pub(super) warm_up: Duration,
+    pub(in crate::bench) warm_up: Duration,
     /// When it ends.
-    pub(super) until: Until,
+    pub(in crate::bench) until: Until,
 }
 
 /// When the load ends.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Until {
+pub(in crate::bench) enum Until {
     /// After so long, warm-up not counted.
     Elapsed(Duration),
     /// After so many records.
@@ -108,20 +113,20 @@ pub(super) enum Until {
 
 /// What was measured.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Outcome {
+pub(in crate::bench) struct Outcome {
     /// Records acknowledged after the warm-up and before the end.
-    pub(super) acknowledged: u64,
+    pub(in crate::bench) acknowledged: u64,
     /// How long that took.
-    pub(super) elapsed: Duration,
+    pub(in crate::bench) elapsed: Duration,
     /// From when each was put into the connection until its acknowledgement was read, in milliseconds, ascending.
-    pub(super) latencies_ms: Vec<f64>,
+    pub(in crate::bench) latencies_ms: Vec<f64>,
     /// The processor time that the load used meanwhile.
-    pub(super) generator_cpu: Duration,
+    pub(in crate::bench) generator_cpu: Duration,
 }
 
 /// Sends records over all connections and returns when every one of them is acknowledged. A refusal is an error. `begun` is called once the warm-up is
 /// over, `ended` when nothing more is counted.
-pub(super) fn run(
+pub(in crate::bench) fn run(
     clients: Vec<Client>,
     flow: &Flow,
     begun: &mut dyn FnMut(),

@@ -49,12 +49,17 @@ pub(super) fn command(places: &[Place], folder: &Path, id: usize) -> anyhow::Res
 
 /// What a member says of itself; `None` if it does not answer.
 pub(super) fn standing(place: &Place, id: usize) -> Option<Standing> {
-    let mut session = Master::connect(place.client_port).ok()?;
+    standing_at(place.client_port, &name(id))
+}
+
+/// What the member that is the agent `name` says, at the control port of its box.
+pub(super) fn standing_at(control_port: u16, name: &str) -> Option<Standing> {
+    let mut session = Master::connect(control_port).ok()?;
     let mut ask = |command: &str| {
         session.send(command).ok()?;
         String::from_utf8(session.answer(STANDING_LIMIT).ok()?).ok()
     };
-    ask(&format!("attach {}", name(id))).filter(|answer| answer.starts_with("attached"))?;
+    ask(&format!("attach {name}")).filter(|answer| answer.starts_with("attached"))?;
     standing_of(&ask("log status")?)
 }
 

@@ -5,15 +5,15 @@ use std::net::TcpStream;
 
 /// What a server said to one record.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(in crate::bench) struct Answer {
     /// The record, as it was numbered when it was sent on this connection.
-    pub(super) number: u32,
+    pub(in crate::bench) number: u32,
     /// The server's reason if it did not take it.
-    pub(super) refusal: Option<String>,
+    pub(in crate::bench) refusal: Option<String>,
 }
 
 /// One client's side of one connection. It neither reads nor writes: the load generator does.
-pub(super) trait Wire: Send {
+pub(in crate::bench) trait Wire: Send {
     /// Says what has to be said before the first record, and waits for the answer.
     fn open(&mut self, stream: &mut TcpStream) -> anyhow::Result<()>;
 
@@ -41,13 +41,13 @@ pub(super) fn read_line(stream: &mut TcpStream) -> anyhow::Result<String> {
 
 /// Lines of a stream that comes in pieces.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(in crate::bench) struct Lines {
     incomplete: Vec<u8>,
 }
 
 impl Lines {
     /// Hands each whole line, without its newline, to `each`.
-    pub(super) fn take(
+    pub(in crate::bench) fn take(
         &mut self,
         mut bytes: &[u8],
         mut each: impl FnMut(&[u8]) -> anyhow::Result<()>,

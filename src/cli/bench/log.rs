@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use super::OutputArgs;
-use crate::bench::log::{Engine, Options, run};
+use crate::bench::log::{Chat, Engine, Options, run};
 
 #[derive(Debug, Args)]
 pub(super) struct LogArgs {
@@ -63,6 +63,7 @@ enum SystemName {
     Rows,
     Local,
     Echo,
+    Messenger,
     Etcd,
     Nats,
 }
@@ -131,6 +132,7 @@ impl LogArgs {
             SystemName::Rows => Ok(Engine::Rows),
             SystemName::Local => Ok(Engine::Local),
             SystemName::Echo => Ok(Engine::Echo),
+            SystemName::Messenger => Ok(Engine::Messenger(Chat::default())),
             SystemName::Etcd => peer(Peer::Etcd),
             SystemName::Nats => peer(Peer::Nats),
         };

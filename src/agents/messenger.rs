@@ -20,6 +20,7 @@
 //!
 //! **Source.** The system that is replaced: a distributed chat of a class of 2017, whose wire for clients is kept.
 
+pub mod client;
 mod clusters;
 mod discovery;
 mod front;

@@ -86,7 +86,7 @@ pub enum Refused {
     /// The other one has too many messages to read. A message's number is not used up by that: it may be sent again later.
     #[error("too many messages wait for the other side")]
     InboxFull,
-    /// Some limit has been reached.
+    /// Some limit has been reached. A message's number is not used up by that, either.
     #[error("there are too many of these already")]
     TooMany,
     /// Something is too long.
@@ -106,7 +106,7 @@ pub enum Refused {
 impl Refused {
     /// Whether a message that is refused so uses up its number.
     pub fn is_for_good(self) -> bool {
-        !matches!(self, Self::InboxFull | Self::OutOfOrder { .. } | Self::Forgotten)
+        !matches!(self, Self::InboxFull | Self::TooMany | Self::OutOfOrder { .. } | Self::Forgotten)
     }
 
     pub(in super::super) fn encode(self, bytes: &mut Vec<u8>) {

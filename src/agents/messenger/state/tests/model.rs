@@ -242,7 +242,7 @@ impl Model {
         let mut told = told;
         match taken {
             Ok(_) => told.push(None),
-            Err(Refused::InboxFull) => {}
+            Err(Refused::InboxFull | Refused::TooMany) => {}
             Err(refused) => told.push(Some(refused)),
         }
         self.clients.push(Numbering { of, told });

@@ -1,0 +1,168 @@
+//! What servers say.
+
+use std::time::Duration;
+
+use prost::Message as _;
+
+use super::link::{LOG_IN, Link};
+use super::sending::Settled;
+use super::{Answer, Client, ClientEvent, ConversationId, Place, Sequence};
+use crate::time::Time;
+use crate::wire::proto::{
+    ErrorCode, Message, MessagesResponse, Position, ReadBy, Response, Route, presence, route,
+};
+
+impl Client {
+    /// Frames of a connection, without their lengths.
+    pub fn frames<'f>(&mut self, now: Time, dial: u64, frames: impl Iterator<Item = &'f [u8]>) {
+        self.now = now;
+        for frame in frames {
+            if self.link.dial() != Some(dial) {
+                break;
+            }
+            if let Link::On { heard_at, asked_at, .. } = &mut self.link {
+                (*heard_at, *asked_at) = (now, None);
+            }
+            match Route::decode(frame) {
+                Ok(route) => self.route(route),
+                // Whoever this is, it is no server of a chat.
+                Err(_) => self.give_up(),
+            }
+        }
+        self.pump();
+        self.end();
+    }
+
+    /// Everything up to here was read: the server is told so soon.
+    pub(super) fn has_read(&mut self, place: Place) {
+        let read = self.read.entry(place.conversation).or_default();
+        if *read < place.sequence {
+            *read = place.sequence;
+            self.unacknowledged.insert(place.conversation);
+            self.acknowledge_at.get_or_insert(self.now + GATHERED_FOR);
+        }
+    }
+
+    /// Tells the server what was read since it was told last.
+    pub(super) fn acknowledge_all(&mut self) {
+        self.acknowledge_at = None;
+        let read = std::mem::take(&mut self.unacknowledged);
+        let position = |conversation: ConversationId| Position {
+            conversation: conversation.0,
+            sequence: self.read.get(&conversation).copied().unwrap_or_default().0,
+        };
+        let acknowledged: Vec<Position> = read.into_iter().map(position).collect();
+        if !acknowledged.is_empty() {
+            self.put(&Route { path: route::Path::Message.into(), acknowledged, ..Route::default() });
+        }
+    }
+
+    fn route(&mut self, mut route: Route) {
+        for read_by in std::mem::take(&mut route.read_by) {
+            let ReadBy { user, position } = read_by;
+            self.tell(ClientEvent::ReadBy { user, upto: place(&position) });
+        }
+        match route.id {
+            0 => self.pushed(route),
+            LOG_IN => {
+                if let Some(route::Payload::Response(response)) = route.payload {
+                    self.log_in_answered(error(response), route.welcome);
+                }
+            }
+            id if id > 0 => {
+                if let Some(route::Payload::Response(response)) = route.payload {
+                    let at = route.posted.and_then(|posted| posted.position).map(|at| place(&at));
+                    self.message_answered(id, error(response), at);
+                }
+            }
+            id => {
+                if let Some(request) = self.asked.remove(&id) {
+                    let answer = answer(route);
+                    self.tell(ClientEvent::Answer { request, answer });
+                }
+            }
+        }
+    }
+
+    fn pushed(&mut self, route: Route) {
+        if let Some(route::Payload::MessagesResponse(MessagesResponse { messages, .. })) = route.payload {
+            for message in messages {
+                self.message(message);
+            }
+        }
+        for presence::Entry { user, online } in
+            route.presence.into_iter().flat_map(|presence| presence.entries)
+        {
+            self.tell(ClientEvent::Presence { user, online });
+        }
+    }
+
+    /// A message has come; it may have come before.
+    fn message(&mut self, message: Message) {
+        let Some(place) = message.position.as_ref().map(place) else { return };
+        let have = self.have.entry(place.conversation).or_default();
+        if *have >= place.sequence {
+            return;
+        }
+        *have = place.sequence;
+        self.tell(ClientEvent::Message { place, message });
+        if self.options.acknowledges {
+            self.has_read(place);
+        }
+    }
+
+    fn message_answered(&mut self, id: i64, error: Option<(ErrorCode, String)>, place: Option<Place>) {
+        let (code, why) = error.unzip();
+        match self.sending.answered(self.now, id, code) {
+            Settled::Nothing => {}
+            Settled::Forgotten => self.begin_anew(),
+            Settled::Ticket(ticket) => self.tell(match (code, why) {
+                (Some(code), Some(why)) => ClientEvent::Refused { ticket, code, why },
+                _ => ClientEvent::Accepted { ticket, place },
+            }),
+        }
+        if code == Some(ErrorCode::NotLoggedIn) && self.is_on() {
+            self.give_up();
+        }
+    }
+}
+
+/// What an answer says that is no success.
+fn error(response: Response) -> Option<(ErrorCode, String)> {
+    let code = ErrorCode::try_from(response.error_code()).unwrap_or(ErrorCode::Unknown);
+    match (response.success, code) {
+        (Some(true), _) => None,
+        // A failure without a reason may be anything.
+        (_, ErrorCode::None) => Some((ErrorCode::Unknown, response.message.unwrap_or_default())),
+        (_, code) => Some((code, response.message.unwrap_or_default())),
+    }
+}
+
+fn answer(route: Route) -> Answer {
+    if let Some(presence) = route.presence {
+        return Answer::Presence(
+            presence.entries.into_iter().map(|entry| (entry.user, entry.online)).collect(),
+        );
+    }
+    if let Some(conversations) = route.conversations {
+        return Answer::Conversations(conversations.entries);
+    }
+    match route.payload {
+        Some(route::Payload::MessagesResponse(MessagesResponse { messages, .. })) => {
+            let before = route.history_end.filter(|end| end.more).and_then(|end| end.before).map(Sequence);
+            Answer::History { messages, before }
+        }
+        Some(route::Payload::Response(response)) => match error(response) {
+            None => Answer::Done,
+            Some((code, why)) => Answer::Failed { code, why },
+        },
+        _ => Answer::Failed { code: ErrorCode::Unknown, why: "an answer that says nothing".to_owned() },
+    }
+}
+
+fn place(position: &Position) -> Place {
+    Place { conversation: ConversationId(position.conversation), sequence: Sequence(position.sequence) }
+}
+
+/// How long acknowledgements are gathered.
+const GATHERED_FOR: Duration = Duration::from_millis(20);

@@ -258,10 +258,7 @@ impl Command {
             UNREGISTER => Self::Unregister { user: user(reader)? },
             POST => Self::Post {
                 from: user(reader)?,
-                to: match reader.flag()? {
-                    false => Target::User(user(reader)?),
-                    true => Target::Group(group(reader)?),
-                },
+                to: if reader.flag()? { Target::Group(group(reader)?) } else { Target::User(user(reader)?) },
                 client: reader.option(|reader| Ok((ClientInstance(reader.array()?), reader.number()?)))?,
                 timestamp: reader.text()?,
                 payload: reader.bytes()?,

@@ -7,7 +7,7 @@
 //! the others only on the disk. Memory knows of each page where and when it begins, so that a place or a time is found without searching the disk: 16 bytes a page.
 //!
 //! **Invariants.**
-//! - The same records give the same outcomes and the same rows, whenever rows are taken, and also behind a restore: an order that matters (which page is closed, which client instance
+//! - The same records give the same outcomes and, in the end, the same rows, whenever rows are taken, and also behind a restore: an order that matters (which page is closed, which client instance
 //!   is forgotten, which row goes next) is kept in the rows, too.
 //! - Ids are never used again. Whoever takes a name that was free again gets nothing of who had it before.
 //! - A conversation's messages are numbered without gaps and their times never go back; marks never go back, either.
@@ -176,8 +176,14 @@ impl State {
         self.numbers.records += 1;
         self.pages.sweep();
         let done = match command {
-            Command::Key { key } => self.set_key(key),
-            Command::Limits { limits } => self.set_limits(limits),
+            Command::Key { key } => {
+                self.set_key(key);
+                Ok(Vec::new())
+            }
+            Command::Limits { limits } => {
+                self.set_limits(limits);
+                Ok(Vec::new())
+            }
             Command::Register { name, email, hash } => self.register(&name, email, hash),
             Command::Unregister { user } => self.unregister(user),
             Command::Post { from, to, client, timestamp, payload } => {

@@ -498,11 +498,10 @@ proptest! {
                     let ms = rng.below(300);
                     desk.wait(ms);
                 }
-                45..55 => {
-                    if matches!(desk.client.link, Link::Dialling { .. }) && !desk.dials.is_empty() {
-                        cluster = Cluster { client: None, to_server: VecDeque::new(), to_client: VecDeque::new(), ..cluster };
-                        desk.open();
-                    }
+                45..55 if matches!(desk.client.link, Link::Dialling { .. }) => {
+                    let (to_server, to_client) = Default::default();
+                    cluster = Cluster { client: None, to_server, to_client, ..cluster };
+                    desk.open();
                 }
                 55..60 if cluster.client.is_some() => cluster.push_some(&mut rng),
                 60..80 => {

@@ -10,19 +10,17 @@ use super::{
 };
 
 impl State {
-    pub(super) fn set_key(&mut self, key: [u8; 32]) -> Result<Vec<Effect>, Refused> {
+    pub(super) fn set_key(&mut self, key: [u8; 32]) {
         if self.key.is_none() {
             self.key = Some(key);
             self.dirty.key = true;
         }
-        Ok(Vec::new())
     }
 
-    pub(super) fn set_limits(&mut self, limits: Limits) -> Result<Vec<Effect>, Refused> {
+    pub(super) fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
         self.dirty.limits = true;
         self.evict();
-        Ok(Vec::new())
     }
 
     pub(super) fn register(

@@ -75,16 +75,12 @@ impl State {
     /// Reads messages. Those that are on the disk are looked for under `token`.
     pub fn read(&self, token: u64, wanted: &Wanted) -> Reading {
         let Some(mut walk) = Walk::begin(self, wanted) else { return Reading::Messages(Messages::default()) };
-        match walk.on_disk() {
-            Some(places) => Reading::Look {
-                look: walk.look(token, &places),
-                wanted: Wanted { from: walk.first, upto: walk.last, ..*wanted },
-            },
-            None => {
-                walk.memory();
-                Reading::Messages(walk.end())
-            }
+        if let Some(places) = walk.on_disk() {
+            let wanted = Wanted { from: walk.first, upto: walk.last, ..*wanted };
+            return Reading::Look { look: walk.look(token, &places), wanted };
         }
+        walk.memory();
+        Reading::Messages(walk.end())
     }
 
     /// Reads messages from the rows that were found by a look that came with this `wanted`, and what follows them in memory. What is too old by now is passed over.

@@ -28,13 +28,9 @@ impl Disk {
         }
     }
 
-    fn rows(&self, keys: impl DoubleEndedIterator<Item = (Bytes, Bytes)>) -> Vec<Row> {
-        keys.map(|(key, value)| Row { key, value: Some(value) }).collect()
-    }
-
     fn look(&self, look: &Look) -> Vec<Row> {
         let range = self.0.range(look.from.clone()..look.until.clone());
-        let mut rows = self.rows(range.map(|(key, value)| (key.clone(), value.clone())));
+        let mut rows: Vec<Row> = range.map(row).collect();
         if look.backwards {
             rows.reverse();
         }
@@ -43,7 +39,7 @@ impl Disk {
 
     /// A state that is made of these rows, in parts.
     fn restore(&self, part_rows: usize) -> State {
-        let rows = self.rows(self.0.clone().into_iter());
+        let rows: Vec<Row> = self.0.iter().map(row).collect();
         let (mut state, parts) = (State::new(), rows.chunks(part_rows).count().max(1));
         state.apply(0, Command::Register { name: "old".into(), email: None, hash: String::new() });
         if rows.is_empty() {
@@ -54,6 +50,10 @@ impl Disk {
         }
         state
     }
+}
+
+fn row((key, value): (&Bytes, &Bytes)) -> Row {
+    Row { key: key.clone(), value: Some(value.clone()) }
 }
 
 /// Everything that is wanted, by as many readings as it takes.

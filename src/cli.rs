@@ -3,6 +3,7 @@
 
 mod bench;
 mod chaos;
+mod chat;
 mod files;
 mod grid;
 mod log;
@@ -48,6 +49,9 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Attack a replicated store of real processes, and judge what its clients saw.
     Chaos(chaos::ChaosArgs),
+    /// Run a chat: a server of one, or a whole one to look at.
+    #[command(subcommand)]
+    Chat(chat::ChatCommand),
     /// Look at the logs that servers keep on their disks.
     #[command(subcommand)]
     Log(log::LogCommand),
@@ -72,6 +76,7 @@ pub fn run_with(registry: Registry, scenarios: Vec<Box<dyn Scenario>>) -> ExitCo
         Command::Grid(args) => grid::run(args, &registry),
         Command::Bench(args) => bench::run(args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::Chat(command) => chat::run(&command, &registry),
         Command::Log(command) => log::run(&command),
         Command::Trace(command) => trace::run(&command),
         Command::Sim(args) => sim::run(&args, scenarios),

@@ -21,6 +21,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
+pub(super) use self::file::read_as;
+pub(super) use self::run::{RunArgs, run_box};
 use crate::agent::Registry;
 
 #[derive(Debug, Args)]
@@ -34,7 +36,7 @@ enum Command {
     /// Find all mistakes of a configuration; if there are none, show the grid that it describes
     Check(check::CheckArgs),
     /// Run one box of a configuration
-    Run(run::RunArgs),
+    Run(RunArgs),
     /// Run all boxes of a configuration that belong to this machine, and show who is up
     Up(up::UpArgs),
     /// Show what the boxes of a configuration say about themselves

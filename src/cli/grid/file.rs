@@ -14,7 +14,7 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// Why a file gives no configuration. The file, or its name, is at fault.
 #[derive(Debug, Error)]
-pub(super) enum FileError {
+pub(in crate::cli) enum FileError {
     /// It cannot be read, or is no text.
     #[error("cannot read the configuration {}: {why}", path.display())]
     Unreadable {
@@ -40,6 +40,14 @@ pub(super) fn lines(path: &Path, findings: &[Finding]) -> Vec<String> {
 
 /// Reads and checks the configuration in the file `path`.
 pub(super) fn read(path: &Path, registry: &Registry) -> Result<Configuration, FileError> {
+    read_as(path, |text, format| config::read(text, format, registry))
+}
+
+/// Reads the file `path`, and what `check` makes of its text.
+pub(in crate::cli) fn read_as<T>(
+    path: &Path,
+    check: impl FnOnce(&str, Format) -> Result<T, Vec<Finding>>,
+) -> Result<T, FileError> {
     let unreadable = |why: String| FileError::Unreadable { path: path.to_owned(), why };
     let file = fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
     let mut bytes = Vec::new();
@@ -52,7 +60,7 @@ pub(super) fn read(path: &Path, registry: &Registry) -> Result<Configuration, Fi
         unreadable(format!("line {line} is not UTF-8"))
     })?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    config::read(&text, Format::of_file_name(&name), registry)
+    check(&text, Format::of_file_name(&name))
         .map_err(|findings| FileError::Mistakes { path: path.to_owned(), findings })
 }
 

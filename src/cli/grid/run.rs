@@ -20,7 +20,7 @@ use crate::server::{BoxSetup, LinkSettings, ReplyFraming, Roster, Server, Settin
 use crate::time::Time;
 
 #[derive(Debug, Args)]
-pub(super) struct RunArgs {
+pub(in crate::cli) struct RunArgs {
     /// The configuration: JSON, or TOML where its name ends in .toml
     pub(super) file: PathBuf,
     /// Which of its boxes to run
@@ -30,7 +30,7 @@ pub(super) struct RunArgs {
     pub(super) experiments: Experiments,
     /// The folder for what has to survive a restart
     #[arg(long, value_name = "DIR")]
-    pub(super) data: Option<String>,
+    pub(in crate::cli) data: Option<String>,
     /// Where to await those who control the box, in place of what the configuration says
     #[arg(long, value_name = "ADDRESS")]
     pub(super) control: Option<SocketAddr>,
@@ -45,12 +45,37 @@ pub(super) struct RunArgs {
     pub(super) verbose: u8,
     /// End when standard input, a pipe from the process that started this one, comes to its end
     #[arg(long, hide = true)]
-    pub(super) die_with_parent: bool,
+    pub(in crate::cli) die_with_parent: bool,
+}
+
+impl RunArgs {
+    /// What runs the box `on` of what `file` describes, and nothing else.
+    pub(in crate::cli) fn plain(file: PathBuf, on: BoxAddress) -> Self {
+        Self {
+            file,
+            on,
+            experiments: Experiments::default(),
+            data: None,
+            control: None,
+            attach: None,
+            trace: None,
+            verbose: 0,
+            die_with_parent: false,
+        }
+    }
 }
 
 pub(super) fn run(args: &RunArgs, registry: &Registry) -> anyhow::Result<ExitCode> {
     crate::cli::start_log(args.verbose);
-    let mut configuration = super::file::read(&args.file, registry)?;
+    run_box(args, super::file::read(&args.file, registry)?, registry)
+}
+
+/// Runs a box of a configuration that was read.
+pub(in crate::cli) fn run_box(
+    args: &RunArgs,
+    mut configuration: Configuration,
+    registry: &Registry,
+) -> anyhow::Result<ExitCode> {
     if !configuration.boxes().contains(&args.on) {
         let known: Vec<String> = configuration.boxes().iter().map(ToString::to_string).collect();
         bail!("{} names no box {}; it names {}", args.file.display(), args.on, known.join(", "));

@@ -1,0 +1,269 @@
+//! `ovid chat demo`: two clusters, five servers, two users.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use serde_json::{Value, json};
+
+use super::talk::Talk;
+use crate::bench::groups::{self, Folder, Group};
+use crate::wire::proto::{ErrorCode, Message};
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// The first of 18 ports: servers among themselves, then clients, then discovery (UDP)
+    #[arg(long, default_value_t = 4700, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..=55_000))]
+    base_port: u16,
+    /// Where files, logs and data go, and stay; without it, to a folder that is removed at the end
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// End once the two have written to each other
+    #[arg(long)]
+    once: bool,
+}
+
+/// A cluster of the demonstration.
+struct Cluster {
+    tag: &'static str,
+    /// The numbers of its servers.
+    servers: std::ops::Range<u16>,
+}
+
+const CLUSTERS: [Cluster; 2] =
+    [Cluster { tag: "east", servers: 0..3 }, Cluster { tag: "west", servers: 3..5 }];
+const USERS: [&str; 2] = ["alice", "bob"];
+const PASSWORD: &str = "open sesame";
+
+pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    groups::end_on_signals()?;
+    let (folder, _scratch) = match &args.dir {
+        Some(folder) => (folder.clone(), None),
+        None => {
+            let scratch = Folder::create_in(&std::env::temp_dir(), "ovid-chat")?;
+            (scratch.path().to_owned(), Some(scratch))
+        }
+    };
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let servers = start(args.base_port, &folder)?;
+    say(&format!("five servers in two clusters, east and west; what they log is in {}", folder.display()))?;
+    let mut talks = Vec::new();
+    for (name, cluster) in USERS.into_iter().zip(&CLUSTERS) {
+        // Whoever writes to somebody needs them as a user of their own cluster.
+        for other in CLUSTERS.iter().filter(|other| other.tag != cluster.tag) {
+            enter(args.base_port, other, name, &servers)?;
+        }
+        let (talk, at) = enter(args.base_port, cluster, name, &servers)?;
+        say(&format!("{name} is a user of both clusters, and on the server {at} of {} now", cluster.tag))?;
+        talks.push(talk);
+    }
+    let [alice, bob] = &mut talks[..] else { bail!("two users have entered") };
+    write(alice, "alice@east", "bob", "hello bob, are you there in the west?")?;
+    expect(bob, "bob@west", "alice", &servers)?;
+    write(bob, "bob@west", "alice", "I am; it has found me across clusters")?;
+    expect(alice, "alice@east", "bob", &servers)?;
+    if args.once {
+        return Ok(ExitCode::SUCCESS);
+    }
+    for cluster in &CLUSTERS {
+        let at = client_at(args.base_port, cluster.servers.start);
+        say(&format!("join {}: ovid-chat --server {at} --user NAME --register", cluster.tag))?;
+    }
+    say("alice and bob answer who writes to them; Ctrl-C ends everything")?;
+    stay(talks, &servers)
+}
+
+/// Starts the servers, each with its log in `folder`.
+fn start(base_port: u16, folder: &Path) -> anyhow::Result<Vec<(String, Group)>> {
+    let program = std::env::current_exe().context("cannot find the program that this is")?;
+    let mut servers = Vec::new();
+    for (cluster, other) in CLUSTERS.iter().zip(CLUSTERS.iter().rev()) {
+        let path = folder.join(format!("{}.json", cluster.tag));
+        let text =
+            serde_json::to_string_pretty(&nodes(base_port, cluster, other)).context("cannot write JSON")?;
+        fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        for number in cluster.servers.clone() {
+            let name = format!("{}-{number}", cluster.tag);
+            let log = folder.join(format!("{name}.log"));
+            let log = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+            let mut command = Command::new(&program);
+            command.args(["chat", "serve", "--nodes"]).arg(&path).args(["--id", &number.to_string()]);
+            command.arg("--data").arg(folder.join("data")).args(["-v", "--die-with-parent"]);
+            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+            servers.push((name, Group::start(&mut command)?));
+        }
+    }
+    Ok(servers)
+}
+
+/// The file of a cluster's servers.
+fn nodes(base_port: u16, cluster: &Cluster, other: &Cluster) -> Value {
+    let node = |number: u16| {
+        json!({
+            "id": number,
+            "host": "127.0.0.1",
+            "internalPort": base_port + number,
+            "clientPort": client_at(base_port, number).port(),
+        })
+    };
+    let servers: Vec<String> =
+        other.servers.clone().map(|number| client_at(base_port, number).to_string()).collect();
+    json!({
+        "groupTag": cluster.tag,
+        "secret": "a secret of both clusters",
+        "discoveryPort": discovery_port(base_port, cluster),
+        "nodes": cluster.servers.clone().map(node).collect::<Vec<_>>(),
+        "clusters": {other.tag: servers},
+        "ask": [format!("127.0.0.1:{}", discovery_port(base_port, other))],
+    })
+}
+
+fn client_at(base_port: u16, number: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, base_port + 8 + number))
+}
+
+fn discovery_port(base_port: u16, cluster: &Cluster) -> u16 {
+    base_port + 16 + u16::from(cluster.servers.start > 0)
+}
+
+/// Logs a user in, who is registered if need be, as soon as the cluster can do that.
+fn enter(
+    base_port: u16,
+    cluster: &Cluster,
+    name: &str,
+    servers: &[(String, Group)],
+) -> anyhow::Result<(Talk, SocketAddr)> {
+    let mut last = String::new();
+    for _ in 0..ATTEMPTS_MAX {
+        check(servers)?;
+        for number in cluster.servers.clone() {
+            let at = client_at(base_port, number);
+            match Talk::connect(at).and_then(|mut talk| Ok((talk.enter(name, PASSWORD)?, talk))) {
+                Ok((Ok(()), talk)) => return Ok((talk, at)),
+                Ok((Err(refused), _)) => {
+                    // There may be no leader yet.
+                    let later = [ErrorCode::Busy, ErrorCode::Unknown].map(i32::from);
+                    ensure!(
+                        later.contains(&refused.code),
+                        "{name} cannot enter {}: {}",
+                        cluster.tag,
+                        refused.why
+                    );
+                    last = refused.why;
+                }
+                Err(error) => last = format!("{error:#}"),
+            }
+        }
+        let _ = crossbeam_channel::after(PAUSE).recv();
+    }
+    bail!("{name} cannot enter {}: {last}", cluster.tag)
+}
+
+fn write(talk: &mut Talk, who: &str, to: &str, text: &str) -> anyhow::Result<()> {
+    if let Err(refused) = talk.send(to, text)? {
+        bail!("{who} cannot write to {to}: {}", refused.why);
+    }
+    say(&format!("{who} writes to {to}: {text}"))
+}
+
+/// Waits for the message that `from` has written just now.
+fn expect(talk: &mut Talk, who: &str, from: &str, servers: &[(String, Group)]) -> anyhow::Result<()> {
+    for _ in 0..ATTEMPTS_MAX {
+        check(servers)?;
+        if let Some(message) = talk.next(PAUSE)? {
+            say(&heard(who, &message))?;
+            if message.sender_id == from {
+                return Ok(());
+            }
+        }
+    }
+    bail!("{who} has heard nothing from {from}")
+}
+
+fn heard(who: &str, message: &Message) -> String {
+    let from = match &message.cluster {
+        Some(cluster) => format!("{} (in {cluster})", message.sender_id),
+        None => message.sender_id.clone(),
+    };
+    format!("{who} reads from {from}: {}", message.payload)
+}
+
+/// Lets the two answer until a server ends, or a signal ends all.
+fn stay(talks: Vec<Talk>, servers: &[(String, Group)]) -> anyhow::Result<ExitCode> {
+    let (sender, lines) = bounded(LINES_MAX);
+    for ((talk, name), cluster) in talks.into_iter().zip(USERS).zip(&CLUSTERS) {
+        let who = format!("{name}@{}", cluster.tag);
+        let sender = sender.clone();
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || answer(talk, &who, &sender))
+            .context("cannot start a thread")?;
+    }
+    drop(sender);
+    show(&lines, servers)
+}
+
+/// Shows what is said.
+fn show(lines: &Receiver<String>, servers: &[(String, Group)]) -> anyhow::Result<ExitCode> {
+    loop {
+        check(servers)?;
+        match lines.recv_timeout(PAUSE) {
+            Ok(line) => say(&line)?,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => bail!("neither alice nor bob can be reached any more"),
+        }
+    }
+}
+
+/// Answers whoever writes, but the other of the two, who would never end.
+fn answer(mut talk: Talk, who: &str, lines: &Sender<String>) {
+    loop {
+        let message = match talk.next(PAUSE) {
+            Ok(Some(message)) => message,
+            Ok(None) => continue,
+            Err(error) => {
+                let _ = lines.send(format!("{who} is gone: {error:#}"));
+                return;
+            }
+        };
+        let _ = lines.send(heard(who, &message));
+        if message.cluster.is_none() && !USERS.contains(&message.sender_id.as_str()) {
+            let text = format!("you wrote: {}", message.payload);
+            let line = match talk.send(&message.sender_id, &text) {
+                Ok(Ok(())) => format!("{who} writes to {}: {text}", message.sender_id),
+                Ok(Err(refused)) => format!("{who} cannot write to {}: {}", message.sender_id, refused.why),
+                Err(error) => format!("{who} is gone: {error:#}"),
+            };
+            let _ = lines.send(line);
+        }
+    }
+}
+
+/// Whether all servers run.
+fn check(servers: &[(String, Group)]) -> anyhow::Result<()> {
+    for (name, group) in servers {
+        if let Some(end) = group.leader_end() {
+            bail!("the server {name} {end} by itself; its log says why (--dir keeps it)");
+        }
+    }
+    Ok(())
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{}", line.escape_debug())
+        .and_then(|()| stdout.flush())
+        .context("cannot write what is said")
+}
+
+/// How often something is tried, and what lies between: some 40 s, on a machine that does other things as well.
+const ATTEMPTS_MAX: usize = 200;
+const PAUSE: Duration = Duration::from_millis(200);
+const LINES_MAX: usize = 1024;

@@ -1,0 +1,83 @@
+//! `ovid chat serve`: one server of a chat.
+
+use std::net::{IpAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use crate::agent::Registry;
+use crate::cli::grid::{RunArgs, read_as, run_box};
+use crate::config::{AgentId, Configuration, Format, Nodes, read, read_nodes};
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// The file of the cluster's servers: JSON, or TOML where its name ends in .toml
+    #[arg(long, value_name = "FILE")]
+    nodes: PathBuf,
+    /// Which of them this is
+    #[arg(long, value_name = "ID")]
+    id: String,
+    /// The folder for what has to survive a restart
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Write frames so that the client of the class of 2017 understands them
+    #[arg(long)]
+    class_client_quirks: bool,
+    /// Speak plainly on other than loopback addresses, too: for networks that can be trusted
+    #[arg(long)]
+    plain: bool,
+    /// Log more on standard error: -v agents and boxes, -vv each message, -vvv bytes; `RUST_LOG` goes before it
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// End when standard input, a pipe from the process that started this one, comes to its end
+    #[arg(long, hide = true)]
+    die_with_parent: bool,
+}
+
+pub(super) fn run(args: &ServeArgs, registry: &Registry) -> anyhow::Result<ExitCode> {
+    crate::cli::start_log(args.verbose);
+    let nodes = read_as(&args.nodes, read_nodes)?;
+    let configuration = configuration(args, &nodes, registry)?;
+    let own = Nodes::agent(&args.id).parse::<AgentId>().ok();
+    let Some(entry) = own.and_then(|id| configuration.agents.get(&id)) else {
+        let known: Vec<&str> = nodes.nodes.iter().map(|node| node.id.as_str()).collect();
+        bail!("{} names no server {:?}; it names {}", args.nodes.display(), args.id, known.join(", "));
+    };
+    let mut run = RunArgs::plain(args.nodes.clone(), entry.on);
+    run.data.clone_from(&args.data);
+    run.die_with_parent = args.die_with_parent;
+    run_box(&run, configuration, registry)
+}
+
+/// What the file of nodes stands for.
+fn configuration(args: &ServeArgs, nodes: &Nodes, registry: &Registry) -> anyhow::Result<Configuration> {
+    let json = nodes.configuration(args.class_client_quirks, resolve)?;
+    for node in &nodes.nodes {
+        if !args.plain && !resolve(&node.host)?.is_loopback() {
+            bail!(
+                "{}: {} is not on this machine alone, and what servers and clients say is not encrypted; --plain says that its network can be trusted",
+                args.nodes.display(),
+                node.host
+            );
+        }
+    }
+    read(&json.to_string(), Format::Json, registry).map_err(|findings| {
+        // Their places are those of a text that nobody has written.
+        let what: Vec<String> =
+            findings.iter().map(|finding| format!("{}: {}", finding.field.join("."), finding.what)).collect();
+        anyhow::anyhow!("{} cannot be used: {}", args.nodes.display(), what.join("; "))
+    })
+}
+
+/// The address of a host; of several, one of IPv4 if there is one.
+fn resolve(host: &str) -> anyhow::Result<IpAddr> {
+    if let Ok(ip) = host.parse() {
+        return Ok(ip);
+    }
+    let found = (host, 0).to_socket_addrs().with_context(|| format!("nobody knows the host {host:?}"))?;
+    let found: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+    let first = found.iter().find(|ip| ip.is_ipv4()).or(found.first());
+    first.copied().with_context(|| format!("the host {host:?} has no address"))
+}

@@ -178,6 +178,9 @@ impl Messenger {
             Inward::Listening { port: CLIENTS, at } => {
                 self.listening = Some(at);
                 self.front.listening(at, turn.out);
+                if let Some((own, _)) = self.front.servers().next() {
+                    self.clusters.reached_at(own);
+                }
             }
             Inward::NotListening { port: CLIENTS, .. } => {
                 self.listening = None;

@@ -496,7 +496,7 @@ mod tests {
         ]"#;
         assert_eq!(
             mistakes(list),
-            ["3:93: nodes.1.secret: is another one than in line 2; all servers of a cluster have the same"]
+            ["3:99: nodes.1.secret: is another one than in line 2; all servers of a cluster have the same"]
         );
         let nodes = read_nodes(&list.replace("\"t\"", "\"s\""), Format::Json).expect("right");
         assert_eq!((nodes.group_tag.as_str(), nodes.secret.as_deref()), ("g", Some("s")));

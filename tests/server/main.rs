@@ -2,6 +2,7 @@
 
 mod boxes;
 mod chaos;
+mod chat;
 #[cfg(target_os = "linux")]
 mod disks;
 mod gen_hypar;

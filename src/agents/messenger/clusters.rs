@@ -84,6 +84,13 @@ impl Clusters {
         }
     }
 
+    /// Where clients reach this server, once that is known: `host:port`.
+    pub fn reached_at(&mut self, own: &str) {
+        self.discovery.reached_at(own);
+        self.pulling.reached_at(own);
+        self.serving.reached_at(own);
+    }
+
     /// Whether this server leads the log from now on: the leader answers who looks for a server.
     pub fn leads<M>(&mut self, now: Time, leads: bool, out: &mut Outbox<M>) {
         self.leads = leads;

@@ -106,6 +106,11 @@ impl Discovery {
         Self { settings, leads: false, port: State::Shut, turn: 0, window, ask_at: Time::ZERO, counts }
     }
 
+    /// Where clients reach this server: `host:port`.
+    pub fn reached_at(&mut self, own: &str) {
+        own.clone_into(&mut self.settings.own);
+    }
+
     /// Whether this server leads the log from now on.
     pub fn leads<M>(&mut self, now: Time, leads: bool, out: &mut Outbox<M>) {
         self.leads = leads;

@@ -18,7 +18,7 @@ use crate::bench::groups::{self, Folder, Group};
 use crate::wire::proto::{ErrorCode, Message};
 
 #[derive(Debug, Args)]
-pub(super) struct DemoArgs {
+pub(in crate::cli) struct DemoArgs {
     /// The first of 18 ports: servers among themselves, then clients, then discovery (UDP)
     #[arg(long, default_value_t = 4700, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..=55_000))]
     base_port: u16,

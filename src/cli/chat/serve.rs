@@ -12,7 +12,7 @@ use crate::cli::grid::{RunArgs, read_as, run_box};
 use crate::config::{AgentId, Configuration, Format, Nodes, read, read_nodes};
 
 #[derive(Debug, Args)]
-pub(super) struct ServeArgs {
+pub(in crate::cli) struct ServeArgs {
     /// The file of the cluster's servers: JSON, or TOML where its name ends in .toml
     #[arg(long, value_name = "FILE")]
     nodes: PathBuf,

@@ -126,6 +126,10 @@ impl Pulling {
         }
     }
 
+    pub(super) fn reached_at(&mut self, own: &str) {
+        own.clone_into(&mut self.settings.own);
+    }
+
     pub(super) fn online<M>(
         &mut self,
         now: Time,

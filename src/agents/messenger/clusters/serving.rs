@@ -63,6 +63,10 @@ impl Serving {
         }
     }
 
+    pub(super) fn reached_at(&mut self, own: &str) {
+        own.clone_into(&mut self.settings.own);
+    }
+
     /// Takes a connection over on which another cluster has said who it is; whether it may. If not, nothing is answered.
     pub(super) fn adopt<M>(
         &mut self,

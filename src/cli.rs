@@ -2,6 +2,7 @@
 //! standard error and an exit status. It knows no protocol rule.
 
 mod bench;
+mod cert;
 mod chaos;
 mod chat;
 mod files;
@@ -58,6 +59,8 @@ enum Command {
     /// Draw traces of runs: a page for a browser, `ShiViz`'s log, a table.
     #[command(subcommand)]
     Trace(trace::TraceCommand),
+    /// Make certificates for encrypted connections: for tests, and for grids of one's own.
+    Cert(cert::CertArgs),
     /// Run a service in the simulated world, where every failure can be replayed.
     Sim(sim::SimArgs),
 }
@@ -79,6 +82,7 @@ pub fn run_with(registry: Registry, scenarios: Vec<Box<dyn Scenario>>) -> ExitCo
         Command::Chat(command) => chat::run(&command, &registry),
         Command::Log(command) => log::run(&command),
         Command::Trace(command) => trace::run(&command),
+        Command::Cert(args) => cert::run(&args),
         Command::Sim(args) => sim::run(&args, scenarios),
     };
     match outcome {

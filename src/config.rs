@@ -25,7 +25,7 @@ mod write;
 pub use self::finding::Finding;
 pub use self::log::{LogChoice, SharedLog};
 pub use self::model::{
-    AgentId, BoxSettings, CONTROL_PORT_ABOVE, Configuration, Entry, IdError, RouteTargets,
+    AgentId, BoxSettings, CONTROL_PORT_ABOVE, Configuration, Entry, IdError, RouteTargets, TlsSettings,
 };
 pub use self::nodes::{ChatNode, Nodes, read_nodes};
 pub use self::read::{Format, read};

@@ -15,6 +15,7 @@ mod outside;
 mod ports;
 mod socket;
 mod threads;
+mod tls;
 mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -36,7 +37,9 @@ use self::disk::{Disk, Request};
 use self::entrance::Entrance;
 use self::ports::Ports;
 use self::socket::{Read, Socket};
+pub use self::tls::Credentials;
 use self::worker::Worker;
+use crate::seldom;
 use crate::server::{Action, ConnId, Door, EntranceId, Server};
 use crate::time::Time;
 use crate::trace::Writer;
@@ -83,6 +86,9 @@ pub struct Reactor {
     started: Instant,
     entrances: Vec<Entrance<Door>>,
     ports: Ports,
+    credentials: Option<Credentials>,
+    /// How many encrypted connections have failed.
+    tls_failures: u64,
     /// Kept open for as long as signals are to be seen.
     _signals: UnixStream,
     sockets: BTreeMap<ConnId, Socket>,
@@ -118,6 +124,8 @@ impl Reactor {
             started: start_clock(),
             entrances,
             ports: Ports::default(),
+            credentials: None,
+            tls_failures: 0,
             sockets: BTreeMap::new(),
             console: None,
             waker: None,
@@ -140,6 +148,11 @@ impl Reactor {
     /// Keeps the logs of agents below the folder `data`.
     pub fn keep_logs_in(&mut self, data: PathBuf) {
         self.data = data;
+    }
+
+    /// Lets agents have encrypted ports and dial such, and encrypts links if `credentials` say so.
+    pub fn use_tls(&mut self, credentials: Credentials) {
+        self.credentials = Some(credentials);
     }
 
     /// Writes what the server tells about its run into `trace`.
@@ -245,16 +258,17 @@ impl Reactor {
         if socket.is_connecting() {
             match socket.finish_connecting() {
                 Ok(true) => {
-                    if self.trace.is_some() {
-                        server.label(conn, socket.label(true));
+                    if socket.is_dialled() {
+                        if self.trace.is_some() {
+                            server.label(conn, socket.label(true));
+                        }
+                        server.connected(conn, self.now());
                     }
-                    server.connected(conn, self.now());
+                    // What has waited for the connection to be open leaves without a word of the system's.
+                    self.flush(conn, server);
                 }
                 Ok(false) => return,
-                Err(error) => {
-                    self.sockets.remove(&conn);
-                    server.failed(conn, &error.to_string(), self.now());
-                }
+                Err(error) => self.fail(conn, &error, server),
             }
             self.settle(server);
         }
@@ -295,13 +309,25 @@ impl Reactor {
                     return self.settle(server);
                 }
                 Read::Failed(error) => {
-                    self.sockets.remove(&conn);
-                    server.failed(conn, &error.to_string(), now);
+                    self.fail(conn, &error, server);
                     return self.settle(server);
                 }
             }
         }
         self.ready.push_back(conn);
+    }
+
+    /// A connection is broken, or was never made.
+    fn fail(&mut self, conn: ConnId, error: &io::Error, server: &mut Server) {
+        let socket = self.sockets.remove(&conn);
+        let failed_by_tls = |socket: &Socket| socket.is_encrypted() && error.raw_os_error().is_none();
+        if let Some(socket) = socket.filter(failed_by_tls)
+            && seldom::count(&mut self.tls_failures)
+        {
+            let peer = socket.peer().map_or_else(|| "?".to_owned(), |peer| peer.to_string());
+            warn!("reactor: encryption failed peer={peer} why=\"{error}\" so_far={}", self.tls_failures);
+        }
+        server.failed(conn, &error.to_string(), self.now());
     }
 
     /// Takes a connection that has been read empty off the ready list.
@@ -328,9 +354,11 @@ impl Reactor {
 
     fn carry_out(&mut self, action: Action, server: &mut Server) {
         match action {
-            Action::Dial { conn, address } | Action::Call { conn, address, .. } => {
-                self.dial(conn, address, server);
+            Action::Dial { conn, address } => {
+                let encrypted = self.credentials.as_ref().is_some_and(Credentials::for_links);
+                self.dial(conn, address, encrypted, server);
             }
+            Action::Call { conn, address, tls } => self.dial(conn, address, tls, server),
             Action::Drain(conn) => self.drain(conn, server),
             Action::Close(conn) => {
                 self.sockets.remove(&conn);
@@ -360,24 +388,10 @@ impl Reactor {
                     disk.ask(Request::Close(log));
                 }
             }
-            Action::Listen { entrance, at, carries } => {
-                match self.ports.open(entrance, at, carries, self.poll.registry()) {
-                    Ok(at) => server.listening(entrance, at, self.now()),
-                    Err(error) => server.not_listening(entrance, &error.to_string(), self.now()),
-                }
-            }
+            Action::Listen { entrance, at, carries } => self.listen(entrance, at, carries, server),
             Action::Shut(entrance) => self.ports.shut(entrance),
             Action::Datagram { entrance, to, bytes } => self.ports.send(entrance, to, &bytes),
             Action::Compute { id, work } => self.ask_worker(id, work, server),
-        }
-    }
-
-    fn dial(&mut self, conn: ConnId, address: SocketAddr, server: &mut Server) {
-        match Socket::dial(address, Token(conn.0), self.poll.registry()) {
-            Ok(socket) => {
-                self.sockets.insert(conn, socket);
-            }
-            Err(error) => server.failed(conn, &error.to_string(), self.now()),
         }
     }
 
@@ -453,7 +467,10 @@ impl Reactor {
             for _ in 0..ACCEPTS_PER_TURN {
                 let Some((stream, _)) = self.entrances[index].accept(now) else { break };
                 let conn = server.accepted(self.entrances[index].door(), now);
-                match Socket::accepted(stream, Token(conn.0), self.poll.registry()) {
+                let socket = self
+                    .session_for_link(self.entrances[index].door())
+                    .and_then(|tls| Socket::accepted(stream, tls, Token(conn.0), self.poll.registry()));
+                match socket {
                     Ok(socket) => {
                         if self.trace.is_some() {
                             server.label(conn, socket.label(false));

@@ -84,6 +84,23 @@ pub struct BoxSettings {
     pub delay: Duration,
     /// What those random decisions are drawn from; by chance where it is left out.
     pub seed: Option<u64>,
+    /// What the box shows to others, and whom it believes; nothing is encrypted without it.
+    pub tls: Option<TlsSettings>,
+    /// Links are not encrypted though the box is not on loopback, and that is meant so.
+    pub plain: bool,
+}
+
+/// The files for encrypted connections (TLS), in PEM form, each from where the configuration lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// The certificate that the box shows, with those between it and the authority.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
+    /// The certificate of the authority that others' certificates have to come from.
+    pub authority: String,
+    /// Whether links to other boxes are encrypted. All boxes have to agree on it.
+    pub links: bool,
 }
 
 impl BoxSettings {
@@ -98,6 +115,8 @@ impl BoxSettings {
             duplicate: Probability::NEVER,
             delay: Duration::ZERO,
             seed: None,
+            tls: None,
+            plain: false,
         }
     }
 }

@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::BoxSettings;
 use super::read::Reader;
 use super::tree::{Member, Node, Value};
+use super::{BoxSettings, TlsSettings};
 use crate::rng::Probability;
 
 /// The longest delay: more is surely a slip.
 const DELAY_MS_MAX: u64 = 3_600_000;
 
-const NAMES: [&str; 6] = ["control", "data", "loss", "duplicate", "delay_ms", "seed"];
+const NAMES: [&str; 8] = ["control", "data", "loss", "duplicate", "delay_ms", "seed", "tls", "plain"];
+const TLS_NAMES: [&str; 4] = ["certificate", "key", "authority", "links"];
 
 /// Reads `attrs`; what it does not say stays as it is in `settings`.
 pub(super) fn read(
@@ -23,6 +24,10 @@ pub(super) fn read(
     let members = attrs.members().unwrap_or_default();
     reader.unknown_names(members, &[id, "attrs"], &NAMES);
     for member in members {
+        if member.name == "tls" {
+            settings.tls = tls(reader, id, &member.node);
+            continue;
+        }
         if let Err(what) = set(&mut settings, member) {
             reader.complain(member.node.at, &[id, "attrs", &member.name], what);
         }
@@ -34,15 +39,60 @@ fn set(settings: &mut BoxSettings, member: &Member) -> Result<(), String> {
     let node = &member.node;
     match member.name.as_str() {
         "control" => settings.control = control(node)?,
-        "data" => settings.data = folder(node)?,
+        "data" => settings.data = text(node, "folder")?,
         "loss" => settings.loss = probability(node)?,
         "duplicate" => settings.duplicate = probability(node)?,
         "delay_ms" => settings.delay = Duration::from_millis(whole(node, DELAY_MS_MAX)?),
         "seed" => settings.seed = Some(whole(node, u64::MAX)?),
+        "plain" => settings.plain = choice(node)?,
         // Complained about by its name.
         _ => {}
     }
     Ok(())
+}
+
+/// Reads what is said about encryption; nothing where that is wrong.
+fn tls(reader: &mut Reader<'_>, id: &str, node: &Node) -> Option<TlsSettings> {
+    let path = [id, "attrs", "tls"];
+    let Some(members) = node.members() else {
+        let what = format!(
+            "expected {{\"certificate\": ..., \"key\": ..., \"authority\": ..., \"links\": true}}, found {}",
+            node.sort()
+        );
+        reader.complain(node.at, &path, what);
+        return None;
+    };
+    reader.unknown_names(members, &path, &TLS_NAMES);
+    let mut file = |name: &str| {
+        let Some(member) = node.member(name) else {
+            reader.complain(node.at, &[id, "attrs", "tls", name], "is missing; expected the name of a file");
+            return None;
+        };
+        match text(&member.node, "file") {
+            Ok(path) => Some(path),
+            Err(what) => {
+                reader.complain(member.node.at, &[id, "attrs", "tls", name], what);
+                None
+            }
+        }
+    };
+    let (certificate, key, authority) = (file("certificate"), file("key"), file("authority"));
+    let links = match node.member("links").map(|member| (member.node.at, choice(&member.node))) {
+        None => false,
+        Some((_, Ok(links))) => links,
+        Some((at, Err(what))) => {
+            reader.complain(at, &[id, "attrs", "tls", "links"], what);
+            return None;
+        }
+    };
+    Some(TlsSettings { certificate: certificate?, key: key?, authority: authority?, links })
+}
+
+fn choice(node: &Node) -> Result<bool, String> {
+    match &node.value {
+        Value::Bool(value) => Ok(*value),
+        _ => Err(format!("expected true or false, found {}", node.sort())),
+    }
 }
 
 fn control(node: &Node) -> Result<Option<SocketAddr>, String> {
@@ -60,11 +110,11 @@ fn control(node: &Node) -> Result<Option<SocketAddr>, String> {
     }
 }
 
-fn folder(node: &Node) -> Result<String, String> {
+fn text(node: &Node, what: &str) -> Result<String, String> {
     match &node.value {
         Value::Text(text) if !text.is_empty() && !text.contains('\0') => Ok(text.clone()),
-        Value::Text(_) => Err("expected the name of a folder; this is none".to_owned()),
-        _ => Err(format!("expected the name of a folder as a string, found {}", node.sort())),
+        Value::Text(_) => Err(format!("expected the name of a {what}; this is none")),
+        _ => Err(format!("expected the name of a {what} as a string, found {}", node.sort())),
     }
 }
 

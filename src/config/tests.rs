@@ -228,6 +228,8 @@ fn everything_that_stands_there_is_read() {
             duplicate: Probability::percent(50),
             delay: Duration::from_millis(20),
             seed: Some(9),
+            tls: None,
+            plain: false,
         }
     );
     let control = configuration.settings_of(on("127.0.0.1:4000")).control;
@@ -385,14 +387,20 @@ fn values() -> impl Strategy<Value = Value> {
 fn settings() -> impl Strategy<Value = BoxSettings> {
     let control = proptest::option::of((any::<[u8; 4]>(), 20_000u16..60_000));
     let chances = (0u32..=1_000_000, 0u32..=1_000_000);
-    (control, "[a-z /]{1,9}", chances, 0u64..=3_600_000, any::<Option<u64>>()).prop_map(
-        |(control, data, (loss, duplicate), delay_ms, seed)| BoxSettings {
+    let file = "[a-z/.]{1,9}";
+    let tls = (file, file, file, any::<bool>())
+        .prop_map(|(certificate, key, authority, links)| TlsSettings { certificate, key, authority, links });
+    let tls = (proptest::option::of(tls), any::<bool>());
+    (control, "[a-z /]{1,9}", chances, 0u64..=3_600_000, any::<Option<u64>>(), tls).prop_map(
+        |(control, data, (loss, duplicate), delay_ms, seed, (tls, plain))| BoxSettings {
             control: control.map(SocketAddr::from),
             data,
             loss: Probability::millionths(loss),
             duplicate: Probability::millionths(duplicate),
             delay: Duration::from_millis(delay_ms),
             seed,
+            tls,
+            plain,
         },
     )
 }

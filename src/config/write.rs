@@ -48,5 +48,16 @@ fn attrs(settings: &BoxSettings) -> Value {
     if let Some(seed) = settings.seed {
         attrs["seed"] = seed.into();
     }
+    if let Some(tls) = &settings.tls {
+        attrs["tls"] = json!({
+            "certificate": tls.certificate,
+            "key": tls.key,
+            "authority": tls.authority,
+            "links": tls.links,
+        });
+    }
+    if settings.plain {
+        attrs["plain"] = Value::Bool(true);
+    }
     attrs
 }

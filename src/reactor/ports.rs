@@ -1,6 +1,6 @@
 //! The ports that agents have open: for connections, and for datagrams.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
@@ -21,6 +21,8 @@ pub(super) const DATAGRAMS_PER_TURN: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Ports {
     connections: BTreeMap<EntranceId, Entrance<EntranceId>>,
+    /// Those whose connections are encrypted.
+    encrypted: BTreeSet<EntranceId>,
     datagrams: BTreeMap<EntranceId, Datagrams>,
 }
 
@@ -45,10 +47,13 @@ impl Ports {
     ) -> io::Result<SocketAddr> {
         let token = Token(entrance.0);
         match carries {
-            Carries::Frames { .. } => {
+            Carries::Frames { tls, .. } => {
                 let port = Entrance::open(at, entrance, token, registry)?;
                 let at = port.address()?;
                 self.connections.insert(entrance, port);
+                if tls {
+                    self.encrypted.insert(entrance);
+                }
                 Ok(at)
             }
             Carries::Datagrams => {
@@ -64,7 +69,13 @@ impl Ports {
     /// Shuts a port; who waits at it is turned away.
     pub(super) fn shut(&mut self, entrance: EntranceId) {
         self.connections.remove(&entrance);
+        self.encrypted.remove(&entrance);
         self.datagrams.remove(&entrance);
+    }
+
+    /// Whether connections that come in by this port are encrypted.
+    pub(super) fn is_encrypted(&self, entrance: EntranceId) -> bool {
+        self.encrypted.contains(&entrance)
     }
 
     /// Notes that something waits at a port; whether `entrance` is one.

@@ -2,6 +2,8 @@
 //!
 //! Readiness is edge-triggered, so what an event said has to be remembered: whether there is something to read, whether the
 //! other side has ended, whether there is room to write.
+//!
+//! A connection may be encrypted: then it is open once both sides have agreed, and its bytes go through a [`Session`].
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
@@ -10,6 +12,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use super::tls::Session;
 use crate::server::OutQueue;
 
 /// What one read brought.
@@ -34,6 +37,8 @@ pub(super) enum Read {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Connecting,
+    /// Connected, but the two sides have not agreed on how to encrypt yet.
+    ShakingHands,
     Open,
     /// The other side's end was read; nothing is read any more, but there may be something to write.
     Ended,
@@ -44,6 +49,11 @@ enum Phase {
 pub(super) struct Socket {
     stream: TcpStream,
     phase: Phase,
+    /// We have dialled.
+    dialled: bool,
+    tls: Option<Box<Session>>,
+    /// Our end is to be told once everything is sent that is encrypted already.
+    finishing: bool,
     /// It stands on the ready list.
     ready: bool,
     /// The other side has ended: a short read does not mean that there is nothing more to learn.
@@ -54,24 +64,51 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Begins to connect to `address`.
-    pub(super) fn dial(address: SocketAddr, token: Token, registry: &Registry) -> io::Result<Self> {
-        Self::register(TcpStream::connect(address)?, Phase::Connecting, token, registry)
+    /// Begins to connect to `address`; encrypted if there is a session for it.
+    pub(super) fn dial(
+        address: SocketAddr,
+        tls: Option<Session>,
+        token: Token,
+        registry: &Registry,
+    ) -> io::Result<Self> {
+        Self::register(TcpStream::connect(address)?, Phase::Connecting, tls, token, registry)
     }
 
     /// Takes over an accepted stream.
-    pub(super) fn accepted(stream: TcpStream, token: Token, registry: &Registry) -> io::Result<Self> {
+    pub(super) fn accepted(
+        stream: TcpStream,
+        tls: Option<Session>,
+        token: Token,
+        registry: &Registry,
+    ) -> io::Result<Self> {
         refuse_self(&stream)?;
         stream.set_nodelay(true)?;
-        Self::register(stream, Phase::Open, token, registry)
+        let phase = if tls.is_some() { Phase::ShakingHands } else { Phase::Open };
+        Self::register(stream, phase, tls, token, registry)
     }
 
-    fn register(mut stream: TcpStream, phase: Phase, token: Token, registry: &Registry) -> io::Result<Self> {
+    fn register(
+        mut stream: TcpStream,
+        phase: Phase,
+        tls: Option<Session>,
+        token: Token,
+        registry: &Registry,
+    ) -> io::Result<Self> {
         // Both interests from the start: with edge triggers a writable socket costs no wake-ups, and registering again after
         // each full buffer would cost a system call.
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        let writable = phase == Phase::Open;
-        Ok(Self { stream, phase, ready: false, read_closed: false, writable, broken: None })
+        let dialled = phase == Phase::Connecting;
+        Ok(Self {
+            stream,
+            phase,
+            dialled,
+            tls: tls.map(Box::new),
+            finishing: false,
+            ready: false,
+            read_closed: false,
+            writable: !dialled,
+            broken: None,
+        })
     }
 
     /// Names the connection, at both of its ends in the same way: who dialled, and who was dialled.
@@ -81,26 +118,74 @@ impl Socket {
         if dialled { format!("{own}>{other}") } else { format!("{other}>{own}") }
     }
 
-    /// Whether the dial has not ended yet.
-    pub(super) fn is_connecting(&self) -> bool {
-        self.phase == Phase::Connecting
+    /// Whether we have dialled.
+    pub(super) fn is_dialled(&self) -> bool {
+        self.dialled
     }
 
-    /// Looks how the dial stands: `true` connected, `false` not yet.
+    /// Whether it is encrypted, or to be.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Who is at the other end, where that is known.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
+    }
+
+    /// Whether it is not open yet.
+    pub(super) fn is_connecting(&self) -> bool {
+        matches!(self.phase, Phase::Connecting | Phase::ShakingHands)
+    }
+
+    /// Looks how far it has come: `true` open, `false` not yet.
     pub(super) fn finish_connecting(&mut self) -> io::Result<bool> {
-        if let Some(error) = self.stream.take_error()? {
-            return Err(error);
+        if self.phase == Phase::Connecting {
+            if let Some(error) = self.stream.take_error()? {
+                return Err(error);
+            }
+            match self.stream.peer_addr() {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
+                Err(error) => return Err(error),
+            }
+            refuse_self(&self.stream)?;
+            self.stream.set_nodelay(true)?;
+            self.writable = true;
+            self.phase = Phase::ShakingHands;
         }
-        match self.stream.peer_addr() {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
-            Err(error) => return Err(error),
+        if self.tls.is_some() && !self.shake_hands()? {
+            return Ok(false);
         }
-        refuse_self(&self.stream)?;
-        self.stream.set_nodelay(true)?;
         self.phase = Phase::Open;
-        self.writable = true;
         Ok(true)
+    }
+
+    /// Goes on with agreeing on how to encrypt, as far as what has come allows; whether that is done.
+    fn shake_hands(&mut self) -> io::Result<bool> {
+        let mut buffer = [0; HANDSHAKE_READ_BYTES];
+        loop {
+            self.push();
+            if let Some(error) = self.broken.take() {
+                return Err(error);
+            }
+            let Some(session) = self.tls.as_mut().filter(|session| session.is_shaking_hands()) else {
+                return Ok(true);
+            };
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, HANDSHAKE_ENDED)),
+                Ok(count) => {
+                    if let Err(error) = session.feed(&buffer[..count]) {
+                        // The other side learns why, as far as it goes.
+                        self.push();
+                        return Err(error);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Remembers what an event said; whether the connection has to be put on the ready list.
@@ -129,9 +214,23 @@ impl Socket {
     /// Reads once.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Read {
         loop {
+            if let Some(session) = &mut self.tls {
+                let count = session.take(buffer);
+                if count > 0 {
+                    return Read::Bytes { count, more: true };
+                }
+                if session.has_ended() {
+                    return Read::End;
+                }
+            }
             match self.stream.read(buffer) {
                 // The failed write has taken the socket's error; what is left looks like a peaceful end.
                 Ok(0) => return self.broken.take().map_or(Read::End, Read::Failed),
+                Ok(count) if self.tls.is_some() => {
+                    if let Err(error) = self.decrypt(&buffer[..count]) {
+                        return Read::Failed(error);
+                    }
+                }
                 // A read that did not fill the buffer has emptied the socket; what comes later raises a new event.
                 Ok(count) => return Read::Bytes { count, more: count == buffer.len() || self.read_closed },
                 Err(error) => match error.kind() {
@@ -145,8 +244,49 @@ impl Socket {
         }
     }
 
+    /// Takes what came on an encrypted connection. What that leads to is sent, and if it is the reason for the end.
+    fn decrypt(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let fed = self.tls.as_mut().map_or(Ok(()), |session| session.feed(bytes));
+        self.push();
+        fed
+    }
+
+    /// Sends what is encrypted, as far as there is room.
+    fn push(&mut self) {
+        let Some(session) = self.tls.as_mut().filter(|_| self.writable) else { return };
+        match session.push(&mut self.stream) {
+            Ok(()) => {
+                if self.finishing {
+                    let _ = self.stream.shutdown(Shutdown::Write);
+                    self.writable = false;
+                }
+            }
+            Err(error) => {
+                self.writable = false;
+                if error.kind() != ErrorKind::WouldBlock {
+                    self.broken = Some(error);
+                }
+            }
+        }
+    }
+
+    /// As [`Socket::write`], on an encrypted connection: what is taken is on its way, or waits to be until there is room, which is less than 100 KiB.
+    fn write_encrypted(&mut self, queue: &OutQueue) -> usize {
+        self.push();
+        let open = self.writable && !self.is_connecting();
+        let Some(session) = self.tls.as_mut().filter(|session| open && !session.wants_write()) else {
+            return 0;
+        };
+        let count = session.encrypt(queue);
+        self.push();
+        count
+    }
+
     /// Writes the front of `queue`, once; how many bytes were taken, 0 when there is nothing to do or no room.
     pub(super) fn write(&mut self, queue: &OutQueue) -> usize {
+        if self.tls.is_some() {
+            return self.write_encrypted(queue);
+        }
         while self.writable && !queue.is_empty() {
             let written = match queue.only_part() {
                 Some(part) => self.stream.write(part),
@@ -169,6 +309,11 @@ impl Socket {
 
     /// Lets the other side read the end of what is sent. Where it is gone already, that is soon learned by reading.
     pub(super) fn finish(&mut self) {
+        if let Some(session) = &mut self.tls {
+            session.finish();
+            self.finishing = true;
+            return self.push();
+        }
         let _ = self.stream.shutdown(Shutdown::Write);
         self.writable = false;
     }
@@ -183,6 +328,11 @@ impl Socket {
         self.broken.is_some()
     }
 }
+
+/// How much is read at a time before a connection is open.
+const HANDSHAKE_READ_BYTES: usize = 4096;
+/// Why a connection was never open.
+const HANDSHAKE_ENDED: &str = "the other side has closed before both had agreed on how to encrypt";
 
 /// A dial to a local port on which nobody listens can end up connected to itself.
 fn refuse_self(stream: &TcpStream) -> io::Result<()> {

@@ -24,20 +24,35 @@ pub(crate) struct Boxes {
 impl Boxes {
     /// Room for `n` boxes; `text` is their configuration, in which `{0}` stands for the address of box 0.
     pub(crate) fn new(n: u16, text: &str) -> Self {
+        Self::with(n, text, |_| String::new())
+    }
+
+    /// As [`Boxes::new`]; to the settings of each box belongs what `more` says.
+    pub(crate) fn with(n: u16, text: &str, more: impl Fn(u16) -> String) -> Self {
         let (link_base, master_base) = free_ports(n);
         let folder = tempfile::tempdir().expect("a scratch folder");
         let boxes = Self { folder, link_base, master_base, running: Vec::new(), disks: None };
-        boxes.write(n, text);
+        boxes.write_with(n, text, more);
         boxes
     }
 
+    /// Where the configuration is.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     fn write(&self, n: u16, text: &str) {
+        self.write_with(n, text, |_| String::new());
+    }
+
+    fn write_with(&self, n: u16, text: &str, more: impl Fn(u16) -> String) {
         let place = |text: String, id: u16| text.replace(&format!("{{{id}}}"), &self.address(id));
         let agents = (0..n).fold(text.to_owned(), place);
         let control = |id: u16| {
             let (on, control) = (self.address(id), self.control(id));
             format!(
-                r#""box{id}": {{"type": "box", "box": "{on}", "attrs": {{"control": "{control}", "data": "data"}}}}"#
+                r#""box{id}": {{"type": "box", "box": "{on}", "attrs": {{"control": "{control}", "data": "data"{}}}}}"#,
+                more(id)
             )
         };
         let settings: Vec<String> = (0..n).map(control).collect();
@@ -116,6 +131,11 @@ impl Boxes {
         let (_, mut child) = self.running.remove(index);
         child.kill().expect("it still runs");
         wait_for_exit(&mut child);
+    }
+
+    /// Somebody who controls box `id`.
+    pub(crate) fn control_session(&self, id: u16) -> Master {
+        Master::new(connect(self.control(id)))
     }
 
     /// Somebody who drives `agent` of box `id`.

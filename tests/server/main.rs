@@ -12,6 +12,7 @@ mod outside;
 mod overlay;
 mod replicated;
 mod small_disks;
+mod tls;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -12,18 +12,20 @@ use ovid::agent::{
 };
 use ovid::config::{self, Format};
 use ovid::grid::BoxAddress;
-use ovid::reactor::{Doors, End, Reactor};
+use ovid::reactor::{Credentials, Doors, End, Reactor};
 use ovid::server::{BoxSetup, ExperimentSetup, LinkSettings, ReplyFraming, Roster, Server, Settings};
 use ovid::time::Time;
 
 use crate::grid::{LIMIT, Master, connect, free_ports, wait_until};
 
 /// Gives back what it is sent, and tells its sessions what happens.
-struct Echo;
+struct Echo {
+    tls: bool,
+}
 
 impl Configure for Echo {
-    fn configure(_: &mut Setup<'_>) -> Result<Self, Mistake> {
-        Ok(Self)
+    fn configure(setup: &mut Setup<'_>) -> Result<Self, Mistake> {
+        Ok(Self { tls: setup.attr_or("tls", false)? })
     }
 }
 
@@ -34,13 +36,13 @@ impl Agent for Echo {
         match input {
             Input::Start => {
                 let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-                let carries = Carries::Frames { frame_bytes_max: 1 << 20, tls: false };
+                let carries = Carries::Frames { frame_bytes_max: 1 << 20, tls: self.tls };
                 out.outside(Outward::Listen { port: PortId(1), at, carries });
                 out.outside(Outward::Listen { port: PortId(2), at, carries: Carries::Datagrams });
             }
             Input::Commands { mut commands } => {
                 while let Some(line) = commands.take() {
-                    obey(&String::from_utf8_lossy(line), out);
+                    obey(&String::from_utf8_lossy(line), self.tls, out);
                 }
             }
             Input::Outside(inward) => told(inward, out),
@@ -50,11 +52,11 @@ impl Agent for Echo {
     }
 }
 
-fn obey(line: &str, out: &mut Outbox<NoMessage>) {
+fn obey(line: &str, tls: bool, out: &mut Outbox<NoMessage>) {
     match line.split_once(' ').unwrap_or((line, "")) {
         ("dial", to) => {
             let to = to.parse().expect("an address");
-            out.outside(Outward::Dial { token: 5, to, frame_bytes_max: 1 << 20, tls: false });
+            out.outside(Outward::Dial { token: 5, to, frame_bytes_max: 1 << 20, tls });
         }
         ("hash", _) => {
             let cost = PasswordCost { memory_kib: 19 * 1024, passes: 2 };
@@ -71,7 +73,8 @@ fn told(inward: Inward<'_>, out: &mut Outbox<NoMessage>) {
             out.say("dialled");
             out.outside(Outward::Frames { conn, bytes: frame(b"say hello") });
         }
-        Inward::Unreachable { token, .. } => out.say(format!("unreachable {token}")),
+        Inward::Unreachable { token, why } => out.say(format!("unreachable {token}: {why}")),
+        Inward::NotListening { port, why } => out.say(format!("not listening {}: {why}", port.0)),
         Inward::Closed { why, .. } => out.say(format!("closed {why}")),
         Inward::Datagram { port, from, bytes } => {
             out.outside(Outward::Datagram { port, to: from, bytes: Bytes::copy_from_slice(bytes) });
@@ -92,27 +95,32 @@ fn told(inward: Inward<'_>, out: &mut Outbox<NoMessage>) {
     }
 }
 
-fn frame(bytes: &[u8]) -> Bytes {
+pub(crate) fn frame(bytes: &[u8]) -> Bytes {
     let length = u32::try_from(bytes.len()).expect("short").to_be_bytes();
     [&length[..], bytes].concat().into()
 }
 
 /// A box with the agent `echo`, in a thread.
-struct EchoBox {
+pub(crate) struct EchoBox {
     control: SocketAddr,
     thread: Option<JoinHandle<End>>,
 }
 
 impl EchoBox {
     fn start() -> Self {
+        Self::with(None)
+    }
+
+    /// Everything is encrypted, if there are credentials.
+    pub(crate) fn with(credentials: Option<Credentials>) -> Self {
         let (link_port, control_port) = free_ports(1);
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (links, control) = (at(link_port), at(control_port));
-        let thread = thread::spawn(move || run(links, control));
+        let thread = thread::spawn(move || run(links, control, credentials));
         Self { control, thread: Some(thread) }
     }
 
-    fn session(&self) -> Master {
+    pub(crate) fn session(&self) -> Master {
         let mut session = Master::new(connect(self.control));
         assert_eq!(session.ask("attach echo"), "attached echo");
         session
@@ -126,7 +134,7 @@ impl EchoBox {
     }
 
     /// Where that port is.
-    fn address(&self, number: usize) -> SocketAddr {
+    pub(crate) fn address(&self, number: usize) -> SocketAddr {
         let mut at = None;
         wait_until("the port is open", || {
             at = self.port(number)["at"].as_str().map(|at| at.parse().expect("an address"));
@@ -150,10 +158,11 @@ impl Drop for EchoBox {
     }
 }
 
-fn run(links: SocketAddr, control: SocketAddr) -> End {
+fn run(links: SocketAddr, control: SocketAddr, credentials: Option<Credentials>) -> End {
     let address: BoxAddress = links.to_string().parse().expect("valid");
     let registry = Registry::builtin().with::<Echo>("echo");
-    let text = format!(r#"{{"echo": {{"type": "echo", "box": "{address}"}}}}"#);
+    let tls = credentials.is_some();
+    let text = format!(r#"{{"echo": {{"type": "echo", "box": "{address}", "attrs": {{"tls": {tls}}}}}}}"#);
     let configuration = config::read(&text, Format::Json, &registry).expect("valid");
     let settings = Settings {
         links: LinkSettings {
@@ -170,6 +179,9 @@ fn run(links: SocketAddr, control: SocketAddr) -> End {
         tracing: false,
     };
     let mut reactor = Reactor::new(&Doors { links, masters: Some(control) }).expect("the ports are free");
+    if let Some(credentials) = credentials {
+        reactor.use_tls(credentials);
+    }
     let setup = BoxSetup {
         address,
         configuration,
@@ -183,7 +195,7 @@ fn run(links: SocketAddr, control: SocketAddr) -> End {
 }
 
 /// Reads as many frames as were sent, and says what they hold.
-fn read_frames(stream: &mut TcpStream, count: usize) -> Vec<Vec<u8>> {
+pub(crate) fn read_frames(stream: impl Read, count: usize) -> Vec<Vec<u8>> {
     let mut stream = std::io::BufReader::new(stream);
     let mut next = || {
         let mut length = [0; 4];
@@ -260,7 +272,7 @@ fn agents_dial_each_other_and_hear_of_the_end() {
     drop((heard, other));
     assert!(session.answer().starts_with("closed"));
     session.send(&format!("dial {gone}"));
-    assert_eq!(session.answer(), "unreachable 5");
+    assert!(session.answer().starts_with("unreachable 5: "));
 }
 
 #[test]

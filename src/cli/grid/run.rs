@@ -3,19 +3,19 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
-use log::info;
+use log::{info, warn};
 
 use super::experiments::Experiments;
 use crate::agent::Registry;
-use crate::config::{AgentId, Configuration};
+use crate::config::{AgentId, BoxSettings, Configuration};
 use crate::grid::BoxAddress;
-use crate::reactor::{Doors, Reactor};
+use crate::reactor::{Credentials, Doors, Reactor};
 use crate::server::{BoxSetup, LinkSettings, ReplyFraming, Roster, Server, Settings};
 use crate::time::Time;
 
@@ -92,6 +92,9 @@ pub(in crate::cli) fn run_box(
 
     let mut reactor = Reactor::new(&Doors { links: args.on.socket(), masters: control })?;
     reactor.keep_logs_in(data);
+    if let Some(credentials) = credentials(args.on, &configuration.settings_of(args.on), &args.file)? {
+        reactor.use_tls(credentials);
+    }
     if let Some(path) = &args.trace {
         crate::cli::write_trace(&mut reactor, path, &args.on.to_string())?;
     }
@@ -135,6 +138,19 @@ fn console(args: &RunArgs, configuration: &Configuration) -> anyhow::Result<Opti
 fn unix_ms_at(now: Time) -> u64 {
     let began = crate::cli::since_1970().saturating_sub(now.since(Time::ZERO));
     u64::try_from(began.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What the box shows to others, where its settings say so; a warning where strangers could listen in on its links.
+fn credentials(on: BoxAddress, own: &BoxSettings, file: &Path) -> anyhow::Result<Option<Credentials>> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let credentials = own.tls.as_ref().map(|tls| Credentials::load(tls, folder));
+    if !own.tls.as_ref().is_some_and(|tls| tls.links) && !own.plain && !on.ip().is_loopback() {
+        warn!(
+            "server: links of {on} are not encrypted, and anybody on the way can read them and speak on them: \
+             set \"tls\" with \"links\": true in the settings of all boxes, or \"plain\": true if that is meant so"
+        );
+    }
+    credentials.transpose()
 }
 
 fn settings(args: &RunArgs, configuration: &Configuration) -> anyhow::Result<Settings> {

@@ -1,0 +1,103 @@
+//! What a server shows to others, and whom it believes: files that an administrator has put there, read once.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use super::Session;
+use crate::config::TlsSettings;
+
+/// A server's certificate with its key, and the authority by which it judges the certificates of others.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// For ports of agents: clients show nothing.
+    ports: Arc<ServerConfig>,
+    /// For links: the other box has to show a certificate of the authority.
+    links_in: Arc<ServerConfig>,
+    /// For all who are dialled.
+    out: Arc<ClientConfig>,
+    links: bool,
+}
+
+impl Credentials {
+    /// Reads what `settings` names, paths being relative to `folder`. An error says which file is not what it should be.
+    pub fn load(settings: &TlsSettings, folder: &Path) -> anyhow::Result<Self> {
+        let chain = certificates(&folder.join(&settings.certificate)).context("tls.certificate")?;
+        let key = private_key(&folder.join(&settings.key)).context("tls.key")?;
+        let mut authority = RootCertStore::empty();
+        for certificate in certificates(&folder.join(&settings.authority)).context("tls.authority")? {
+            authority.add(certificate).context("tls.authority")?;
+        }
+        let (authority, provider) = (Arc::new(authority), Arc::new(ring::default_provider()));
+        let server = || {
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()
+        };
+        let boxes =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&authority), Arc::clone(&provider))
+                .build()
+                .context("tls.authority")?;
+        let own = "tls.certificate and tls.key";
+        let ports = server()?.with_no_client_auth().with_single_cert(chain.clone(), key.clone_key());
+        let links_in =
+            server()?.with_client_cert_verifier(boxes).with_single_cert(chain.clone(), key.clone_key());
+        let out = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(authority)
+            .with_client_auth_cert(chain, key);
+        Ok(Self {
+            ports: Arc::new(ports.context(own)?),
+            links_in: Arc::new(links_in.context(own)?),
+            out: Arc::new(out.context(own)?),
+            links: settings.links,
+        })
+    }
+
+    /// Whether links between boxes are encrypted.
+    pub(in crate::reactor) fn for_links(&self) -> bool {
+        self.links
+    }
+
+    /// Somebody has connected to an agent's port.
+    pub(in crate::reactor) fn accept(&self) -> io::Result<Session> {
+        Session::accept(Arc::clone(&self.ports))
+    }
+
+    /// Somebody has connected to the port for links.
+    pub(in crate::reactor) fn accept_link(&self) -> io::Result<Session> {
+        Session::accept(Arc::clone(&self.links_in))
+    }
+
+    /// Somebody is dialled.
+    pub(in crate::reactor) fn dial(&self, peer: IpAddr) -> io::Result<Session> {
+        Session::dial(Arc::clone(&self.out), peer)
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path)
+        .with_context(|| format!("cannot read {}; `ovid cert` makes certificates for tests", path.display()))
+}
+
+fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let text = read(path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let found = found.with_context(|| format!("{} is not in PEM form", path.display()))?;
+    if found.is_empty() {
+        bail!("{} holds no certificate in PEM form", path.display());
+    }
+    Ok(found)
+}
+
+fn private_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
+    let text = read(path)?;
+    PrivateKeyDer::from_pem_slice(&text)
+        .with_context(|| format!("{} holds no private key in PEM form", path.display()))
+}

@@ -60,6 +60,8 @@ pub struct Messenger {
     /// Where clients connect, once they can.
     listening: Option<SocketAddr>,
     leads: bool,
+    /// Whether all rows of the last restore were understood.
+    is_whole: bool,
     /// Records and rows that were none of ours.
     not_understood: u64,
 }
@@ -77,6 +79,7 @@ impl Configure for Messenger {
             links: BTreeSet::new(),
             listening: None,
             leads: false,
+            is_whole: true,
             not_understood: 0,
         })
     }
@@ -273,10 +276,11 @@ impl Messenger {
             self.front.restore_begins(out, now);
             self.clusters.reset(out);
         }
-        let understood = self.state.restore(rows, first, last.is_some());
-        self.not_understood += u64::from(understood.is_err());
+        let understood = self.state.restore(rows, first, last.is_some()).is_ok();
+        self.is_whole = understood && (first || self.is_whole);
+        self.not_understood += u64::from(!understood);
         // Nobody is let in to half a state.
-        if last.is_some() && self.not_understood == 0 {
+        if last.is_some() && self.is_whole {
             self.front.restore_ends();
         }
     }

@@ -303,6 +303,17 @@ class Connecting(Play):
         self.assertAlmostEqual(self.now - start, 1.2)
         self.assertTrue(any(isinstance(event, Down) for event in self.events))
 
+    def test_a_server_that_answers_is_not_left(self) -> None:
+        self.log_in()
+        self.sent()
+        until = self.now + 60
+        while self.now < until:
+            self.wait()
+            for route in self.sent():
+                self.accept(route)
+        self.assertEqual(self.core.take_actions(), [])
+        self.assertIs(self.core.phase, Phase.READY)
+
     def test_discovery_is_asked_again_until_it_answers(self) -> None:
         target = Address("here", 8888)
         self.start(Settings("bob", "secret", discovery=(target,), group_tag="here", secret="hush"))

@@ -245,7 +245,7 @@ class Faults(Real):
         server = until("on the server").split("server ")[1].split(";")[0]
         terminal.stdin.write("/msg ann-10\nbefore\n")
         terminal.stdin.flush()
-        until("me: before ✓")
+        until("before")
         self.servers.kill(self.servers.number(server))
         until("lost the server")
         until("now")

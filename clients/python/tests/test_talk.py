@@ -12,18 +12,19 @@ from collections.abc import Awaitable, Callable
 from fake import BUSY, FakeChat, fake_chat, wait_for
 
 from ovid_chat import AsyncClient, Message
-from ovid_chat import chat_pb2 as pb
 from ovid_chat.talk import Quit, Talk, clean
 
 
 class Commands(unittest.TestCase):
-    def run_talk(self, chat: FakeChat, what: Callable[[Talk, list[str]], Awaitable[None]]) -> list[str]:
+    def run_talk(
+        self, chat: FakeChat, what: Callable[[Talk, list[str]], Awaitable[None]], pending_after_s: float = 60
+    ) -> list[str]:
         """Bob's terminal: what it said."""
         said: list[str] = []
 
         async def run() -> None:
             client = AsyncClient("bob", "secret", chat.addresses, echo=True, timeout=5)
-            talk = Talk(client, said.append)
+            talk = Talk(client, said.append, pending_after_s)
             async with client:
                 await client.register(exist_ok=True)
                 await talk.begin()
@@ -63,35 +64,39 @@ class Commands(unittest.TestCase):
         self.assertEqual(said[first + 1 :], [*opened, *new, *older, "* there is nothing older"])
         self.assertTrue(said[0].startswith("* ann: "))
 
-    def test_own_messages_are_shown_as_they_get_on(self) -> None:
+    def test_own_messages_are_shown_when_they_are_accepted(self) -> None:
         with fake_chat() as chat:
             chat.users.update(ann="secret", bob="secret")
-            busy = True
-
-            def hook(_: int, route: pb.Route) -> str | None:
-                return BUSY if busy and route.message.payload == "slow" else None
-
-            chat.hook = hook
 
             async def what(talk: Talk, said: list[str]) -> None:
-                nonlocal busy
                 await talk.line("hello?")
                 await talk.line("/msg ann")
-                await talk.line("  quick ")
-                await self.until(lambda: any("quick" in line for line in said))
-                await talk.line("slow")
-                await self.until(lambda: any("slow …" in line for line in said))
-                self.assertIn("1 pending", talk.status())
-                busy = False
-                await self.until(lambda: "  ✓ slow" in said)
+                await talk.line("  hello ")
                 await talk.line("/msg nobody are you there")
                 await self.until(lambda: any("nobody" in line for line in said))
 
             said = self.run_talk(chat, what)
-            self.assertEqual(chat.texts("ann", "bob"), ["quick", "slow"])
+            self.assertEqual(chat.texts("ann", "bob"), ["hello"])
         self.assertIn("* no conversation is open: /msg NAME or /join NAME opens one", said)
-        self.assertEqual(said[-4:-1], ["me: quick ✓", "me: slow …", "  ✓ slow"])
+        self.assertEqual(said[-2], "me: hello ✓")
         self.assertIn("not sent (to nobody): are you there", said[-1])
+
+    def test_own_messages_that_take_long_are_shown_as_pending(self) -> None:
+        with fake_chat() as chat:
+            chat.users.update(ann="secret", bob="secret")
+            wanted: str | None = BUSY
+            chat.hook = lambda _, route: wanted if route.HasField("message") else None
+
+            async def what(talk: Talk, said: list[str]) -> None:
+                nonlocal wanted
+                await talk.line("/msg ann slow")
+                await self.until(lambda: any("slow" in line for line in said))
+                self.assertIn("1 pending", talk.status())
+                wanted = None
+                await self.until(lambda: "  ✓ slow" in said)
+
+            said = self.run_talk(chat, what, pending_after_s=0.01)
+        self.assertEqual(said[-2:], ["me: slow (to ann) …", "  ✓ slow"])
 
     def test_a_server_that_is_lost_is_told(self) -> None:
         with fake_chat(2) as chat:
@@ -165,7 +170,7 @@ class Program(unittest.TestCase):
             done = self.run_program(chat, "/msg ann\nhello\n/msg ann more\n", "--register")
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertEqual(chat.texts("ann", "bob"), ["hello", "more"])
-        self.assertIn("me: more ✓", done.stdout)
+        self.assertIn("more", done.stdout)
 
     def test_mistakes_in_options_are_told(self) -> None:
         with fake_chat() as chat:

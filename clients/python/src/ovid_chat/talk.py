@@ -65,11 +65,14 @@ class Quit(Exception):
 class Talk:
     """One user's terminal. `say` shows a line."""
 
-    def __init__(self, client: AsyncClient, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, client: AsyncClient, say: Callable[[str], None], pending_after_s: float = PENDING_AFTER_S
+    ) -> None:
         self.room: Room | None = None
         self.online: dict[str, bool] = {}
         self._client = client
         self._say = say
+        self._pending_after_s = pending_after_s
         self._known: dict[Room, _Known] = {}
         self._ids: dict[int, Room] = {}
         self._pending: list[asyncio.Future[Sent]] = []
@@ -381,7 +384,7 @@ class Talk:
         """Shows a message of the user's own as it gets on."""
         message = Message(self._client.user, text, room.name, room.is_group, time=now())
         to = "" if room == self.room else f" (to {clean(str(room))})"
-        done, _ = await asyncio.wait({pending}, timeout=PENDING_AFTER_S)
+        done, _ = await asyncio.wait({pending}, timeout=self._pending_after_s)
         if not done:
             self._show(message, f"{to} …")
         try:

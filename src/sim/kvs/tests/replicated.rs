@@ -64,7 +64,7 @@ fn runs<A: Agent<Msg = KvsMessage> + 'static>(
     for seed in 1..=SEEDS {
         let failure_model = if seed.is_multiple_of(2) { FailureModel::Rst } else { FailureModel::Send };
         let faults = ReplicatedKvsScenario.faults(carrier);
-        let plan = Plan { seed, carrier, faults, failure_model, ..ReplicatedKvsScenario.default_plan() };
+        let plan = Plan { seed, faults, carrier, failure_model, ..ReplicatedKvsScenario.default_plan() };
         let mut trace = Vec::new();
         let outcome = run_service(&mut Shop::replicated_of(&plan, make), &plan, Some(&mut trace));
         violations.extend(outcome.violation);

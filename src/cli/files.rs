@@ -5,15 +5,13 @@ use log::warn;
 
 use crate::server::Settings;
 
-/// Idle masters and strangers must not use up what the links need, so they share what these leave; where agents have connections of their own
-/// these get half of it. The grid has `servers` servers.
+/// Idle masters and strangers must not use up what the links need, so they share what these leave; connections of
+/// agents get what is left then. The grid has `servers` servers.
 pub(super) fn fit_limit(mut settings: Settings, servers: usize) -> anyhow::Result<Settings> {
     let Some(limit) = raise_limit().and_then(|limit| usize::try_from(limit).ok()) else {
         return Ok(settings);
     };
-    let mut left = limit.saturating_sub(servers + OWN_FILES);
-    settings.connections_max = settings.connections_max.min(left / 2);
-    left -= settings.connections_max;
+    let left = limit.saturating_sub(servers + OWN_FILES);
     let share = left / 2;
     if share == 0 {
         bail!("a limit of {limit} open files is too low for {servers} servers (ulimit -n)");
@@ -23,6 +21,8 @@ pub(super) fn fit_limit(mut settings: Settings, servers: usize) -> anyhow::Resul
         settings.masters_max = share;
     }
     settings.links.strangers_max = settings.links.strangers_max.min(share);
+    let left = left.saturating_sub(settings.masters_max + settings.links.strangers_max);
+    settings.connections_max = settings.connections_max.min(left);
     Ok(settings)
 }
 

@@ -86,7 +86,7 @@ pub struct BoxSettings {
     pub seed: Option<u64>,
     /// What the box shows to others, and whom it believes; nothing is encrypted without it.
     pub tls: Option<TlsSettings>,
-    /// Links are not encrypted though the box is not on loopback, and that is meant so.
+    /// Links, or ports of agents, are not encrypted though they are not on loopback, and that is meant so.
     pub plain: bool,
 }
 

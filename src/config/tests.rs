@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{AgentId, BoxSettings, Configuration, Entry, Format, LogChoice, RouteTargets, read};
+use super::{AgentId, BoxSettings, Configuration, Entry, Format, LogChoice, RouteTargets, TlsSettings, read};
 use crate::agent::{Agent, Attrs, Configure, Input, Mistake, Outbox, Port, Registry, Setup, Text};
 use crate::grid::BoxAddress;
 use crate::rng::Probability;
@@ -235,6 +235,24 @@ fn everything_that_stands_there_is_read() {
     let control = configuration.settings_of(on("127.0.0.1:4000")).control;
     assert_eq!(control, Some("127.0.0.1:14000".parse().expect("an address")));
     assert_eq!(configuration.boxes().len(), 2);
+}
+
+#[test]
+fn what_is_wrong_about_encryption_is_told_each_by_itself() {
+    let text = r#"{"s": {"type": "box", "box": "127.0.0.1:1", "attrs": {
+        "tls": {"certificate": 1, "key": "k", "link": true}, "plain": "no"}}}"#;
+    let found = wrong(text);
+    assert_eq!(found.len(), 4, "{found:?}");
+    for expected in [
+        "s.attrs.tls.certificate: expected the name of a file as a string, found a number",
+        "s.attrs.tls.authority: is missing; expected the name of a file",
+        "s.attrs.tls.link: unknown",
+        "s.attrs.plain: expected true or false, found a string",
+    ] {
+        assert!(found.iter().any(|finding| finding.contains(expected)), "{expected}: {found:?}");
+    }
+    let text = r#"{"s": {"type": "box", "box": "127.0.0.1:1", "attrs": {"tls": true}}}"#;
+    assert!(wrong(text)[0].contains("s.attrs.tls: expected {\"certificate\""), "{:?}", wrong(text));
 }
 
 #[test]

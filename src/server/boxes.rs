@@ -124,6 +124,11 @@ impl BoxHost {
 
 /// The configuration.
 impl Core {
+    /// Whether the settings of this box say that it is meant so if others can listen in.
+    pub(super) fn plain_is_meant(&self) -> bool {
+        matches!(&self.role, Role::Box(host) if host.configuration.settings_of(host.address).plain)
+    }
+
     /// Makes this box what `configuration` says it is.
     pub(super) fn adopt(&mut self, configuration: Configuration, now: Time) -> Changes {
         self.adopt_boxes(&configuration, now);

@@ -124,7 +124,15 @@ impl Core {
 impl Core {
     /// A port is open.
     pub(super) fn listening(&mut self, entrance: EntranceId, at: SocketAddr, now: Time) {
-        if let Some(Port { agent, id, .. }) = self.outside.opened(entrance, at) {
+        if let Some(Port { agent, id, carries, .. }) = self.outside.opened(entrance, at) {
+            let plain = matches!(carries, Carries::Frames { tls: false, .. });
+            if plain && !at.ip().is_loopback() && !self.plain_is_meant() {
+                warn!(
+                    "server: not encrypted, and anybody on the way can listen in agent={} at={at}: \
+                     let the agent use TLS, or say \"plain\": true in the settings of the box if that is meant so",
+                    self.agent_name(agent)
+                );
+            }
             debug!("server: listening agent={} port={} at={at}", self.agent_name(agent), id.0);
             self.hand_outside(agent, Inward::Listening { port: id, at }, now);
         }

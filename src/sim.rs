@@ -12,6 +12,7 @@ mod flood;
 mod gossip;
 mod kvs;
 pub mod linear;
+mod messenger;
 pub(crate) mod overlay;
 mod queue;
 mod raft;
@@ -42,6 +43,7 @@ pub fn scenarios() -> Vec<Box<dyn Scenario>> {
         Box::new(gossip::GossipScenario),
         Box::new(kvs::KvsScenario),
         Box::new(kvs::ReplicatedKvsScenario),
+        Box::new(messenger::MessengerScenario),
         Box::new(overlay::OverlayScenario::default()),
         Box::new(raft::RaftScenario),
     ]

@@ -1,0 +1,315 @@
+//! The scenario `messenger`: users of a chat whose servers agree on a log. They register, write to each other and to a group, read, leave and come back, while servers
+//! and users crash and stand still, connections and links break, disks tear, and parts of the network do not hear each other.
+//!
+//! What must hold is judged by what users see, on their connections and of their answers: see the checkers.
+
+mod book;
+mod checkers;
+mod node;
+#[cfg(test)]
+mod tests;
+mod user;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use self::book::{Book, Seen};
+use self::checkers::{
+    Answered, ClassReads, Delivered, Judge, Lives, Marks, Once, Order, Remembered, Strangers,
+};
+use self::node::{Node, Server};
+use self::user::{Identity as UserIdentity, Kind, User};
+use crate::agent::{Agent, Attrs, Configure, Peer, Port, Session, Setup};
+use crate::agents::messenger::Messenger;
+use crate::agents::raft::{Options, Raft};
+use crate::agents::replicated::{Identity, LOG_ROUTE, Replicated};
+use crate::rng::{Probability, Rng};
+use crate::sim::{
+    Carrier, Checker, Delay, FailureModel, Fault, Outcome, Plan, Scenario, Service, Settings, Severity,
+    World, run_service,
+};
+use crate::trace::Event;
+
+/// The scenario `messenger`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MessengerScenario;
+
+impl Scenario for MessengerScenario {
+    fn name(&self) -> &'static str {
+        "messenger"
+    }
+
+    fn about(&self) -> &'static str {
+        "three servers of a chat (0 to 2) and its users: what is acknowledged arrives, once and in order, and nobody reads what is not for them"
+    }
+
+    fn default_plan(&self) -> Plan {
+        let carrier = Carrier::Stream;
+        let (faults, failure_model) = (self.faults(carrier), FailureModel::Rst);
+        Plan { servers: 9, seed: 1, faults, steps: 200, carrier, failure_model, wire: false }
+    }
+
+    fn carriers(&self) -> &'static [Carrier] {
+        &[Carrier::Stream]
+    }
+
+    fn faults(&self, carrier: Carrier) -> BTreeSet<Fault> {
+        carrier.faults().into_iter().chain([Fault::Damage, Fault::DiskError, Fault::Drift]).collect()
+    }
+
+    fn servers_max(&self) -> u32 {
+        64
+    }
+
+    fn run(&self, plan: &Plan, trace: Option<&mut Vec<Event>>) -> Outcome {
+        run_service(&mut Chat::new(plan, |messenger| messenger), plan, trace)
+    }
+}
+
+/// A service of servers: the messenger, or something that passes itself off as one.
+type MakeServer = Box<dyn Fn(Raft, Messenger, Identity) -> Server>;
+
+/// The servers and the users.
+struct Chat {
+    setting: Setting,
+    make_server: MakeServer,
+    users: Vec<UserIdentity>,
+    book: Book,
+    lives: Lives,
+    /// How often and how long things go wrong, where that is not to be drawn.
+    severity: Option<Severity>,
+}
+
+/// What is drawn for a whole run.
+struct Setting {
+    options: Options,
+    /// Attributes of the servers beside their addresses.
+    open_bytes_max: u64,
+    on_the_way_bytes_max: usize,
+    drifts: Vec<i32>,
+    /// How many steps of a hundred write something, of each user.
+    writes: u32,
+}
+
+const SERVERS: u32 = 3;
+const CLIENTS_PORT: u16 = 4001;
+const GROUP: &str = "g0";
+/// Who gives users their commands.
+const COMMANDER: Session = Session(1);
+/// Clocks run by at most so many millionths too fast or too slow.
+const DRIFT_PPM_MAX: u64 = 24_000;
+/// The calendar at the beginning of a run: any time will do.
+const UNIX_MS: u64 = 1_700_000_000_000;
+/// Any number that no seed is likely to be near.
+const SETTING: u64 = 0x6D65_7373_656E_6765;
+
+impl Setting {
+    fn of(plan: &Plan) -> Self {
+        let mut rng = Rng::new(plan.seed ^ SETTING);
+        let options = Options {
+            cache_bytes_max: [500, 1_000_000][rng.index(2)],
+            compact_bytes: [1_000, 20_000, 1_000_000][rng.index(3)],
+            keep_after: Duration::from_millis([20, 300, 2_000][rng.index(3)]),
+            part_bytes_max: [300, 10_000][rng.index(2)],
+            ..Options::default()
+        };
+        let drifts = (0..SERVERS).map(|_| {
+            let drift = i32::try_from(rng.below(2 * DRIFT_PPM_MAX + 1)).expect("a small number") - 24_000;
+            if plan.faults.contains(&Fault::Drift) { drift } else { 0 }
+        });
+        let drifts = drifts.collect();
+        Self {
+            options,
+            drifts,
+            open_bytes_max: [300, 1_000_000][rng.index(2)],
+            on_the_way_bytes_max: [500, 256 * 1024][rng.index(2)],
+            writes: [10, 40][rng.index(2)],
+        }
+    }
+}
+
+/// Where a node is reached, as [`World::address`] says.
+fn address(peer: Peer) -> SocketAddr {
+    let [_, high, middle, low] = (peer.0 + 1).to_be_bytes();
+    SocketAddr::from(([10, high, middle, low], CLIENTS_PORT))
+}
+
+/// The devices of a plan: two of the first user, then one of each, every third one of a client of the class; some of them in a group.
+fn users(plan: &Plan) -> Vec<UserIdentity> {
+    let count = plan.servers.saturating_sub(SERVERS).max(3);
+    let servers: Vec<SocketAddr> = (0..SERVERS).map(|number| address(Peer(number))).collect();
+    let name = |device: u32| format!("u{}", device.max(1));
+    let members: Vec<String> = (2..count).filter(|device| device % 4 != 0).map(name).collect();
+    let identity = |device: u32| UserIdentity {
+        device: Peer(SERVERS + device),
+        name: name(device),
+        kind: if device % 3 == 2 { Kind::Class } else { Kind::Ours },
+        servers: servers.clone(),
+        makes: (device == 0).then(|| (GROUP.to_owned(), members.clone())),
+    };
+    (0..count).map(identity).collect()
+}
+
+fn server_name(peer: Peer) -> String {
+    format!("server-{}", peer.0 + 1)
+}
+
+impl Chat {
+    /// With servers whose messengers are made into something by `make`.
+    fn new<M>(plan: &Plan, make: fn(Messenger) -> M) -> Self
+    where
+        M: Agent<Msg = crate::agents::messenger::MessengerMessage> + 'static,
+    {
+        let make_server: MakeServer = Box::new(move |raft, messenger, identity| {
+            Box::new(Replicated::new(raft, make(messenger), identity))
+        });
+        let (book, lives) = (Book::default(), Lives::default());
+        Self { setting: Setting::of(plan), make_server, users: users(plan), book, lives, severity: None }
+    }
+
+    fn server(&self, peer: Peer, seed: u64) -> Server {
+        let names: Vec<String> = (0..SERVERS).map(|number| server_name(Peer(number))).collect();
+        let name = server_name(peer);
+        let open_bytes_max = self.setting.open_bytes_max;
+        let attrs = serde_json::json!({
+            "clients": address(peer).to_string(),
+            "password": {"memory_kib": 8, "passes": 1},
+            "limits": {"open_bytes_max": open_bytes_max},
+        });
+        let attrs: Attrs = serde_json::from_value(attrs).expect("an object");
+        let mut setup = Setup::new(&name, &attrs, &[], seed).begun_at_unix_ms(UNIX_MS);
+        let messenger = Messenger::configure(&mut setup).expect("the attributes are right");
+        let raft = Raft::new(self.setting.options.clone(), &name, &names, seed);
+        (self.make_server)(raft, messenger, Identity { name, life: seed, greets: None })
+    }
+
+    /// Who belongs to the group.
+    fn members(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let makers = self.users.iter().filter_map(|user| Some((user, user.makes.as_ref()?)));
+        let members = makers.map(|(user, (group, members))| {
+            (group.clone(), members.iter().chain([&user.name]).cloned().collect())
+        });
+        members.collect()
+    }
+
+    /// Somebody, or the group, to write to.
+    fn receiver(&self, writer: &UserIdentity, rng: &mut Rng) -> String {
+        let is_member = self.members().get(GROUP).is_some_and(|members| members.contains(&writer.name));
+        if is_member && rng.chance(Probability::percent(30)) {
+            return GROUP.to_owned();
+        }
+        rng.pick(&self.users).map_or_else(String::new, |user| user.name.clone())
+    }
+}
+
+impl Service for Chat {
+    type Agent = Node;
+
+    fn make(&mut self, peer: Peer, seed: u64) -> Node {
+        let Some(who) = self.users.iter().find(|user| user.device == peer) else {
+            return Node::Server(self.server(peer, seed));
+        };
+        let mut lives = self.lives.borrow_mut();
+        let life = lives.entry(peer).or_default();
+        *life += 1;
+        Node::User(Box::new(User::new(who.clone(), *life, seed, Rc::clone(&self.book))))
+    }
+
+    fn build(&mut self, world: &mut World<Node>, _: &Plan) {
+        for peer in (0..SERVERS).map(Peer) {
+            let agent = self.make(peer, world.seed_for(peer));
+            assert_eq!(world.add(agent), peer, "agents are numbered in the order in which they come");
+            world.name(peer, server_name(peer));
+            world.give_store(peer);
+            world.drift(peer, self.setting.drifts[peer.index()]);
+            for other in (0..peer.0).map(Peer) {
+                world.link(other, peer);
+            }
+            let others = (0..SERVERS).map(Peer).filter(|other| *other != peer);
+            let others: Vec<(Peer, Port)> = others.map(|other| (other, Port::LOG)).collect();
+            world.route(peer, LOG_ROUTE, &others);
+        }
+        for user in self.users.clone() {
+            let agent = self.make(user.device, world.seed_for(user.device));
+            assert_eq!(world.add(agent), user.device, "agents are numbered in the order in which they come");
+            world.name(user.device, format!("{}-{}", user.name, user.device));
+        }
+    }
+
+    fn act(&mut self, world: &mut World<Node>, _: u64, rng: &mut Rng) {
+        for user in &self.users {
+            let (writes, leaves) =
+                (rng.chance(Probability::percent(self.setting.writes)), rng.below(100) < 2);
+            let (to, burst) = (self.receiver(user, rng), [1, 1, 1, 8][rng.index(4)]);
+            let bytes = [0, 50, 200, 3_000][rng.index(4)];
+            if leaves {
+                world.command(user.device, COMMANDER, "leave");
+            } else if writes {
+                for _ in 0..burst {
+                    world.command(user.device, COMMANDER, &format!("write {to} {bytes}"));
+                }
+            }
+        }
+    }
+
+    fn last_act(&mut self, world: &mut World<Node>) {
+        world.set_delays(Delay::uniform_ms(1, 10), Delay::uniform_ms(0, 5));
+        self.book.borrow_mut().push(Seen::Closing);
+        for (place, user) in self.users.iter().enumerate() {
+            let other = &self.users[(place + 1) % self.users.len()];
+            world.command(user.device, COMMANDER, &format!("write {} 0", other.name));
+            if user.kind == Kind::Class {
+                world.command(user.device, COMMANDER, "visit");
+            }
+        }
+    }
+
+    fn checkers(&mut self) -> Vec<Box<dyn Checker<Node>>> {
+        let (book, lives, members) = (&self.book, &self.lives, self.members());
+        let ours = self.users.iter().filter(|user| user.kind == Kind::Ours);
+        let ours: BTreeSet<String> = ours.map(|user| user.name.clone()).collect();
+        vec![
+            Box::new(Judge::new(Once::default(), book, lives)),
+            Box::new(Judge::new(Order::default(), book, lives)),
+            Box::new(Judge::new(Strangers::new(members.clone()), book, lives)),
+            Box::new(Judge::new(Remembered, book, lives)),
+            Box::new(Judge::new(Marks::new(ours.clone()), book, lives)),
+            Box::new(Judge::new(ClassReads::default(), book, lives)),
+            Box::new(Judge::new(Answered::default(), book, lives)),
+            Box::new(Judge::new(Delivered::new(members, ours), book, lives)),
+        ]
+    }
+
+    fn pace(&self) -> Delay {
+        Delay::uniform_ms(0, 40)
+    }
+
+    fn severity(&self, plan: &Plan) -> Severity {
+        self.severity.clone().unwrap_or_else(|| Severity { disks: true, ..Severity::of(plan) })
+    }
+
+    fn spares(&self, world: &World<Node>, peer: Peer) -> bool {
+        let well = |server: Peer| {
+            let contents = world.durable(server);
+            let repairs = |about: String| about.contains("standing=repairing");
+            world.is_alive(server)
+                && contents.is_some_and(crate::sim::Contents::is_whole)
+                && world.is_synced(server)
+                && !world.has_failed(server)
+                && !world.agent(server).and_then(Agent::about).is_some_and(repairs)
+        };
+        !(0..SERVERS).map(Peer).filter(|server| *server != peer).all(well)
+    }
+
+    fn settings(&self, plan: &Plan) -> Settings {
+        let mut settings = Settings::of(plan);
+        settings.on_the_way_bytes_max = self.setting.on_the_way_bytes_max;
+        // The tail of delays has to fit into the time-outs of elections.
+        if let Delay::LongTailed { usual_excess, .. } = &mut settings.delay {
+            *usual_excess /= 4;
+        }
+        settings
+    }
+}

@@ -167,6 +167,9 @@ class FakeChat:
             for place in route.acknowledged:
                 key = (session.user, place.conversation)
                 self.marks[key] = max(self.marks.get(key, 0), place.sequence)
+                mark = pb.Route(id=0, path=pb.Route.HEADER)
+                mark.readBy.add(user=session.user, position=place)
+                session.send(mark)
             return None
         return answer
 

@@ -13,6 +13,8 @@ import tempfile
 import unittest
 from typing import Any
 
+SECRET = "what the tests' clusters share"
+
 OVID_BIN = os.environ.get("OVID_BIN", "")
 
 needs_servers = unittest.skipUnless(
@@ -33,13 +35,21 @@ class Servers:
     def __init__(self, count: int = 3, **attributes: Any) -> None:  # noqa: ANN401 - of any kind
         self._folder = tempfile.TemporaryDirectory()
         folder = pathlib.Path(self._folder.name)
-        ports = free_ports(3 * count)
+        ports = free_ports(3 * count + 1)
         self._boxes = [f"127.0.0.1:{port}" for port in ports[:count]]
         self._controls = [f"127.0.0.1:{port}" for port in ports[count : 2 * count]]
-        self.addresses = [f"127.0.0.1:{port}" for port in ports[2 * count :]]
+        self.addresses = [f"127.0.0.1:{port}" for port in ports[2 * count : 3 * count]]
+        # Of the leader, whoever that is.
+        self.discovery = f"127.0.0.1:{ports[-1]}"
         names = [f"chat-{number}" for number in range(count)]
         # A cheap hash: the tests are not about passwords that were stolen.
-        shared = {"log": {"members": names}, "group_tag": "here", "password": {"memory_kib": 64, "passes": 1}}
+        shared = {
+            "log": {"members": names},
+            "group_tag": "here",
+            "secret": SECRET,
+            "discovery": self.discovery,
+            "password": {"memory_kib": 64, "passes": 1},
+        }
         self._file = folder / "chat.json"
         self._file.write_text(
             json.dumps(

@@ -231,6 +231,17 @@ class Messages(unittest.TestCase):
                 ann.post("bob", str(number))
         self.assertEqual(len(self.chat.texts("ann", "bob")), 200)
 
+    def test_what_was_read_is_stored_before_the_client_closes(self) -> None:
+        for number in range(20):
+            self.chat.say("ann", "bob", str(number))
+        for read in (5, 12):
+            with client(self.chat, "bob") as bob:
+                found = bob.messages()
+                while (message := next(found)).text != str(read):
+                    pass
+                bob.acknowledge(message)
+            self.assertEqual(self.chat.marks, {("bob", 1): read + 1})
+
     def test_a_token_that_has_expired_is_replaced_by_the_password(self) -> None:
         ann = self.client("ann")
         ann.log_in()

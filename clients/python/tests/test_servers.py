@@ -13,7 +13,7 @@ import time
 import unittest
 
 from fake import wait_for
-from real import Servers, needs_servers
+from real import SECRET, Servers, needs_servers
 
 import ovid_chat
 from ovid_chat import AsyncClient, Client, Happening
@@ -256,6 +256,68 @@ class Faults(Real):
         terminal.stdout.close()
         ann = self.user("ann-10")
         self.assertEqual([one.text for one in ann.history("bob-10").messages], ["before", "after"])
+
+
+class Discovery(Real):
+    def test_the_leader_names_servers_and_so_does_the_next_one(self) -> None:
+        def ask(user: str) -> str:
+            target = [self.servers.discovery]
+            with Client(
+                user, "secret", discovery=target, group_tag="here", secret=SECRET, timeout=TIMEOUT_S
+            ) as chat:
+                chat.register(exist_ok=True)
+                return str(chat.server)
+
+        found = {ask("ann-11") for _ in range(12)}
+        self.assertEqual(found, set(self.servers.addresses))
+        for number in range(3):
+            self.servers.kill(number)
+            self.assertNotEqual(ask("ann-11"), self.servers.addresses[number])
+            self.servers.start(number)
+
+    def test_who_does_not_know_the_secret_finds_nothing(self) -> None:
+        target = [self.servers.discovery]
+        wrong = Client("ann-12", "secret", discovery=target, group_tag="here", secret="guess", timeout=1)
+        with wrong, self.assertRaises(ovid_chat.Unreachable):
+            wrong.register()
+
+
+@needs_servers
+class Clusters(unittest.TestCase):
+    def test_what_waits_in_another_cluster_comes_once(self) -> None:
+        with contextlib.ExitStack() as stack:
+            east = stack.enter_context(contextlib.closing(Servers(1, group_tag="east")))
+            west = stack.enter_context(
+                contextlib.closing(Servers(1, group_tag="west", clusters={"east": east.addresses}))
+            )
+
+            def client(user: str, servers: Servers) -> Client:
+                chat = Client(user, "secret", servers.addresses, timeout=TIMEOUT_S)
+                stack.enter_context(chat)
+                chat.register(exist_ok=True)
+                return chat
+
+            ann = client("ann", east)
+            client("bob", east).log_in()
+            with Client("bob", "secret", west.addresses, timeout=TIMEOUT_S) as bob:
+                bob.register()
+                for number in range(20):
+                    ann.send("bob", str(number))
+                found = bob.messages(timeout=TIMEOUT_S)
+                messages = [next(found) for _ in range(20)]
+                self.assertEqual([one.text for one in messages], [str(number) for number in range(20)])
+                self.assertEqual({(one.sender, one.cluster) for one in messages}, {("ann", "east")})
+                page = bob.history("ann@east", limit=5)
+                self.assertEqual(
+                    [one.text for one in page.messages], [str(number) for number in range(15, 20)]
+                )
+                bob.acknowledge(messages[-1])
+                # It was read here, and so it is read there.
+                there = client("bob", east)
+                wait_for(lambda: all(one.unread == 0 for one in there.conversations()), TIMEOUT_S)
+            with Client("bob", "secret", west.addresses, timeout=TIMEOUT_S) as bob:
+                ann.send("bob", "last")
+                self.assertEqual([one.text for one in bob.messages(timeout=5)], ["last"])
 
 
 if __name__ == "__main__":

@@ -46,9 +46,9 @@ pub fn random(rng: &mut Rng, message: &MessageDescriptor) -> (DynamicMessage, Re
 fn value(rng: &mut Rng, field: &FieldDescriptor, reach: &mut Reach) -> Value {
     match field.kind() {
         Kind::Bool => Value::Bool(rng.below(2) == 0),
-        Kind::Int32 => Value::I32(number(rng).cast_signed() as i32),
+        Kind::Int32 => Value::I32(low_half(number(rng)).cast_signed()),
         Kind::Int64 => Value::I64(number(rng).cast_signed()),
-        Kind::Uint32 => Value::U32(number(rng) as u32),
+        Kind::Uint32 => Value::U32(low_half(number(rng))),
         Kind::Uint64 => Value::U64(number(rng)),
         Kind::String => Value::String(text(rng)),
         Kind::Bytes => {
@@ -76,6 +76,10 @@ fn number(rng: &mut Rng) -> u64 {
         2 => i64::MAX.cast_unsigned() + rng.below(2),
         _ => rng.number() >> rng.below(64),
     }
+}
+
+fn low_half(number: u64) -> u32 {
+    u32::try_from(number & u64::from(u32::MAX)).expect("it was cut to fit")
 }
 
 /// Any text: nothing, with a zero, beyond ASCII, or longer than one byte of length can say.

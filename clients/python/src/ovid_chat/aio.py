@@ -40,6 +40,10 @@ MESSAGES_MAX = 10_000
 """When so many messages wait to be read by the user, the client reads no more of them until half are left."""
 
 
+READ_S_MAX = 1.0
+"""So long a client that closes waits until what was read is stored."""
+
+
 class AsyncClient:
     """A user of the chat, on one of its servers: when that dies, on another one, without losing or repeating a message.
 
@@ -87,11 +91,11 @@ class AsyncClient:
         self._messages: deque[Message] = deque()
         self._driver: Driver | None = None
         self._arrived: asyncio.Event
-        self._idle: asyncio.Event
+        self._progress: asyncio.Event
 
     async def __aenter__(self) -> AsyncClient:
         # Here, since an event belongs to its loop in Python 3.9.
-        self._arrived, self._idle = asyncio.Event(), asyncio.Event()
+        self._arrived, self._progress = asyncio.Event(), asyncio.Event()
         self._driver = Driver(asyncio.get_running_loop(), self._core, self._tls, self._on_event)
         return self
 
@@ -102,7 +106,10 @@ class AsyncClient:
         if kind is None:
             # What was posted and not awaited has its chance.
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._all_sent(), self.timeout)
+                await asyncio.wait_for(self._until(lambda: not self._core.under_way()), self.timeout)
+            # Another session that begins now is not to get again what was read here.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._until(lambda: not self._core.is_acknowledging()), READ_S_MAX)
         self._core.close()
         driver.carry_out()
         driver.end()
@@ -272,7 +279,6 @@ class AsyncClient:
         driver = self._running()
         pending: asyncio.Future[Any] = driver.loop.create_future()
         ask(driver.now(), pending)
-        self._idle.clear()
         driver.carry_out_soon()
         return pending
 
@@ -281,12 +287,13 @@ class AsyncClient:
             raise Unreachable("the client is not open: use it by `with`")
         return self._driver
 
-    async def _all_sent(self) -> None:
-        while self._core.under_way():
-            self._idle.clear()
-            await self._idle.wait()
+    async def _until(self, what: Callable[[], bool]) -> None:
+        while not what():
+            self._progress.clear()
+            await self._progress.wait()
 
     def _on_event(self, event: Event) -> None:
+        self._progress.set()
         if isinstance(event, Settled):
             self._on_settled(event)
         elif isinstance(event, Arrived):
@@ -301,8 +308,6 @@ class AsyncClient:
             self.on_event(event)
 
     def _on_settled(self, event: Settled) -> None:
-        if not self._core.under_way():
-            self._idle.set()
         pending: asyncio.Future[Any] = event.ticket
         if pending.done():
             return

@@ -176,6 +176,10 @@ class Core:
         """How many messages have not been answered for good yet."""
         return len(self._outbox)
 
+    def is_acknowledging(self) -> bool:
+        """Whether a server has yet to say that what the user has read is stored."""
+        return self.phase is Phase.READY and not self._inbox.is_confirmed()
+
     def close(self) -> None:
         """Ends it all; what is not done is not going to be."""
         if self.phase is Phase.CLOSED:
@@ -490,6 +494,8 @@ class Core:
             self._events.append(Online(entry.user, entry.online))
         for mark in route.readBy:
             place = Position(mark.position.conversation, mark.position.sequence)
+            if mark.user == self._settings.user:
+                self._inbox.confirm(place)
             self._events.append(Read(mark.user, place))
 
     def _take_answer(self, now: float, route: pb.Route) -> None:

@@ -17,6 +17,7 @@ class Inbox:
         self._own: dict[int, set[int]] = {}
         self._acknowledged: dict[int, int] = {}
         self._to_acknowledge: set[int] = set()
+        self._confirmed: dict[int, int] = {}
 
     def is_new(self, position: Position) -> bool:
         """Whether a message comes for the first time, and is not one that this client has sent; it has come now."""
@@ -57,11 +58,20 @@ class Inbox:
         self._to_acknowledge.clear()
         return [pb.Position(conversation=one, sequence=self._acknowledged[one]) for one in conversations]
 
+    def confirm(self, position: Position) -> None:
+        """A server says that the user has read up to here."""
+        self._confirmed[position.conversation] = position.sequence
+
+    def is_confirmed(self) -> bool:
+        """Whether all that the user has read is known to be stored."""
+        confirmed = self._confirmed
+        return all(sequence <= confirmed.get(one, 0) for one, sequence in self._acknowledged.items())
+
     def disconnected(self) -> None:
         """What was told may not have been carried out: all of it is told again."""
         self._to_acknowledge.update(self._acknowledged)
 
     def clear(self) -> None:
         """Another cluster has other conversations."""
-        for places in (self._have, self._own, self._acknowledged, self._to_acknowledge):
+        for places in (self._have, self._own, self._acknowledged, self._to_acknowledge, self._confirmed):
             places.clear()

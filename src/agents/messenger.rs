@@ -209,8 +209,12 @@ impl Messenger {
         let waiter = self.front.applied(turn, (life, number), &outcome);
         if let Outcome::Done(effects) = &outcome {
             for effect in effects {
-                if let Effect::Posted { conversation, message } = effect {
-                    self.clusters.posted(*conversation, message, &self.state, out);
+                match effect {
+                    Effect::Posted { conversation, message } => {
+                        self.clusters.posted(*conversation, message, &self.state, out);
+                    }
+                    Effect::Unregistered(user) => self.clusters.unregistered(*user, out),
+                    _ => {}
                 }
             }
         }

@@ -235,27 +235,27 @@ impl Reader<'_> {
             && let Some(tag) = self.text(path, member)
         {
             let before = self.common.group_tag.clone();
-            self.agree(path, member, &before, &tag);
+            self.agree(path, member, before.as_ref(), &tag);
             self.common.group_tag = before.or(Some((tag, member.node.at)));
         }
         if let Some(member) = find(members, &SECRET)
             && let Some(secret) = self.text(path, member)
         {
             let before = self.common.secret.clone();
-            self.agree(path, member, &before, &secret);
+            self.agree(path, member, before.as_ref(), &secret);
             self.common.secret = before.or(Some((secret, member.node.at)));
         }
         if let Some(member) = find(members, &DISCOVERY_PORT)
             && let Some(port) = self.port(path, member)
         {
             let before = self.common.discovery_port;
-            self.agree(path, member, &before, &port);
+            self.agree(path, member, before.as_ref(), &port);
             self.common.discovery_port = before.or(Some((port, member.node.at)));
         }
     }
 
     /// All have to say the same.
-    fn agree<T: PartialEq>(&mut self, path: &[&str], member: &Member, before: &Option<(T, usize)>, now: &T) {
+    fn agree<T: PartialEq>(&mut self, path: &[&str], member: &Member, before: Option<&(T, usize)>, now: &T) {
         if let Some((before, at)) = before
             && before != now
         {

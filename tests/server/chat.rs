@@ -97,7 +97,7 @@ fn mistakes_in_a_file_of_nodes_are_told_with_their_places() {
     assert!(said.contains("10.1.2.3 is not on this machine alone") && said.contains("--plain"), "{said}");
     fs::write(&file, text.replace("\"clientPort\": 4002", "\"clientPort\": \"here\"")).expect("written");
     let said = failed(&[&serve[..], &["1"]].concat());
-    let place = format!("{file}:2:74: nodes.0.clientPort: expected a port");
+    let place = format!("{file}:2:80: nodes.0.clientPort: expected a port");
     assert!(said.contains(&place), "{said}");
     let said = failed(&["serve", "--nodes", "nowhere.json", "--id", "1"]);
     assert!(said.contains("cannot read the configuration nowhere.json"), "{said}");

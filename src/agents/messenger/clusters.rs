@@ -201,6 +201,11 @@ impl Clusters {
         self.serving.posted(conversation, message, state, out);
     }
 
+    /// A user is none any more.
+    pub fn unregistered<M>(&mut self, user: UserId, out: &mut Outbox<M>) {
+        self.serving.unregistered(user, out);
+    }
+
     /// Rows were looked at by a token from [`LOOK_TOKENS_FROM`] on.
     pub fn looked<M>(&mut self, looked: &Looked, state: &State, out: &mut Outbox<M>) {
         self.serving.looked(looked, state, out);

@@ -44,15 +44,13 @@ const PASSWORD: &str = "open sesame";
 
 pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     groups::end_on_signals()?;
-    let (folder, _scratch) = match &args.dir {
-        Some(folder) => (folder.clone(), None),
-        None => {
-            let scratch = Folder::create_in(&std::env::temp_dir(), "ovid-chat")?;
-            (scratch.path().to_owned(), Some(scratch))
-        }
+    let scratch = match &args.dir {
+        Some(_) => None,
+        None => Some(Folder::create_in(&std::env::temp_dir(), "ovid-chat")?),
     };
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let servers = start(args.base_port, &folder)?;
+    let folder = args.dir.as_deref().or(scratch.as_ref().map(Folder::path)).context("one of the two")?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let servers = start(args.base_port, folder)?;
     say(&format!("five servers in two clusters, east and west; what they log is in {}", folder.display()))?;
     let mut talks = Vec::new();
     for (name, cluster) in USERS.into_iter().zip(&CLUSTERS) {

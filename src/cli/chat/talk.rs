@@ -161,6 +161,6 @@ fn outcome(response: Response) -> Result<(), Refused> {
     Err(Refused { code, why: response.message.unwrap_or_default() })
 }
 
-/// How long a server may take for anything.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a server may take for anything: a password costs some time, and a machine may have much to do.
+const PATIENCE: Duration = Duration::from_secs(60);
 const FRAME_BYTES_MAX: usize = 16 << 20;

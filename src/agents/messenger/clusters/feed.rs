@@ -83,10 +83,12 @@ impl Feed {
             return false;
         }
         let mut news = false;
-        while let Some((_, bytes)) = cursor.waiting.pop_front_if(|(sequence, _)| *sequence <= place.sequence)
+        while let Some((sequence, bytes)) = cursor.waiting.front()
+            && *sequence <= place.sequence
         {
             self.unacknowledged -= 1;
             self.unacknowledged_bytes -= bytes;
+            cursor.waiting.pop_front();
             news = true;
         }
         news

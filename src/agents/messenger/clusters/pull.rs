@@ -98,14 +98,14 @@ impl Pull {
             _ => None,
         };
         let upto: BTreeMap<ConversationId, Sequence> = effects.iter().filter_map(upto).collect();
-        for _ in 0..count {
-            let is_in = |imported: &mut Imported| {
-                upto.get(&imported.place.conversation).is_some_and(|upto| imported.place.sequence <= *upto)
-            };
-            let Some(imported) = self.queue.pop_front_if(is_in) else { return false };
+        let is_in = |imported: &Imported| {
+            upto.get(&imported.place.conversation).is_some_and(|upto| imported.place.sequence <= *upto)
+        };
+        let taken = self.queue.iter().take(count).take_while(|imported| is_in(imported)).count();
+        for imported in self.queue.drain(..taken) {
             self.queue_bytes -= weight(&imported);
         }
-        true
+        taken == count
     }
 
     /// The batch under way is to be proposed again then.

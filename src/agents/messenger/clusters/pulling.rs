@@ -473,15 +473,9 @@ impl Pulling {
     fn attend<M>(&mut self, now: Time, tag: &str, known: &Known, out: &mut Outbox<M>) {
         let Some(cluster) = self.clusters.get_mut(tag) else { return };
         match &mut cluster.link {
-            Link::Idle => {}
-            Link::Later(at) if *at <= now => {
-                if self.users.is_empty() {
-                    cluster.link = Link::Idle;
-                } else {
-                    self.dial(now, tag, known, out);
-                }
-            }
-            Link::Later(_) => {}
+            Link::Later(at) if *at <= now && self.users.is_empty() => cluster.link = Link::Idle,
+            Link::Later(at) if *at <= now => self.dial(now, tag, known, out),
+            Link::Idle | Link::Later(_) => {}
             Link::Dialling { since, .. } | Link::Greeting { since, .. } => {
                 if now.since(*since) >= GREETING_MAX {
                     self.fail(now, tag, out);

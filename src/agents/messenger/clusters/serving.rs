@@ -186,7 +186,7 @@ impl Serving {
         let found = state.find_user(name);
         let full = session.feeds.len() >= FEEDS_MAX;
         let (error, message) = match found {
-            None => (ErrorCode::NotFound, "there is no such user here"),
+            None => (ErrorCode::NotFound, NO_USER),
             Some(_) if full => (ErrorCode::Busy, "too many users are asked for"),
             Some(user) => {
                 session.feeds.insert(user, Feed::new(id, user, state));
@@ -194,13 +194,18 @@ impl Serving {
                 return self.pump(conn, user, state, out);
             }
         };
-        let response = Response {
-            success: Some(false),
-            message: Some(message.to_owned()),
-            error_code: Some(error.into()),
-        };
-        let answer = route(id, Path::Response, Some(Payload::Response(response)));
-        out.outside(Outward::Frames { conn, bytes: frame(&answer) });
+        let bytes = frame(&failure(id, error, message));
+        out.outside(Outward::Frames { conn, bytes });
+    }
+
+    /// A user is gone. Who asks again finds whoever is called so then.
+    pub(super) fn unregistered<M>(&mut self, user: UserId, out: &mut Outbox<M>) {
+        for conn in self.subscribed.remove(&user).unwrap_or_default() {
+            let session = self.sessions.get_mut(&conn);
+            let Some(feed) = session.and_then(|session| session.feeds.remove(&user)) else { continue };
+            let bytes = frame(&failure(feed.id, ErrorCode::NotFound, NO_USER));
+            out.outside(Outward::Frames { conn, bytes });
+        }
     }
 
     fn end(&mut self, conn: Conn, user: Option<UserId>) {
@@ -332,6 +337,14 @@ impl Serving {
     }
 }
 
+/// What a subscription is answered that cannot be had.
+fn failure(id: i64, code: ErrorCode, why: &str) -> Route {
+    let (message, error_code) = (Some(why.to_owned()), Some(code.into()));
+    let response = Response { success: Some(false), message, error_code };
+    route(id, Path::Response, Some(Payload::Response(response)))
+}
+
+const NO_USER: &str = "there is no such user here";
 /// How many connections other clusters may have to this server.
 const SESSIONS_MAX: usize = 256;
 /// How many users may be asked for on one connection.

@@ -172,6 +172,19 @@ fn a_user_who_is_not_known_there_is_asked_for_again() {
 }
 
 #[test]
+fn whoever_takes_the_name_of_somebody_who_is_gone_is_found() {
+    let (mut net, ann, bob) = pair(9);
+    net.online(EAST, 0, ann[0]);
+    run(&mut net, 50);
+    net.apply(WEST, Command::Unregister { user: ann[1] });
+    let other = net.register(WEST, "ann");
+    assert_ne!(other, ann[1]);
+    net.post(WEST, bob[1], Target::User(other), "hello");
+    run(&mut net, 2000);
+    assert_eq!(texts(&net, EAST, ann[0]), ["hello"]);
+}
+
+#[test]
 fn a_cluster_that_is_down_delays_nobody() {
     let mut net = Net::new(6, &[("east", 1), ("west", 1), ("north", 1)]);
     let ann: Vec<UserId> = (0..3).map(|group| net.register(group, "ann")).collect();

@@ -153,10 +153,13 @@ impl Net {
         }
         if let Outcome::Done(effects) = &outcome {
             for effect in effects {
-                let Effect::Posted { conversation, message } = effect else { continue };
                 for server in self.groups[group].servers.clone() {
-                    self.with(server, |clusters, _, state, out| {
-                        clusters.posted(*conversation, message, state, out);
+                    self.with(server, |clusters, _, state, out| match effect {
+                        Effect::Posted { conversation, message } => {
+                            clusters.posted(*conversation, message, state, out);
+                        }
+                        Effect::Unregistered(user) => clusters.unregistered(*user, out),
+                        _ => {}
                     });
                 }
             }

@@ -156,7 +156,7 @@ impl Front {
     pub(super) fn listening(&mut self, at: SocketAddr, out: &mut Outbox<MessengerMessage>) {
         if self.settings.advertise.is_none() && self.advertise != at.to_string() {
             self.advertise = at.to_string();
-            self.elsewhere.tell_again(&self.here(), out);
+            self.elsewhere.tell_again(&self.here(false), out);
         }
     }
 
@@ -493,17 +493,18 @@ impl Front {
 /// Other servers.
 impl Front {
     /// What another server is told first.
-    pub(super) fn here(&self) -> MessengerMessage {
+    fn here(&self, answer: bool) -> MessengerMessage {
         MessengerMessage::Here {
             clients: self.advertise.clone(),
             sessions: self.session_count,
             online: self.sessions.keys().map(|user| user.0).collect(),
+            answer,
         }
     }
 
     /// A link to another server is up.
     pub(super) fn link_up(&mut self, peer: Peer, out: &mut Outbox<MessengerMessage>) {
-        self.elsewhere.link_up(peer, self.here(), out);
+        self.elsewhere.link_up(peer, self.here(false), out);
     }
 
     /// A link to another server is down.
@@ -514,6 +515,9 @@ impl Front {
 
     /// Another server has said something.
     pub(super) fn heard(&mut self, turn: &mut Turn<'_>, peer: Peer, message: MessengerMessage) {
+        if let MessengerMessage::Here { answer: false, .. } = message {
+            turn.out.send(peer, self.here(true));
+        }
         let affected = self.elsewhere.heard(peer, message);
         self.tell_presence_of(turn.now, turn.state, affected);
     }

@@ -18,6 +18,8 @@ pub enum MessengerMessage {
         sessions: u64,
         /// Whose, by the numbers of the users.
         online: Vec<u64>,
+        /// Whether this answers the other side's, and is not to be answered. Who has just begun may not have heard what it was told when the link came up.
+        answer: bool,
     },
     /// That has changed.
     Changed {

@@ -51,7 +51,7 @@ impl Elsewhere {
     /// A server has said something of itself.
     pub(super) fn heard(&mut self, peer: Peer, message: MessengerMessage) -> Affected {
         match message {
-            MessengerMessage::Here { clients, sessions, online } => {
+            MessengerMessage::Here { clients, sessions, online, .. } => {
                 let online: BTreeSet<UserId> = online.into_iter().map(UserId).collect();
                 let mut affected = online.clone();
                 let before = self.servers.insert(peer, Server { clients, sessions, online });

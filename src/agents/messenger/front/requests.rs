@@ -25,7 +25,8 @@ impl Front {
                 return self.answer(turn.now, conn, &wire::failed(route.id, ErrorCode::Busy, why));
             }
         }
-        if !client.holds {
+        // Whether the server lives is not to wait for a password that is looked at.
+        if !client.holds || is_ping(&route) {
             return self.request(turn, conn, route, false);
         }
         if client.held.len() >= 2 * self.settings.in_flight_max {
@@ -40,11 +41,13 @@ impl Front {
         self.marks_of(turn, conn, &route.acknowledged);
         let id = route.id;
         let logged_in = matches!(self.clients.get(&conn), Some(Client { who: Who::User(_), .. }));
+        if is_ping(&route) {
+            return self.answer(turn.now, conn, &wire::done(id));
+        }
         match route.payload.take() {
             Some(route::Payload::User(user)) => self.user(turn, conn, (id, user), route.login.take()),
             Some(route::Payload::NetworkDiscoveryPacket(packet)) => self.greeting(turn, conn, id, packet),
             Some(route::Payload::MessagesResponse(_) | route::Payload::Response(_)) => {}
-            None if is_ping(&route) => self.answer(turn.now, conn, &wire::done(id)),
             None if !wants_answer(&route) => {}
             _ if !logged_in => {
                 let why = "nobody has logged in on this connection";
@@ -229,7 +232,14 @@ fn wants_answer(route: &Route) -> bool {
 }
 
 fn is_ping(route: &Route) -> bool {
-    route.path() == route::Path::Ping && route.who.is_none() && route.conversations_request.is_none()
+    route.path() == route::Path::Ping
+        && route.payload.is_none()
+        && route.acknowledged.is_empty()
+        && !asks_for_people(route)
+}
+
+fn asks_for_people(route: &Route) -> bool {
+    route.who.is_some() || route.conversations_request.is_some()
 }
 
 /// How long the time may be that a client gives with a message.

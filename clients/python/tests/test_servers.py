@@ -268,8 +268,14 @@ class Discovery(Real):
                 chat.register(exist_ok=True)
                 return str(chat.server)
 
-        found = {ask("ann-11") for _ in range(12)}
-        self.assertEqual(found, set(self.servers.addresses))
+        found: set[str] = set()
+
+        def all_are_named() -> bool:
+            found.add(ask("ann-11"))
+            return found == set(self.servers.addresses)
+
+        # A server that has just started is named once the leader knows of it.
+        wait_for(all_are_named, TIMEOUT_S)
         for number in range(3):
             self.servers.kill(number)
             self.assertNotEqual(ask("ann-11"), self.servers.addresses[number])

@@ -36,7 +36,7 @@ use self::console::Console;
 use self::disk::{Disk, Request};
 use self::entrance::Entrance;
 use self::ports::Ports;
-use self::socket::{Read, Socket};
+use self::socket::{Progress, Read, Socket};
 pub use self::tls::Credentials;
 use self::worker::Worker;
 use crate::seldom;
@@ -257,8 +257,9 @@ impl Reactor {
         let Some(socket) = self.sockets.get_mut(&conn) else { return };
         if socket.is_connecting() {
             match socket.finish_connecting() {
-                Ok(true) => {
-                    if socket.is_dialled() {
+                Ok(Progress::NotYet) => return,
+                Ok(progress) => {
+                    if progress == Progress::Dialled {
                         if self.trace.is_some() {
                             server.label(conn, socket.label(true));
                         }
@@ -267,7 +268,6 @@ impl Reactor {
                     // What has waited for the connection to be open leaves without a word of the system's.
                     self.flush(conn, server);
                 }
-                Ok(false) => return,
                 Err(error) => self.fail(conn, &error, server),
             }
             self.settle(server);

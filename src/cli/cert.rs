@@ -21,7 +21,7 @@ pub(super) struct CertArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// An address or a name by which servers with this certificate are reached; may be given several times. Without it:
-    /// 127.0.0.1, ::1 and localhost
+    /// `127.0.0.1`, `::1` and `localhost`
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
     /// For how many days both are good, from now on

@@ -33,12 +33,26 @@ pub(super) enum Read {
     Failed(io::Error),
 }
 
+/// What became of a connection that was not open yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It is not open.
+    NotYet,
+    /// It is open; we have dialled.
+    Dialled,
+    /// It is open; the other side has dialled.
+    Accepted,
+}
+
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Connecting,
     /// Connected, but the two sides have not agreed on how to encrypt yet.
-    ShakingHands,
+    ShakingHands {
+        /// We have dialled.
+        dialled: bool,
+    },
     Open,
     /// The other side's end was read; nothing is read any more, but there may be something to write.
     Ended,
@@ -49,11 +63,7 @@ enum Phase {
 pub(super) struct Socket {
     stream: TcpStream,
     phase: Phase,
-    /// We have dialled.
-    dialled: bool,
     tls: Option<Box<Session>>,
-    /// Our end is to be told once everything is sent that is encrypted already.
-    finishing: bool,
     /// It stands on the ready list.
     ready: bool,
     /// The other side has ended: a short read does not mean that there is nothing more to learn.
@@ -83,7 +93,7 @@ impl Socket {
     ) -> io::Result<Self> {
         refuse_self(&stream)?;
         stream.set_nodelay(true)?;
-        let phase = if tls.is_some() { Phase::ShakingHands } else { Phase::Open };
+        let phase = if tls.is_some() { Phase::ShakingHands { dialled: false } } else { Phase::Open };
         Self::register(stream, phase, tls, token, registry)
     }
 
@@ -97,16 +107,14 @@ impl Socket {
         // Both interests from the start: with edge triggers a writable socket costs no wake-ups, and registering again after
         // each full buffer would cost a system call.
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        let dialled = phase == Phase::Connecting;
+        let writable = phase != Phase::Connecting;
         Ok(Self {
             stream,
             phase,
-            dialled,
             tls: tls.map(Box::new),
-            finishing: false,
             ready: false,
             read_closed: false,
-            writable: !dialled,
+            writable,
             broken: None,
         })
     }
@@ -116,11 +124,6 @@ impl Socket {
         let name = |address: io::Result<SocketAddr>| address.map_or_else(|_| "?".into(), |at| at.to_string());
         let (own, other) = (name(self.stream.local_addr()), name(self.stream.peer_addr()));
         if dialled { format!("{own}>{other}") } else { format!("{other}>{own}") }
-    }
-
-    /// Whether we have dialled.
-    pub(super) fn is_dialled(&self) -> bool {
-        self.dialled
     }
 
     /// Whether it is encrypted, or to be.
@@ -135,30 +138,31 @@ impl Socket {
 
     /// Whether it is not open yet.
     pub(super) fn is_connecting(&self) -> bool {
-        matches!(self.phase, Phase::Connecting | Phase::ShakingHands)
+        matches!(self.phase, Phase::Connecting | Phase::ShakingHands { .. })
     }
 
-    /// Looks how far it has come: `true` open, `false` not yet.
-    pub(super) fn finish_connecting(&mut self) -> io::Result<bool> {
+    /// Looks how far it has come.
+    pub(super) fn finish_connecting(&mut self) -> io::Result<Progress> {
         if self.phase == Phase::Connecting {
             if let Some(error) = self.stream.take_error()? {
                 return Err(error);
             }
             match self.stream.peer_addr() {
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(Progress::NotYet),
                 Err(error) => return Err(error),
             }
             refuse_self(&self.stream)?;
             self.stream.set_nodelay(true)?;
             self.writable = true;
-            self.phase = Phase::ShakingHands;
+            self.phase = Phase::ShakingHands { dialled: true };
         }
         if self.tls.is_some() && !self.shake_hands()? {
-            return Ok(false);
+            return Ok(Progress::NotYet);
         }
-        self.phase = Phase::Open;
-        Ok(true)
+        let before = std::mem::replace(&mut self.phase, Phase::Open);
+        let dialled = before == Phase::ShakingHands { dialled: true };
+        Ok(if dialled { Progress::Dialled } else { Progress::Accepted })
     }
 
     /// Goes on with agreeing on how to encrypt, as far as what has come allows; whether that is done.
@@ -256,7 +260,7 @@ impl Socket {
         let Some(session) = self.tls.as_mut().filter(|_| self.writable) else { return };
         match session.push(&mut self.stream) {
             Ok(()) => {
-                if self.finishing {
+                if session.is_finished() {
                     let _ = self.stream.shutdown(Shutdown::Write);
                     self.writable = false;
                 }
@@ -311,7 +315,6 @@ impl Socket {
     pub(super) fn finish(&mut self) {
         if let Some(session) = &mut self.tls {
             session.finish();
-            self.finishing = true;
             return self.push();
         }
         let _ = self.stream.shutdown(Shutdown::Write);

@@ -21,22 +21,24 @@ pub(super) struct Session {
     plain: BytesMut,
     /// The other side has said that it sends no more.
     ended: bool,
+    /// We have said so.
+    finished: bool,
 }
 
 impl Session {
     /// The side that is connected to.
     pub(super) fn accept(config: Arc<ServerConfig>) -> io::Result<Self> {
-        Ok(Self::of(ServerConnection::new(config).map_err(io_error)?.into()))
+        Ok(Self::of(ServerConnection::new(config).map_err(|error| io_error(&error))?.into()))
     }
 
     /// The side that connects to `peer`, whose certificate has to name that address.
     pub(super) fn dial(config: Arc<ClientConfig>, peer: IpAddr) -> io::Result<Self> {
         let name = ServerName::IpAddress(peer.to_canonical().into());
-        Ok(Self::of(ClientConnection::new(config, name).map_err(io_error)?.into()))
+        Ok(Self::of(ClientConnection::new(config, name).map_err(|error| io_error(&error))?.into()))
     }
 
     fn of(connection: Connection) -> Self {
-        Self { connection, plain: BytesMut::new(), ended: false }
+        Self { connection, plain: BytesMut::new(), ended: false, finished: false }
     }
 
     /// Whether the two sides have not agreed yet.
@@ -61,7 +63,7 @@ impl Session {
             if self.connection.read_tls(&mut bytes)? == 0 {
                 break;
             }
-            let state = self.connection.process_new_packets().map_err(io_error)?;
+            let state = self.connection.process_new_packets().map_err(|error| io_error(&error))?;
             self.ended = state.peer_has_closed();
             self.decrypt();
         }
@@ -107,6 +109,12 @@ impl Session {
     /// Says that nothing more is sent.
     pub(super) fn finish(&mut self) {
         self.connection.send_close_notify();
+        self.finished = true;
+    }
+
+    /// Whether nothing more is to be sent but what waits already.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
     }
 
     /// Puts what waits on the network, as far as that goes.
@@ -123,8 +131,8 @@ impl Session {
 }
 
 /// What went wrong, for people.
-fn io_error(error: Error) -> io::Error {
-    let text = match &error {
+fn io_error(error: &Error) -> io::Error {
+    let text = match error {
         Error::InvalidMessage(_) => {
             format!("what comes is not TLS ({error}); does the other side speak without it?")
         }

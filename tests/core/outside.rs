@@ -59,6 +59,9 @@ impl Agent for Doorkeeper {
     }
 }
 
+/// The port for connections: the first that the box gives a name to.
+const PORT: EntranceId = EntranceId(1);
+
 impl Doorkeeper {
     fn told(&self, inward: Inward<'_>, out: &mut Outbox<NoMessage>) {
         match inward {
@@ -69,7 +72,7 @@ impl Doorkeeper {
                     Opening::Accepted(port) => format!("accepted {}", port.0),
                     Opening::Dialled(token) => format!("dialled {token}"),
                 };
-                out.say(format!("opened {} {peer}", by));
+                out.say(format!("opened {by} {peer}"));
                 out.outside(Outward::Frames { conn, bytes: frame("welcome") });
             }
             Inward::Unreachable { token, why } => out.say(format!("unreachable {token} {why}")),
@@ -199,16 +202,10 @@ impl Host {
 
     /// Somebody connects to the port for connections.
     fn client(&mut self) -> ConnId {
-        let entrance = self.port();
-        let conn = self.server.came_in(entrance, address(9), self.now).expect("there is room");
+        let conn = self.server.came_in(PORT, address(9), self.now).expect("there is room");
         assert_eq!(self.said(), ["opened accepted 1 127.0.0.1:9"]);
         assert_eq!(self.sent(conn), frame("welcome"));
         conn
-    }
-
-    /// Ports are the first that the box gives names to.
-    fn port(&self) -> EntranceId {
-        EntranceId(1)
     }
 
     fn after(&mut self, seconds: u64) {
@@ -438,7 +435,7 @@ fn a_dial_succeeds_or_fails_or_takes_too_long_and_is_told_of_once() {
 fn connections_are_bounded_and_counted() {
     let mut host = Host::open();
     let clients: Vec<ConnId> = (0..8).map(|_| host.client()).collect();
-    assert_eq!(host.server.came_in(host.port(), address(9), host.now), None);
+    assert_eq!(host.server.came_in(PORT, address(9), host.now), None);
     host.command("dial");
     assert_eq!(host.said(), ["unreachable 7 too many connections"]);
     let status = host.status();

@@ -56,7 +56,7 @@ impl Client {
     /// The next Route; `None` once the connection is gone.
     fn next(&mut self) -> Option<Route> {
         while self.read.is_empty() {
-            let mut bytes = [0; 65_536];
+            let mut bytes = [0; 16_384];
             let length = self.stream.read(&mut bytes).ok().filter(|length| *length > 0)?;
             let mut rest = &bytes[..length];
             while !rest.is_empty() {

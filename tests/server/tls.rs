@@ -44,8 +44,8 @@ fn credentials(certificate: &Path, authority: &Path) -> Credentials {
     Credentials::load(&settings, Path::new("")).expect("they fit")
 }
 
-fn own(folder: &Path) -> Option<Credentials> {
-    Some(credentials(folder, folder))
+fn own(folder: &Path) -> EchoBox {
+    EchoBox::with(Some(credentials(folder, folder)))
 }
 
 /// A client that believes the authority of `folder`.
@@ -84,7 +84,7 @@ fn certificates_are_made_once_and_their_keys_are_secret() {
 #[test]
 fn encrypted_clients_are_served_as_others_are() {
     let folder = certificates();
-    let echo = EchoBox::with(own(folder.path()));
+    let echo = own(folder.path());
     let mut client = client(&echo, folder.path());
     let texts: Vec<String> = (0..2000).map(|number| format!("{number}")).collect();
     let stream: Vec<u8> = texts.iter().flat_map(|text| frame(text.as_bytes())).collect();
@@ -108,7 +108,7 @@ fn encrypted_clients_are_served_as_others_are() {
 #[test]
 fn who_speaks_plainly_to_an_encrypted_port_harms_only_himself() {
     let folder = certificates();
-    let echo = EchoBox::with(own(folder.path()));
+    let echo = own(folder.path());
     let mut session = echo.session();
     let mut plain = connect(echo.address(0));
     plain.write_all(&frame(b"hello")).expect("taken");
@@ -125,10 +125,10 @@ fn who_speaks_plainly_to_an_encrypted_port_harms_only_himself() {
 #[test]
 fn agents_dial_only_whom_their_authority_vouches_for() {
     let (folder, other) = (certificates(), certificates());
-    let good = EchoBox::with(own(folder.path()));
-    let foreign = EchoBox::with(own(other.path()));
+    let good = own(folder.path());
+    let foreign = own(other.path());
     let mut session = good.session();
-    let second = EchoBox::with(own(folder.path()));
+    let second = own(folder.path());
     session.send(&format!("dial {}", second.address(0)));
     assert_eq!(session.answer(), "dialled");
     session.send(&format!("dial {}", foreign.address(0)));
@@ -141,9 +141,9 @@ fn agents_dial_only_whom_their_authority_vouches_for() {
         let worse = tempfile::tempdir().expect("a scratch folder");
         self_signed(worse.path(), name, year);
         let dialler = EchoBox::with(Some(credentials(folder.path(), worse.path())));
-        let dialled = EchoBox::with(own(worse.path()));
+        let called = own(worse.path());
         let mut session = dialler.session();
-        session.send(&format!("dial {}", dialled.address(0)));
+        session.send(&format!("dial {}", called.address(0)));
         let answer = session.answer();
         assert!(answer.starts_with("unreachable 5: ") && answer.contains(expected), "{answer}");
     }

@@ -14,7 +14,7 @@ use crate::agents::replicated::LogOutput;
 use crate::time::Time;
 
 /// Rows are asked for when records of so many bytes were handed over, or after [`Options::keep_after`](super::Options::keep_after).
-const HANDED_BYTES_MAX: usize = 1024 * 1024;
+const HANDED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The token by which a member reads its own rows. Those of snapshots for others are greater.
 pub(super) const OWN_TOKEN: u64 = 0;
 /// In so many pieces the size of the log is known.

@@ -86,8 +86,8 @@ impl Broken {
     fn propose(&mut self, now: Time, record: Vec<u8>, out: &mut Outbox<MessengerMessage>) {
         let command = Record::decode(&record).map(|record| record.command);
         match (self.fails, command) {
-            (FailsTo::CountWhatWasRead, Ok(Command::Read { .. })) => {}
-            (FailsTo::Answer, Ok(Command::Post { client: Some((_, 4)), .. })) => {}
+            (FailsTo::CountWhatWasRead, Ok(Command::Read { .. }))
+            | (FailsTo::Answer, Ok(Command::Post { client: Some((_, 4)), .. })) => {}
             (FailsTo::Wait, Ok(Command::Post { .. })) => {
                 self.early.insert(record.clone());
                 let mut outbox = Outbox::default();

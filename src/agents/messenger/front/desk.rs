@@ -196,7 +196,7 @@ impl Desk {
         match waiting {
             Waiting::Barrier(token) => self.input(server, Input::Barrier { token }),
             Waiting::Compute(token, work) => {
-                self.input(server, Input::Computed { token, done: compute(work) })
+                self.input(server, Input::Computed { token, done: compute(work) });
             }
             Waiting::Look(look) => {
                 let found: Vec<Row> = rows_of(&host.rows);

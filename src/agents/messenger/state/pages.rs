@@ -284,7 +284,8 @@ pub(super) fn page_time(bytes: Bytes) -> Result<u64, WireError> {
 }
 
 const PAGE_MESSAGES_MAX: usize = 64;
-const PAGE_BYTES_MAX: usize = 4096;
+/// Just below 16 KiB: with its key and its checksum the row fills what a database gives it, and one of 4 KiB would fill half.
+const PAGE_BYTES_MAX: usize = 16_000;
 /// About what an open page costs in memory beside its bytes.
 const OPEN_BYTES: usize = 96;
 /// So many pages of conversations that are no more go with each record.

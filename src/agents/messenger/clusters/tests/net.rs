@@ -214,7 +214,7 @@ impl Net {
     fn carry_out(&mut self, server: usize, output: Output<NoMessage>) {
         match output {
             Output::Outside(Outward::Dial { token, to, .. }) => {
-                self.servers[server].dials.push_back((token, to))
+                self.servers[server].dials.push_back((token, to));
             }
             Output::Outside(Outward::Frames { conn, bytes }) => {
                 let Some(end) = self.ends.get(&conn) else { return };

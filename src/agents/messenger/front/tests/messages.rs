@@ -73,8 +73,8 @@ fn a_numbered_message_that_is_turned_down_does_not_hold_up_those_behind_it() {
     let mut desk = Desk::new(1);
     let (ann, bob) = (desk.user(0, "ann"), desk.user(0, "bob"));
     let long = "x".repeat(65_537);
-    for (number, (to, text)) in [("nobody", "?"), ("bob", &long), ("bob", "hello")].into_iter().enumerate() {
-        desk.say(ann, &Route { id: number as i64 + 1, ..post(to, text, Some(number as u64 + 1)) });
+    for (number, (to, text)) in (1_u32..).zip([("nobody", "?"), ("bob", &long), ("bob", "hello")]) {
+        desk.say(ann, &Route { id: number.into(), ..post(to, text, Some(number.into())) });
     }
     let mut answers: Vec<_> = desk.routes(ann).iter().map(|answer| (answer.id, code(answer))).collect();
     answers.sort_by_key(|(id, _)| *id);

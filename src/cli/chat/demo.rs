@@ -56,9 +56,9 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     for (name, cluster) in USERS.into_iter().zip(&CLUSTERS) {
         // Whoever writes to somebody needs them as a user of their own cluster.
         for other in CLUSTERS.iter().filter(|other| other.tag != cluster.tag) {
-            enter(args.base_port, other, name, &servers)?;
+            enter(args.base_port, other, name, &|| check(&servers))?;
         }
-        let (talk, at) = enter(args.base_port, cluster, name, &servers)?;
+        let (talk, at) = enter(args.base_port, cluster, name, &|| check(&servers))?;
         say(&format!("{name} is a user of both clusters, and on the server {at} of {} now", cluster.tag))?;
         talks.push(talk);
     }
@@ -74,8 +74,11 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         let at = client_at(args.base_port, cluster.servers.start);
         say(&format!("join {}: ovid-chat --server {at} --user NAME --register", cluster.tag))?;
     }
-    say("alice and bob answer who writes to them; Ctrl-C ends everything")?;
-    stay(talks, &servers)
+    say("alice and bob answer who writes to them; kill a server and see; Ctrl-C ends everything")?;
+    for (name, group) in &servers {
+        say(&format!("kill -9 {} ends {name}", group.pgid()))?;
+    }
+    stay(args.base_port, talks, &servers)
 }
 
 /// Starts the servers, each with its log in `folder`.
@@ -136,11 +139,11 @@ fn enter(
     base_port: u16,
     cluster: &Cluster,
     name: &str,
-    servers: &[(String, Group)],
+    go_on: &dyn Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<(Talk, SocketAddr)> {
     let mut last = String::new();
     for _ in 0..ATTEMPTS_MAX {
-        check(servers)?;
+        go_on()?;
         for number in cluster.servers.clone() {
             let at = client_at(base_port, number);
             match Talk::connect(at).and_then(|mut talk| Ok((talk.enter(name, PASSWORD)?, talk))) {
@@ -193,25 +196,33 @@ fn heard(who: &str, message: &Message) -> String {
     format!("{who} reads from {from}: {}", message.payload)
 }
 
-/// Lets the two answer until a server ends, or a signal ends all.
-fn stay(talks: Vec<Talk>, servers: &[(String, Group)]) -> anyhow::Result<ExitCode> {
+/// Lets the two answer until a signal ends all. Servers may die; then the two go to others.
+fn stay(base_port: u16, talks: Vec<Talk>, servers: &[(String, Group)]) -> anyhow::Result<ExitCode> {
     let (sender, lines) = bounded(LINES_MAX);
     for ((talk, name), cluster) in talks.into_iter().zip(USERS).zip(&CLUSTERS) {
-        let who = format!("{name}@{}", cluster.tag);
         let sender = sender.clone();
         thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || answer(talk, &who, &sender))
+            .spawn(move || live(base_port, cluster, name, talk, &sender))
             .context("cannot start a thread")?;
     }
     drop(sender);
     show(&lines, servers)
 }
 
-/// Shows what is said.
+/// Shows what is said, and which servers end.
 fn show(lines: &Receiver<String>, servers: &[(String, Group)]) -> anyhow::Result<ExitCode> {
+    let mut running: Vec<&(String, Group)> = servers.iter().collect();
     loop {
-        check(servers)?;
+        let mut ended = Vec::new();
+        running.retain(|(name, group)| {
+            let end = group.leader_end();
+            ended.extend(
+                end.iter().map(|end| format!("the server {name} {end}; the others go on without it")),
+            );
+            end.is_none()
+        });
+        ended.iter().try_for_each(|line| say(line))?;
         match lines.recv_timeout(PAUSE) {
             Ok(line) => say(&line)?,
             Err(RecvTimeoutError::Timeout) => {}
@@ -220,16 +231,32 @@ fn show(lines: &Receiver<String>, servers: &[(String, Group)]) -> anyhow::Result
     }
 }
 
-/// Answers whoever writes, but the other of the two, who would never end.
-fn answer(mut talk: Talk, who: &str, lines: &Sender<String>) {
+/// A user answers, on one server after the other.
+fn live(base_port: u16, cluster: &Cluster, name: &str, mut talk: Talk, lines: &Sender<String>) {
+    let who = format!("{name}@{}", cluster.tag);
     loop {
-        let message = match talk.next(PAUSE) {
-            Ok(Some(message)) => message,
-            Ok(None) => continue,
+        let error = answer(&mut talk, &who, lines);
+        let _ = lines.send(format!("{who} has lost its server: {error:#}"));
+        match enter(base_port, cluster, name, &|| Ok(())) {
+            Ok((next, at)) => {
+                let _ = lines.send(format!("{who} is on {at} now"));
+                talk = next;
+            }
             Err(error) => {
                 let _ = lines.send(format!("{who} is gone: {error:#}"));
                 return;
             }
+        }
+    }
+}
+
+/// Answers whoever writes, but the other of the two, who would never end; until the server is lost.
+fn answer(talk: &mut Talk, who: &str, lines: &Sender<String>) -> anyhow::Error {
+    loop {
+        let message = match talk.next(PAUSE) {
+            Ok(Some(message)) => message,
+            Ok(None) => continue,
+            Err(error) => return error,
         };
         let _ = lines.send(heard(who, &message));
         if message.cluster.is_none() && !USERS.contains(&message.sender_id.as_str()) {
@@ -237,7 +264,7 @@ fn answer(mut talk: Talk, who: &str, lines: &Sender<String>) {
             let line = match talk.send(&message.sender_id, &text) {
                 Ok(Ok(())) => format!("{who} writes to {}: {text}", message.sender_id),
                 Ok(Err(refused)) => format!("{who} cannot write to {}: {}", message.sender_id, refused.why),
-                Err(error) => format!("{who} is gone: {error:#}"),
+                Err(error) => return error,
             };
             let _ = lines.send(line);
         }

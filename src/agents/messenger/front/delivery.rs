@@ -4,18 +4,25 @@ use std::sync::Arc;
 
 use super::connection::{Client, Who};
 use super::history::Job;
+use super::people::ACQUAINTANCES_MAX;
 use super::{Front, Turn, touch};
 use crate::agent::{Conn, Looked};
 use crate::agents::messenger::{
-    Conversation, ConversationId, Effect, Kind, Messages, Place, Reading, Sequence, State, Stored, UserId,
-    Wanted,
+    Conversation, ConversationId, Effect, GroupChange, Kind, Messages, Place, Reading, Sequence, State,
+    Stored, UserId, Wanted,
 };
 
 impl Front {
     /// Tells whom it concerns what has changed. `from` is the connection that has asked for it.
     pub(super) fn effect(&mut self, turn: &mut Turn<'_>, from: Option<Conn>, effect: &Effect) {
         match effect {
-            Effect::Posted { conversation, message } => self.posted(turn, from, *conversation, message),
+            Effect::Posted { conversation, message } => {
+                if message.sequence == Sequence(1) {
+                    self.introduce(turn, *conversation);
+                }
+                self.posted(turn, from, *conversation, message);
+            }
+            Effect::Group { group, change: GroupChange::Joined(_) } => self.introduce(turn, *group),
             Effect::Read { user, upto } => self.read(turn, *user, *upto),
             Effect::Unregistered(user) => {
                 for conn in self.sessions.get(user).cloned().unwrap_or_default() {
@@ -24,6 +31,13 @@ impl Front {
             }
             Effect::Registered(_) | Effect::Repeated | Effect::Group { .. } | Effect::Imported { .. } => {}
         }
+    }
+
+    /// Those who begin to write with each other learn who of them is there. News of that may have come before, when they were strangers.
+    fn introduce(&mut self, turn: &Turn<'_>, id: ConversationId) {
+        let Some(conversation) = turn.state.conversation(id) else { return };
+        let members = conversation.members().take(ACQUAINTANCES_MAX).collect();
+        self.tell_presence_of(turn.now, turn.state, members);
     }
 
     /// A message stands in its place: sessions that are live get it.

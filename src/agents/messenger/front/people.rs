@@ -110,6 +110,6 @@ fn conversations(state: &State, user: UserId) -> Conversations {
 }
 
 /// Nobody is told of more people than this at once.
-const ACQUAINTANCES_MAX: usize = 1000;
+pub(super) const ACQUAINTANCES_MAX: usize = 1000;
 /// So many names of members are listed, before groups are listed without them.
 const NAMES_MAX: usize = 20_000;

@@ -38,7 +38,7 @@ use super::{ClientInstance, ConversationId, Place, Sequence};
 use crate::agent::Secret;
 use crate::rng::Rng;
 use crate::time::Time;
-use crate::wire::proto::{ErrorCode, Message, Route, conversations};
+use crate::wire::proto::{ErrorCode, Message, Route, conversations, put_frame};
 
 /// What a client is to do.
 #[derive(Clone, Debug)]
@@ -357,7 +357,7 @@ impl Client {
 
     /// Adds a frame to those that leave.
     fn put(&mut self, route: &Route) {
-        put_frame(&mut self.frames, route);
+        put_frame(route, &mut self.frames);
     }
 
     /// Sends messages whose turn has come.
@@ -375,13 +375,6 @@ impl Client {
         }
         self.frames.clear();
     }
-}
-
-/// Appends a frame.
-fn put_frame(bytes: &mut Vec<u8>, route: &Route) {
-    let length = u32::try_from(prost::Message::encoded_len(route)).expect("a Route has far less than 4 GiB");
-    bytes.extend_from_slice(&length.to_be_bytes());
-    prost::Message::encode(route, bytes).expect("a vector grows");
 }
 
 fn new_instance(rng: &mut Rng) -> ClientInstance {

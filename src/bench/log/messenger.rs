@@ -14,7 +14,7 @@ use super::ours;
 use super::wire::{Answer, Wire};
 use crate::bench::boxes::BoxesFile;
 use crate::wire::LengthCutter;
-use crate::wire::proto::{self, Login, Route, User, route};
+use crate::wire::proto::{self, Login, Route, User, put_frame, route};
 
 /// One cluster of the chat, and which others it knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,9 +164,7 @@ pub(in crate::bench) fn post(out: &mut Vec<u8>, number: u64, from: &str, to: &st
 
 /// Puts a frame behind what is to be written.
 pub(in crate::bench) fn put(out: &mut Vec<u8>, route: &Route) {
-    let length = u32::try_from(route.encoded_len()).expect("benches send short frames");
-    out.extend_from_slice(&length.to_be_bytes());
-    route.encode(out).expect("a vector takes everything");
+    put_frame(route, out);
 }
 
 /// Writes a frame and returns the answer to it; what else comes is dropped.

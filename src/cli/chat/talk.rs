@@ -10,7 +10,7 @@ use prost::Message as _;
 
 use crate::wire::LengthCutter;
 use crate::wire::proto::route::{Path, Payload};
-use crate::wire::proto::{ErrorCode, Login, Message, Response, Route, User, message, user};
+use crate::wire::proto::{ErrorCode, Login, Message, Response, Route, User, message, put_frame, user};
 
 /// A user on a connection.
 #[derive(Debug)]
@@ -122,9 +122,8 @@ impl Talk {
     }
 
     fn write(&mut self, route: &Route) -> anyhow::Result<()> {
-        let body = route.encode_to_vec();
-        let mut frame = u32::try_from(body.len())?.to_be_bytes().to_vec();
-        frame.extend_from_slice(&body);
+        let mut frame = Vec::new();
+        put_frame(route, &mut frame);
         self.stream.write_all(&frame).context("the connection is gone")
     }
 

@@ -17,7 +17,7 @@ use super::book::{Book, Got, Life, Seen, Writer};
 use crate::agent::{Agent, Commands, Conn, Input, Inward, NoMessage, Opening, Outbox, Outward, Peer};
 use crate::rng::Rng;
 use crate::time::Time;
-use crate::wire::proto::{ErrorCode, Position, Response, Route, route};
+use crate::wire::proto::{ErrorCode, Position, Response, Route, put_frame, route};
 
 /// Which kind of client it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -507,8 +507,8 @@ impl User {
 
 /// Sends one frame.
 fn send(route: &Route, conn: Conn, out: &mut Outbox<NoMessage>) {
-    let mut bytes = u32::try_from(route.encoded_len()).expect("short").to_be_bytes().to_vec();
-    route.encode(&mut bytes).expect("a vector grows");
+    let mut bytes = Vec::new();
+    put_frame(route, &mut bytes);
     out.outside(Outward::Frames { conn, bytes: bytes.into() });
 }
 

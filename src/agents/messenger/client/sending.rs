@@ -105,7 +105,7 @@ impl Sending {
             self.under_way += 1;
             if !outgoing.is_settled {
                 outgoing.was_sent = true;
-                put_frame(frames, &outgoing.route(number, self.going, sender));
+                put_frame(&outgoing.route(number, self.going, sender), frames);
             }
         }
     }

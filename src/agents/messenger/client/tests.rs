@@ -73,7 +73,7 @@ impl Desk {
 
     fn say(&mut self, route: &Route) {
         let mut bytes = Vec::new();
-        put_frame(&mut bytes, route);
+        put_frame(route, &mut bytes);
         let (frames, _) = LengthFrames::split(&bytes, 1 << 20).expect("a short frame");
         self.client.frames(self.now, self.dial(), frames);
         self.gather();

@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use bytes::{BufMut, Bytes, BytesMut};
-use prost::Message as _;
+use bytes::Bytes;
 
 use super::ClusterSettings;
 use crate::wire::proto::network_discovery_packet::{Mode, Sender};
 use crate::wire::proto::route::{Path, Payload};
-use crate::wire::proto::{Header, MessagesRequest, NetworkDiscoveryPacket, Route, header, messages_request};
+use crate::wire::proto::{
+    Header, MessagesRequest, NetworkDiscoveryPacket, Route, header, messages_request, put_frame,
+};
 
 /// A packet of this cluster that names the server at `server`, `host:port`. None without a secret, or if that is no such text.
 pub(in crate::agents::messenger) fn packet(
@@ -55,9 +56,7 @@ pub(super) fn subscription(id: i64, user: &str) -> Route {
 
 /// A Route as a frame, its length included.
 pub(in crate::agents::messenger) fn frame(route: &Route) -> Bytes {
-    let length = route.encoded_len();
-    let mut bytes = BytesMut::with_capacity(4 + length);
-    bytes.put_u32(u32::try_from(length).expect("a Route of less than 4 GiB"));
-    route.encode(&mut bytes).expect("there is room");
-    bytes.freeze()
+    let mut bytes = Vec::new();
+    put_frame(route, &mut bytes);
+    bytes.into()
 }

@@ -40,7 +40,9 @@ struct Cli {
     command: Command,
 }
 
+/// Each defines its arguments only when it is called: a server of the lab would else keep the pages that defined all of them.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Command {
     /// Run one server of a grid.
     Server(server::ServerArgs),

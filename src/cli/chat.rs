@@ -11,6 +11,7 @@ use clap::Subcommand;
 use crate::agent::Registry;
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(super) enum ChatCommand {
     /// Run one server of a chat, which a file of nodes describes
     Serve(serve::ServeArgs),

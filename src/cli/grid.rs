@@ -32,6 +32,7 @@ pub(super) struct GridArgs {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Command {
     /// Find all mistakes of a configuration; if there are none, show the grid that it describes
     Check(check::CheckArgs),

@@ -10,6 +10,7 @@ use super::grid::show;
 use crate::store::{Inspection, SegmentView, SlotView};
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(super) enum LogCommand {
     /// Show what stands in the folder of a log: segments, terms, what is kept beside it, rows, and what is wrong
     Inspect(InspectArgs),

@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use crate::trace::{History, Trace, page, shiviz, stats::Stats};
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(super) enum TraceCommand {
     /// Write one page that shows the run as a space-time diagram; it needs nothing but a browser, not even a network
     Html {

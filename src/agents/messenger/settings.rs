@@ -81,6 +81,10 @@ impl Settings {
         if cost.memory_kib < 8 || cost.passes < 1 {
             return Err(Mistake::in_attr("password", "expected at least 8 KiB of memory and 1 pass"));
         }
+        if cost.memory_kib > MEMORY_KIB_MOST || cost.passes > PASSES_MOST {
+            let what = format!("expected at most {MEMORY_KIB_MOST} KiB of memory and {PASSES_MOST} passes");
+            return Err(Mistake::in_attr("password", what));
+        }
         let tls = setup.attr_or("tls", false)?;
         let attr: LimitsAttr = setup.attr_or("limits", LimitsAttr::default())?;
         Ok(Self {
@@ -186,8 +190,11 @@ fn is_host_and_port(text: &str) -> bool {
 
 /// What a request may have beside a message: a log-in says of each conversation how far its client has it.
 const FRAME_BYTES_BESIDE: usize = 1024 * 1024;
-/// A record of the log has at most 16 MiB.
-const PAYLOAD_BYTES_MOST: usize = 1024 * 1024;
+/// With what stands beside it, here and in the log of another cluster, the longest message makes a record that a log takes.
+const PAYLOAD_BYTES_MOST: usize = 512 * 1024;
+/// The most that looking at a password may cost.
+const MEMORY_KIB_MOST: u32 = 1024 * 1024;
+const PASSES_MOST: u32 = 100;
 
 #[cfg(test)]
 mod tests {
@@ -211,6 +218,38 @@ mod tests {
         assert!(mistake(r#"{"clients": "127.0.0.1:1", "limits": {"users": 3}}"#).contains("unknown field"));
         assert!(mistake(r#"{"clients": "127.0.0.1:1", "limits": {"users_max": 0}}"#).contains("at least 1"));
         let long = r#"{"clients": "127.0.0.1:1", "limits": {"payload_bytes_max": 2000000}}"#;
-        assert!(mistake(long).contains("at most 1048576"));
+        assert!(mistake(long).contains("at most 524288"));
+    }
+    #[test]
+    fn the_longest_message_fits_into_a_record() {
+        use crate::agents::messenger::{
+            ClientInstance, Command, ConversationId, Imported, Place, Record, Sequence, Target, UserId,
+        };
+        let payload = bytes::Bytes::from(vec![b'x'; PAYLOAD_BYTES_MOST]);
+        let timestamp = "t".repeat(128);
+        let post = Command::Post {
+            from: UserId(u64::MAX),
+            to: Target::User(UserId(u64::MAX)),
+            client: Some((ClientInstance([0; 16]), u64::MAX)),
+            timestamp: timestamp.clone(),
+            payload: payload.clone(),
+        };
+        let place = Place { conversation: ConversationId(u64::MAX), sequence: Sequence(u64::MAX) };
+        let (sender, group) = ("s".repeat(256), Some("g".repeat(256)));
+        let imported = Imported { place, sender, group, time_ms: u64::MAX, timestamp, payload };
+        let (cluster, user) = ("c".repeat(64), UserId(u64::MAX));
+        let import = Command::Import { cluster, user, messages: vec![imported] };
+        for command in [post, import] {
+            let record = Record { life: u64::MAX, number: u64::MAX, at_ms: u64::MAX, command };
+            assert!(record.encode().len() <= crate::agents::raft::RECORD_BYTES_MAX);
+        }
+    }
+
+    #[test]
+    fn a_password_costs_what_a_server_can_pay() {
+        let costly = r#"{"clients": "127.0.0.1:1", "password": {"memory_kib": 4000000000}}"#;
+        assert!(mistake(costly).contains("at most"));
+        let slow = r#"{"clients": "127.0.0.1:1", "password": {"passes": 4000000000}}"#;
+        assert!(mistake(slow).contains("at most"));
     }
 }

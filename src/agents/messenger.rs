@@ -43,6 +43,7 @@ pub use self::state::{
     Conversation, ConversationId, Effect, GroupChange, Kind, Limits, Messages, Outcome, Place, Reading,
     Refused, Sequence, State, Stored, User, UserId, Wanted, is_name,
 };
+use self::state::{EMAIL_BYTES_MAX, TIMESTAMP_BYTES_MAX};
 use crate::agent::{
     Agent, Configure, Index, Input, Inward, Mistake, Opening, Outbox, Peer, Refusal, Row, Setup,
 };

@@ -536,7 +536,7 @@ fn refusal(id: i64, why: Refused) -> Route {
         Refused::NameTaken => ErrorCode::NameTaken,
         Refused::BadName => ErrorCode::Invalid,
         Refused::NoUser | Refused::NoGroup => ErrorCode::NotFound,
-        Refused::Forbidden => ErrorCode::Forbidden,
+        Refused::Forbidden | Refused::Crowded => ErrorCode::Forbidden,
         Refused::InboxFull | Refused::TooMany => ErrorCode::Busy,
         Refused::TooLong => ErrorCode::TooLong,
         Refused::OutOfOrder { expected } => return wire::out_of_order(id, why.to_string(), expected),

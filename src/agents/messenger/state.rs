@@ -34,6 +34,7 @@ use bytes::Bytes;
 use self::clients::Clients;
 pub use self::conversation::Conversation;
 pub use self::limits::Limits;
+pub(super) use self::limits::{EMAIL_BYTES_MAX, TIMESTAMP_BYTES_MAX};
 pub use self::outcome::{Effect, GroupChange, Outcome, Refused};
 use self::pages::Pages;
 pub use self::reading::{Messages, Reading, Wanted};

@@ -12,7 +12,7 @@ use super::proposals::{Asked, Then, Waiter};
 use super::{Front, STEP_PATIENCE, Turn, token, wire};
 use crate::agent::{Conn, Done, Secret, Work};
 use crate::agents::messenger::{
-    ClientInstance, Command, Conversation, ConversationId, Sequence, State, UserId, is_name,
+    ClientInstance, Command, Conversation, ConversationId, EMAIL_BYTES_MAX, Sequence, State, UserId, is_name,
 };
 use crate::time::Time;
 use crate::wire::proto::{ErrorCode, Login, Route, User, Welcome};
@@ -435,7 +435,6 @@ fn behind(
 }
 
 const PASSWORD_BYTES_MAX: usize = 1024;
-const EMAIL_BYTES_MAX: usize = 256;
 /// Passwords that are being looked at, or wait for it.
 const COMPUTING_MAX: usize = 64;
 /// How long a token holds: thirty days.

@@ -7,7 +7,8 @@ use super::proposals::{Asked, Then, Waiter};
 use super::{Front, Turn, refusal, wire};
 use crate::agent::Conn;
 use crate::agents::messenger::{
-    ClientInstance, Command, Conversation, ConversationId, Place, Refused, Sequence, Target, UserId,
+    ClientInstance, Command, Conversation, ConversationId, Place, Refused, Sequence, TIMESTAMP_BYTES_MAX,
+    Target, UserId,
 };
 use crate::wire::proto::{
     ErrorCode, Group, Message, NetworkDiscoveryPacket, Position, Route, User, group, message,
@@ -241,6 +242,3 @@ fn is_ping(route: &Route) -> bool {
 fn asks_for_people(route: &Route) -> bool {
     route.who.is_some() || route.conversations_request.is_some()
 }
-
-/// How long the time may be that a client gives with a message.
-const TIMESTAMP_BYTES_MAX: usize = 128;

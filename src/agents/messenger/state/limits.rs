@@ -25,6 +25,11 @@ pub struct Limits {
     pub open_bytes_max: usize,
 }
 
+/// The longest address for e-mail, in bytes (RFC 5321, section 4.5.3.1.3, less the angle brackets).
+pub(in super::super) const EMAIL_BYTES_MAX: usize = 254;
+/// The longest time that a client may give with a message, in bytes.
+pub(in super::super) const TIMESTAMP_BYTES_MAX: usize = 128;
+
 impl Default for Limits {
     /// What holds until the log says something else. Servers have to agree on it: these numbers stay.
     fn default() -> Self {

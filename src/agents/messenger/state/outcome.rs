@@ -89,6 +89,9 @@ pub enum Refused {
     /// Some limit has been reached. A message's number is not used up by that, either.
     #[error("there are too many of these already")]
     TooMany,
+    /// The message would begin a conversation, of which one of the two has too many already. Others are not to wait until that changes.
+    #[error("one of the two has too many conversations already")]
+    Crowded,
     /// Something is too long.
     #[error("the message is too long")]
     TooLong,
@@ -123,6 +126,7 @@ impl Refused {
                 Self::TooLong => 8,
                 Self::OutOfOrder { .. } => 9,
                 Self::Forgotten => 10,
+                Self::Crowded => 11,
             },
         );
         if let Self::OutOfOrder { expected } = self {
@@ -142,6 +146,7 @@ impl Refused {
             8 => Self::TooLong,
             9 => Self::OutOfOrder { expected: reader.number()? },
             10 => Self::Forgotten,
+            11 => Self::Crowded,
             other => return Err(WireError::new(format!("no refusal is called {other}"))),
         })
     }

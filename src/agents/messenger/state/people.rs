@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::conversation::Conversation;
 use super::{
-    ConversationId, Effect, ForeignName, GroupChange, Kind, Limits, Named, Refused, State, User, UserId,
-    is_name,
+    ConversationId, EMAIL_BYTES_MAX, Effect, ForeignName, GroupChange, Kind, Limits, Named, Refused, State,
+    User, UserId, is_name,
 };
 
 impl State {
@@ -227,5 +227,4 @@ impl State {
     }
 }
 
-const EMAIL_BYTES_MAX: usize = 254;
 const HASH_BYTES_MAX: usize = 512;

@@ -9,7 +9,7 @@ use super::clients::Numbered;
 use super::conversation::Conversation;
 use super::{
     ClientInstance, ConversationId, Effect, ForeignName, Kind, NAME_BYTES_MAX, Place, Refused, Sequence,
-    State, Stored, UserId,
+    State, Stored, TIMESTAMP_BYTES_MAX, UserId,
 };
 use crate::agents::messenger::{Imported, Target};
 
@@ -163,7 +163,7 @@ impl State {
         for user in [from, to] {
             let user = self.users.get(&user).ok_or(Refused::NoUser)?;
             if user.conversations.len() >= self.limits.conversations_max {
-                return Err(Refused::TooMany);
+                return Err(Refused::Crowded);
             }
         }
         let members = [from, to];
@@ -266,7 +266,9 @@ impl State {
 /// With whom a message of another cluster is; nobody if it has names or a time that nobody can have, so that it is passed over.
 fn foreign_name(cluster: &Arc<str>, user: UserId, message: &Imported) -> Option<ForeignName> {
     let name = message.group.as_deref().unwrap_or(&message.sender);
-    let fits = |name: &str| (1..=FOREIGN_NAME_BYTES_MAX).contains(&name.len());
+    let fits = |name: &str| {
+        (1..=FOREIGN_NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
+    };
     if !fits(name) || !fits(&message.sender) || message.timestamp.len() > TIMESTAMP_BYTES_MAX {
         return None;
     }
@@ -274,7 +276,5 @@ fn foreign_name(cluster: &Arc<str>, user: UserId, message: &Imported) -> Option<
     Some(ForeignName { user, cluster, name, is_group: message.group.is_some() })
 }
 
-/// The longest time that a client may call.
-const TIMESTAMP_BYTES_MAX: usize = 128;
 /// The longest name of somebody of another cluster, which may have other rules; a message of somebody with a longer one is passed over.
 const FOREIGN_NAME_BYTES_MAX: usize = 256;

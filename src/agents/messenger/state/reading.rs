@@ -197,8 +197,8 @@ impl<'a> Walk<'a> {
         {
             let before = self.position;
             self.page(self.conversation.pages[place].first, bytes);
-            if self.position == before {
-                return;
+            if self.position == before && !self.full {
+                self.pass_over();
             }
         }
     }

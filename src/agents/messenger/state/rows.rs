@@ -3,7 +3,7 @@
 //! | key | value |
 //! |---|---|
 //! | `c` conversation | its kind, its last message, the time of that, the number of its open page |
-//! | `i` user, client instance | the number that comes next, when it was used, what was refused |
+//! | `i` user, client instance | the number that comes next, when it was used, what was refused, up to where that is forgotten |
 //! | `k` | the key of tokens |
 //! | `l` | the limits |
 //! | `m` conversation, first message | a page |
@@ -377,7 +377,7 @@ fn encoded(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 }
 
 /// The form of all rows.
-const FORM: u64 = 1;
+const FORM: u64 = 2;
 
 // What stands for each kind of conversation. These numbers stay.
 const DIRECT: u8 = 1;

@@ -1,5 +1,6 @@
 //! The state against a model of it that keeps everything in plain lists, and against itself behind a restore.
 
+mod hostile;
 mod model;
 
 use std::collections::BTreeMap;

@@ -274,7 +274,7 @@ impl Model {
                     None => {
                         for user in [from, to] {
                             self.needs(user)?;
-                            self.has_room(user)?;
+                            self.has_room(user).map_err(|_| Refused::Crowded)?;
                         }
                         self.begin(kind, &[from, to])
                     }

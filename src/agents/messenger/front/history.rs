@@ -75,7 +75,13 @@ impl Front {
     fn again(&mut self, turn: &mut Turn<'_>, conn: Conn, unread: &[(ConversationId, Sequence)]) {
         let Some(session) = self.clients.get_mut(&conn).and_then(super::Client::session_mut) else { return };
         for (conversation, first) in unread {
-            session.behind.insert(*conversation, Sequence(first.0 - 1));
+            // It may be behind with what its user has read elsewhere.
+            let upto = Sequence(first.0 - 1);
+            session
+                .behind
+                .entry(*conversation)
+                .and_modify(|behind| *behind = upto.min(*behind))
+                .or_insert(upto);
         }
         self.pump(turn, conn);
     }

@@ -191,6 +191,32 @@ fn unread_messages_come_once_more_to_who_asks_for_them() {
 }
 
 #[test]
+fn who_asks_for_what_is_unread_misses_nothing_that_it_is_behind_with() {
+    let mut desk = Desk::new(1);
+    let (ann, bob) = (desk.user(0, "ann"), desk.user(0, "bob"));
+    for number in 0..60 {
+        desk.ask(ann, post("bob", &format!("{number}{}", ".".repeat(10_000)), None));
+    }
+    let read = desk.messages(bob);
+    desk.acknowledge(bob, &read);
+    desk.advance(100);
+    desk.ask(ann, post("bob", "60", None));
+    // Another program of his has none of that, and takes little at once.
+    desk.servers[0].is_slow = true;
+    let place = read[0].position;
+    let other = desk.log_in(0, "bob", Login { have: place.into_iter().collect(), ..login("other") });
+    desk.say(other, &messages_request(messages_request::Type::User, "bob"));
+    let mut seen: Vec<usize> = Vec::new();
+    for _ in 0..10 {
+        seen.extend(numbers(&desk.texts(other)));
+        desk.servers[0].drain(other);
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen, (1..61).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_slow_client_gets_what_it_takes_and_misses_nothing() {
     let mut desk = Desk::new(1);
     let (ann, bob) = (desk.user(0, "ann"), desk.user(0, "bob"));

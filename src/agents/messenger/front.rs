@@ -212,10 +212,8 @@ impl Front {
         for conn in std::mem::take(&mut self.touched) {
             let Some(client) = self.clients.get_mut(&conn) else { continue };
             client.is_touched = false;
-            client.finish(self.settings.quirks);
-            if !client.outgoing.is_empty() {
-                let bytes = std::mem::take(&mut client.outgoing);
-                client.sent_bytes += bytes.len();
+            let bytes = client.leave(self.settings.quirks);
+            if !bytes.is_empty() {
                 out.outside(Outward::Frames { conn, bytes: bytes.into() });
             }
         }
@@ -409,10 +407,9 @@ impl Front {
     /// Ends a connection once it has got what was written for it.
     pub(super) fn hang_up(&mut self, turn: &mut Turn<'_>, conn: Conn) {
         if let Some(client) = self.clients.get_mut(&conn) {
-            client.finish(self.settings.quirks);
-            if !client.outgoing.is_empty() {
-                let bytes = std::mem::take(&mut client.outgoing).into();
-                turn.out.outside(Outward::Frames { conn, bytes });
+            let bytes = client.leave(self.settings.quirks);
+            if !bytes.is_empty() {
+                turn.out.outside(Outward::Frames { conn, bytes: bytes.into() });
             }
             turn.out.outside(Outward::HangUp { conn });
         }

@@ -54,6 +54,7 @@ pub(super) struct Session {
     pub(super) is_looking: bool,
     /// Of a client that does not acknowledge: how far it was sent messages since its last request.
     pub(super) pushed: BTreeMap<ConversationId, Sequence>,
+    leaving: BTreeMap<ConversationId, Sequence>,
     /// Messages that leave with the end of this turn.
     fresh: Vec<u8>,
     read_by: BTreeMap<(Arc<str>, ConversationId), Sequence>,
@@ -108,13 +109,26 @@ impl Client {
         let Self { who: Who::User(session), outgoing, .. } = self else { return };
         wire::put_message(kind, to, conversation, message, &mut session.fresh);
         if !session.is_ours {
-            let pushed = session.pushed.entry(conversation).or_default();
+            let pushed = session.leaving.entry(conversation).or_default();
             *pushed = message.sequence.max(*pushed);
         }
         let batch_bytes = if quirks { BATCH_BYTES_QUIRKS } else { BATCH_BYTES };
         if session.fresh.len() >= batch_bytes {
             session.finish_messages(quirks, outgoing);
         }
+    }
+
+    /// All that is to leave now.
+    pub(super) fn leave(&mut self, quirks: bool) -> Vec<u8> {
+        self.finish(quirks);
+        if let Who::User(session) = &mut self.who {
+            for (conversation, sequence) in std::mem::take(&mut session.leaving) {
+                let pushed = session.pushed.entry(conversation).or_default();
+                *pushed = sequence.max(*pushed);
+            }
+        }
+        self.sent_bytes += self.outgoing.len();
+        std::mem::take(&mut self.outgoing)
     }
 
     /// Writes all that is to leave into `outgoing`.
@@ -146,6 +160,7 @@ impl Session {
             behind: BTreeMap::new(),
             is_looking: false,
             pushed: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             fresh: Vec::new(),
             read_by: BTreeMap::new(),
             presence: BTreeMap::new(),

@@ -1,12 +1,15 @@
 //! A table with a few messengers on it, for tests: it plays their hosts, their log and their clients. Everything that clients say and hear travels as frames.
 
+mod routes;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
 
+pub(super) use self::routes::*;
 use crate::agent::{
     Agent, Attrs, Configure, Conn, Dest, Done, Epoch, Index, Input, Inward, Look, Opening, Outbox, Output,
     Outward, Peer, PortId, Refusal, Row, Setup, Why, Work,
@@ -15,10 +18,7 @@ use crate::agents::messenger::{Messenger, MessengerMessage};
 use crate::grid::Port;
 use crate::time::Time;
 use crate::wire::LengthFrames;
-use crate::wire::proto::{
-    ErrorCode, Login, Message, MessagesRequest, MessagesResponse, Position, Route, User, message,
-    messages_request, route, user,
-};
+use crate::wire::proto::{ErrorCode, Login, Message, Position, Route, route};
 
 /// Some messengers on one log.
 pub(super) struct Desk {
@@ -71,12 +71,20 @@ impl Desk {
 
     /// With attributes beside those that are needed.
     pub(super) fn with(servers: usize, attrs: &str) -> Self {
+        let mut desk = Self::silent(servers, attrs);
+        desk.is_up = true;
+        desk.settle();
+        desk
+    }
+
+    /// The same, with a log that takes nothing yet.
+    pub(super) fn silent(servers: usize, attrs: &str) -> Self {
         let mut desk = Self {
             now: Time::since_start(Duration::from_secs(100)),
             servers: Vec::new(),
             log: Vec::new(),
             proposed: VecDeque::new(),
-            is_up: true,
+            is_up: false,
             conns: 0,
             ids: 0,
         };
@@ -101,6 +109,10 @@ impl Desk {
     /// The server dies, and begins again from the rows that it has kept and the records behind them.
     pub(super) fn restart(&mut self, server: usize, attrs: &str) {
         self.write_rows(server);
+        self.restart_from_rows(server, attrs);
+    }
+
+    fn restart_from_rows(&mut self, server: usize, attrs: &str) {
         let old = std::mem::replace(&mut self.servers[server], Server::new(server, attrs));
         let rows: Vec<Row> = rows_of(&old.rows);
         self.servers[server].rows = old.rows;
@@ -109,6 +121,14 @@ impl Desk {
         self.input(server, Input::Restore { rows: &rows, first: true, last });
         self.begin(server);
         self.settle();
+    }
+
+    /// The server dies, and one of its rows is none that it knows when it begins again.
+    pub(super) fn restart_with_damage(&mut self, server: usize) {
+        self.write_rows(server);
+        let row = (Bytes::from_static(b"n"), Bytes::from_static(&[99]));
+        self.servers[server].rows.extend([row]);
+        self.restart_from_rows(server, "{}");
     }
 
     /// The server's state is replaced by the rows of another one, in mid-run.
@@ -227,6 +247,18 @@ impl Desk {
         }
     }
 
+    /// What is proposed is committed, and applied everywhere, before anything else happens.
+    pub(super) fn commit(&mut self) {
+        self.log.extend(self.proposed.drain(..).map(|(_, record)| record));
+        for server in 0..self.servers.len() {
+            while let Some(record) = self.log.get(self.servers[server].applied).cloned() {
+                self.servers[server].applied += 1;
+                let index = Index(self.servers[server].applied as u64);
+                self.input(server, Input::Committed { index, record: &record });
+            }
+        }
+    }
+
     /// The first proposals that wait are refused.
     pub(super) fn refuse_proposals(&mut self, why: &Refusal) {
         for (server, record) in std::mem::take(&mut self.proposed) {
@@ -236,9 +268,14 @@ impl Desk {
     }
 
     pub(super) fn connect(&mut self, server: usize) -> Line {
+        self.connect_from(server, Ipv4Addr::LOCALHOST)
+    }
+
+    /// Somebody connects from this address.
+    pub(super) fn connect_from(&mut self, server: usize, address: impl Into<IpAddr>) -> Line {
         self.conns += 1;
         let conn = Conn(self.conns);
-        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000));
+        let peer = SocketAddr::new(address.into(), 50_000);
         let by = Opening::Accepted(PortId(1));
         self.input(server, Input::Outside(Inward::Opened { conn, by, peer }));
         Line { server, conn }
@@ -401,83 +438,4 @@ fn number(server: usize) -> Peer {
 
 fn index(peer: Peer) -> usize {
     peer.index()
-}
-
-pub(super) const PASSWORD: &str = "open sesame";
-
-pub(super) fn registration(name: &str, login: Option<Login>) -> Route {
-    Route { login, ..user_route(name, Some(PASSWORD), user::Action::Register) }
-}
-
-pub(super) fn access(name: &str, password: &str, login: Option<Login>) -> Route {
-    Route { login, ..user_route(name, Some(password), user::Action::Access) }
-}
-
-pub(super) fn user_route(name: &str, password: Option<&str>, action: user::Action) -> Route {
-    let user = User {
-        uname: name.to_owned(),
-        email: None,
-        password: password.map(str::to_owned),
-        recent_active_time: None,
-        action: action.into(),
-    };
-    Route { path: route::Path::User.into(), payload: Some(route::Payload::User(user)), ..Route::default() }
-}
-
-/// The log-in of a client instance that is called as its user.
-pub(super) fn login(name: &str) -> Login {
-    let mut client = [b'.'; 16];
-    client[..name.len()].copy_from_slice(name.as_bytes());
-    Login { client: Some(Bytes::copy_from_slice(&client)), token: None, have: Vec::new(), echo: None }
-}
-
-pub(super) fn post(to: &str, text: &str, number: Option<u64>) -> Route {
-    posting(message::Type::Single, to, text, number)
-}
-
-pub(super) fn post_group(to: &str, text: &str) -> Route {
-    posting(message::Type::Group, to, text, None)
-}
-
-fn posting(kind: message::Type, to: &str, text: &str, number: Option<u64>) -> Route {
-    let message = Message {
-        r#type: kind.into(),
-        sender_id: "whoever".to_owned(),
-        payload: text.to_owned(),
-        receiver_id: to.to_owned(),
-        timestamp: "noon".to_owned(),
-        status: None,
-        action: message::Action::Post.into(),
-        number,
-        position: None,
-        time_ms: None,
-        cluster: None,
-    };
-    let payload = Some(route::Payload::Message(message));
-    Route { path: route::Path::Message.into(), payload, ..Route::default() }
-}
-
-pub(super) fn messages_request(kind: messages_request::Type, id: &str) -> Route {
-    let request = MessagesRequest { r#type: kind.into(), id: id.to_owned() };
-    let payload = Some(route::Payload::MessagesRequest(request));
-    Route { path: route::Path::MessagesRequest.into(), payload, ..Route::default() }
-}
-
-/// What an answer says; no error for what is no `Response`.
-pub(super) fn code(route: &Route) -> ErrorCode {
-    match &route.payload {
-        Some(route::Payload::Response(response)) => {
-            let code = response.error_code.unwrap_or_default();
-            assert_eq!(response.success(), code == 0, "{route:?}");
-            ErrorCode::try_from(code).expect("a code")
-        }
-        _ => ErrorCode::None,
-    }
-}
-
-pub(super) fn messages_of(route: Route) -> Vec<Message> {
-    match route.payload {
-        Some(route::Payload::MessagesResponse(MessagesResponse { messages, .. })) => messages,
-        _ => Vec::new(),
-    }
 }

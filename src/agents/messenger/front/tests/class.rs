@@ -66,6 +66,23 @@ fn what_was_pushed_before_its_next_request_counts_as_read() {
 }
 
 #[test]
+fn what_had_not_left_when_it_asked_does_not_count_as_read() {
+    let mut desk = Desk::with(1, QUIRKS);
+    let ann = desk.user(0, "ann");
+    let bob = desk.connect(0);
+    desk.ask(bob, registration("bob", None));
+    desk.say(ann, &post("bob", "1", None));
+    desk.commit();
+    // The message and his next request cross each other.
+    desk.say(bob, &messages_request(messages_request::Type::User, "bob"));
+    desk.close(bob);
+    desk.advance(200);
+    let bob = desk.connect(0);
+    desk.ask(bob, access("bob", PASSWORD, None));
+    assert_eq!(desk.texts(bob), ["1"]);
+}
+
+#[test]
 fn such_a_client_may_say_that_it_has_read_and_may_not_delete() {
     let mut desk = Desk::with(1, QUIRKS);
     let ann = desk.connect(0);

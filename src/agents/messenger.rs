@@ -33,6 +33,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use log::warn;
+
 pub use self::clusters::{ClusterSettings, Clusters, LOOK_TOKENS_FROM, Settled, SharedSecret};
 pub use self::discovery::{CLASS_PORT, DISCOVERY_PORT, Discovery, Heard, ServerLoad};
 use self::front::{CLIENTS, Front, Turn, Waiter};
@@ -45,8 +47,9 @@ pub use self::state::{
 };
 use self::state::{EMAIL_BYTES_MAX, TIMESTAMP_BYTES_MAX};
 use crate::agent::{
-    Agent, Configure, Index, Input, Inward, Mistake, Opening, Outbox, Peer, Refusal, Row, Setup,
+    Agent, Configure, Index, Input, Inward, Mistake, Opening, Outbox, Peer, Refusal, Row, Setup, WireError,
 };
+use crate::seldom;
 use crate::time::Time;
 
 /// A server of the chat: agent `messenger`. It needs a log that keeps rows; where several servers agree on that, each is one of them.
@@ -123,6 +126,7 @@ impl Agent for Messenger {
 
     fn about(&self) -> Option<String> {
         let clients = match self.listening {
+            _ if !self.is_whole => "the rows that were kept are not understood: nobody is let in".to_owned(),
             Some(at) => format!("clients connect to {at}"),
             None => "clients cannot connect".to_owned(),
         };
@@ -186,9 +190,9 @@ impl Messenger {
                     self.clusters.reached_at(own);
                 }
             }
-            Inward::NotListening { port: CLIENTS, .. } => {
+            Inward::NotListening { port: CLIENTS, why } => {
                 self.listening = None;
-                self.front.not_listening(now);
+                self.front.not_listening(now, why);
             }
             Inward::Opened { conn, by: Opening::Accepted(CLIENTS), peer } => {
                 self.front.opened(conn, peer, turn.out);
@@ -201,9 +205,14 @@ impl Messenger {
     }
 
     fn committed(&mut self, now: Time, record: &[u8], out: &mut Outbox<MessengerMessage>) {
-        let Ok(Record { life, number, at_ms, command }) = Record::decode(record) else {
-            self.not_understood += 1;
-            return;
+        let Record { life, number, at_ms, command } = match Record::decode(record) {
+            Ok(record) => record,
+            Err(WireError(why)) => {
+                if seldom::count(&mut self.not_understood) {
+                    warn!("messenger: a record is not understood and passed over: {why}");
+                }
+                return;
+            }
         };
         let outcome = self.state.apply(at_ms, command);
         let turn = &mut Turn { now, unix_ms: self.unix_ms(now), state: &self.state, out };
@@ -281,9 +290,13 @@ impl Messenger {
             self.front.restore_begins(out, now);
             self.clusters.reset(out);
         }
-        let understood = self.state.restore(rows, first, last.is_some()).is_ok();
-        self.is_whole = understood && (first || self.is_whole);
-        self.not_understood += u64::from(!understood);
+        let restored = self.state.restore(rows, first, last.is_some());
+        self.is_whole = restored.is_ok() && (first || self.is_whole);
+        if let Err(WireError(why)) = restored
+            && seldom::count(&mut self.not_understood)
+        {
+            warn!("messenger: rows are not understood, and nobody is let in: {why}");
+        }
         // Nobody is let in to half a state.
         if last.is_some() && self.is_whole {
             self.front.restore_ends();

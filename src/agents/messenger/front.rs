@@ -29,6 +29,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use log::warn;
 use prost::Message as _;
 
 use self::connection::{Client, Session, Who};
@@ -44,6 +45,7 @@ use super::settings::Settings;
 use super::{Command, Effect, Outcome, Refused, State, UserId};
 use crate::agent::{Carries, Conn, Outbox, Outward, Peer, PortId, Refusal};
 use crate::rng::Rng;
+use crate::seldom;
 use crate::time::Time;
 use crate::wire::LengthFrames;
 use crate::wire::proto::{ErrorCode, NetworkDiscoveryPacket, Route};
@@ -91,6 +93,8 @@ pub(super) struct Front {
     /// What clients are told to connect to.
     advertise: String,
     listen_again: Option<Time>,
+    /// When what a leader wants agreed on is proposed again.
+    lead_again: Option<Time>,
     /// To whom something is sent at the end of this turn, and when that is.
     touched: Vec<Conn>,
     flush_at: Option<Time>,
@@ -110,6 +114,7 @@ struct Counts {
     unknown: u64,
     pushed: u64,
     posted: u64,
+    not_listening: u64,
 }
 
 impl Front {
@@ -136,6 +141,7 @@ impl Front {
             leads: false,
             restoring: false,
             listen_again: None,
+            lead_again: None,
             touched: Vec::new(),
             flush_at: None,
             news: Vec::new(),
@@ -161,22 +167,26 @@ impl Front {
     }
 
     /// The port of clients could not be opened: it is tried again.
-    pub(super) fn not_listening(&mut self, now: Time) {
+    pub(super) fn not_listening(&mut self, now: Time, why: &str) {
+        if seldom::count(&mut self.counts.not_listening) {
+            warn!("messenger: the port of clients cannot be opened and is tried again: {why}");
+        }
         self.listen_again = Some(now + LISTEN_AGAIN);
     }
 
     /// This server leads the log now, or does not.
     pub(super) fn leads(&mut self, turn: &mut Turn<'_>, leads: bool) {
         self.leads = leads;
+        self.lead_again = None;
         if !leads {
             return;
         }
         if turn.state.key().is_none() {
             let key = self.settings.key(&mut self.rng);
-            self.propose(turn, Command::Key { key }, Waiter::Nobody);
+            self.propose(turn, Command::Key { key }, Waiter::Settings);
         }
         if *turn.state.limits() != self.settings.limits {
-            self.propose(turn, Command::Limits { limits: self.settings.limits }, Waiter::Nobody);
+            self.propose(turn, Command::Limits { limits: self.settings.limits }, Waiter::Settings);
         }
     }
 
@@ -236,6 +246,7 @@ impl Front {
             self.marks.deadline(),
             self.elsewhere.deadline(),
             self.listen_again,
+            self.lead_again,
             steps,
             later,
         ];
@@ -246,6 +257,9 @@ impl Front {
     pub(super) fn timeout(&mut self, turn: &mut Turn<'_>) {
         if self.listen_again.is_some_and(|at| at <= turn.now) {
             self.start(turn);
+        }
+        if self.lead_again.is_some_and(|at| at <= turn.now) {
+            self.leads(turn, self.leads);
         }
         while let Some(waiter) = self.proposals.expired(turn.now) {
             self.lost(turn, waiter, ErrorCode::Unknown, "the servers do not agree at the moment");
@@ -320,7 +334,8 @@ impl Front {
                     self.marks.read(turn.now, user, upto);
                 }
             }
-            Waiter::Clusters(_) | Waiter::Nobody => {}
+            Waiter::Settings => self.lead_again = Some(turn.now + LEAD_AGAIN),
+            Waiter::Clusters(_) => {}
         }
     }
 
@@ -545,6 +560,7 @@ fn refusal(id: i64, why: Refused) -> Route {
 /// How long a log-in or a request may wait for what it needs.
 const STEP_PATIENCE: Duration = PATIENCE;
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+const LEAD_AGAIN: Duration = Duration::from_secs(1);
 /// Wrong passwords for one name that cost no time but their own.
 const WRONG_FREE: u32 = 3;
 /// The same of one address, behind which there may be many people.

@@ -31,8 +31,8 @@ pub(in super::super) enum Waiter {
     Marks(Vec<(UserId, Place)>),
     /// Whatever pulls from other clusters, under its own number.
     Clusters(u64),
-    /// Nobody.
-    Nobody,
+    /// Nobody; but if it comes to nothing, the leader proposes it again, if it is still wanted.
+    Settings,
 }
 
 /// What a client has asked for and is answered.

@@ -115,3 +115,31 @@ fn a_server_that_starts_again_knows_its_users_and_their_tokens() {
     }
     assert_eq!(code(&desk.ask(line, by_token)), ErrorCode::None);
 }
+
+#[test]
+fn what_a_leader_wants_agreed_on_is_proposed_until_it_is() {
+    let attrs = r#"{"limits": {"users_max": 1}}"#;
+    let mut desk = Desk::silent(1, attrs);
+    desk.refuse_proposals(&Refusal::Busy);
+    desk.advance(1_500);
+    desk.refuse_proposals(&Refusal::Failed("disk".into()));
+    desk.is_up = true;
+    desk.advance(1_500);
+    let line = desk.connect(0);
+    let answer = desk.ask(line, registration("ann", Some(login("ann"))));
+    assert!(answer.welcome.expect("a welcome").token.is_some(), "there is a key");
+    let line = desk.connect(0);
+    assert_eq!(code(&desk.ask(line, registration("bob", None))), ErrorCode::Busy, "there is a limit");
+}
+
+#[test]
+fn rows_that_are_not_understood_are_told_of_and_nobody_is_let_in() {
+    let mut desk = Desk::new(1);
+    desk.user(0, "ann");
+    desk.restart_with_damage(0);
+    let line = desk.connect(0);
+    desk.settle();
+    assert!(desk.servers[0].gone.contains(&line.conn));
+    let about = desk.servers[0].messenger.about().expect("something");
+    assert!(about.contains("not understood"), "{about}");
+}

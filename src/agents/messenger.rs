@@ -195,7 +195,7 @@ impl Messenger {
                 self.front.not_listening(now, why);
             }
             Inward::Opened { conn, by: Opening::Accepted(CLIENTS), peer } => {
-                self.front.opened(conn, peer, turn.out);
+                self.front.opened(turn, conn, peer);
             }
             Inward::Frames { conn, frames } => self.front.frames(turn, conn, frames),
             Inward::Drained { conn } => self.front.drained(turn, conn),

@@ -374,10 +374,17 @@ impl Front {
 /// Connections.
 impl Front {
     /// Somebody has connected.
-    pub(super) fn opened(&mut self, conn: Conn, peer: SocketAddr, out: &mut Outbox<MessengerMessage>) {
+    pub(super) fn opened(&mut self, turn: &mut Turn<'_>, conn: Conn, peer: SocketAddr) {
+        if !self.restoring && self.clients.len() >= self.settings.connections_max {
+            self.counts.busy += 1;
+            // Who says nothing does not keep out who may have to say something.
+            let oldest = self.clients.iter().find(|(_, client)| matches!(client.who, Who::Nobody));
+            if let Some(oldest) = oldest.map(|(conn, _)| *conn) {
+                self.hang_up(turn, oldest);
+            }
+        }
         if self.restoring || self.clients.len() >= self.settings.connections_max {
-            self.counts.busy += u64::from(!self.restoring);
-            return out.outside(Outward::HangUp { conn });
+            return turn.out.outside(Outward::HangUp { conn });
         }
         self.clients.insert(conn, Client::new(peer));
     }
@@ -393,15 +400,17 @@ impl Front {
                 self.counts.not_understood += 1;
                 return self.hang_up(turn, conn);
             };
-            self.take(turn, conn, route);
+            self.take(turn, conn, route, frame.len());
         }
     }
 
     /// A connection is gone.
     pub(super) fn closed(&mut self, now: Time, state: &State, conn: Conn) {
-        if let Some(mut client) = self.clients.remove(&conn)
-            && let Who::User(session) = std::mem::replace(&mut client.who, Who::Nobody)
-        {
+        let Some(client) = self.clients.remove(&conn) else { return };
+        if let Some(step) = client.step {
+            self.forget_step(step);
+        }
+        if let Who::User(session) = client.who {
             self.session_ends(now, state, conn, &session);
         }
     }
@@ -416,7 +425,7 @@ impl Front {
         let Some(client) = self.clients.get_mut(&conn) else { return Vec::new() };
         client.who = Who::OtherCluster;
         client.holds = false;
-        std::mem::take(&mut client.held).into()
+        client.held.take()
     }
 
     /// Ends a connection once it has got what was written for it.

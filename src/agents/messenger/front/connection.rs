@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::super::{ClientInstance, ConversationId, Kind, Place, Sequence, Stored, UserId};
 use super::wire;
+use crate::time::Time;
 use crate::wire::proto::{Position, Presence, ReadBy, Route, messages_request, presence, route};
 
 /// A connection of a client.
@@ -15,7 +16,9 @@ pub(super) struct Client {
     pub(super) who: Who,
     /// Whether something is under way before which nothing more is done for this client; and what it has asked meanwhile.
     pub(super) holds: bool,
-    pub(super) held: VecDeque<Route>,
+    pub(super) held: Held,
+    /// What of that waits for time, the log or a computation.
+    pub(super) step: Option<StepKey>,
     /// Requests under way.
     pub(super) unanswered: usize,
     /// Frames that leave with the end of this turn.
@@ -24,6 +27,22 @@ pub(super) struct Client {
     pub(super) sent_bytes: usize,
     /// Whether it stands among those that something is sent to.
     pub(super) is_touched: bool,
+}
+
+/// Where something stands that a client waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum StepKey {
+    /// Among what is under way.
+    Now(u64),
+    /// Among what waits for its time.
+    Later(Time, u64),
+}
+
+/// Requests that wait, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    routes: VecDeque<(Route, usize)>,
+    bytes: usize,
 }
 
 /// Who is at the other end.
@@ -52,7 +71,7 @@ pub(super) struct Session {
     pub(super) behind: BTreeMap<ConversationId, Sequence>,
     /// Whether rows are being looked at for it.
     pub(super) is_looking: bool,
-    /// Of a client that does not acknowledge: how far it was sent messages since its last request.
+    /// Of a client that does not acknowledge: how far it was sent messages since its last request; and what leaves with the end of this turn.
     pub(super) pushed: BTreeMap<ConversationId, Sequence>,
     leaving: BTreeMap<ConversationId, Sequence>,
     /// Messages that leave with the end of this turn.
@@ -67,7 +86,8 @@ impl Client {
             peer,
             who: Who::Nobody,
             holds: false,
-            held: VecDeque::new(),
+            held: Held::default(),
+            step: None,
             unanswered: 0,
             outgoing: Vec::new(),
             sent_bytes: 0,
@@ -89,6 +109,17 @@ impl Client {
             Who::User(session) => Some(session),
             Who::Nobody | Who::OtherCluster => None,
         }
+    }
+
+    /// Whether one more request of so many bytes may wait. Who has not logged in needs no more than a log-in and what follows it at once.
+    pub(super) fn may_hold(&self, bytes: usize) -> bool {
+        let bytes_max = if self.session().is_some() { HELD_BYTES_MAX } else { HELD_BYTES_STRANGER_MAX };
+        self.held.bytes + bytes <= bytes_max
+    }
+
+    /// Whether so much is on its way to it that it is answered nothing more.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.sent_bytes + self.outgoing.len() >= DEAF_BYTES
     }
 
     /// Whether so much is on its way to it that messages have to wait.
@@ -140,6 +171,30 @@ impl Client {
         if !session.read_by.is_empty() || !session.presence.is_empty() {
             session.finish_news(quirks, outgoing);
         }
+    }
+}
+
+impl Held {
+    pub(super) fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Puts a request of so many bytes behind the others.
+    pub(super) fn push(&mut self, route: Route, bytes: usize) {
+        self.bytes += bytes;
+        self.routes.push_back((route, bytes));
+    }
+
+    /// Takes the first one.
+    pub(super) fn pop(&mut self) -> Option<Route> {
+        let (route, bytes) = self.routes.pop_front()?;
+        self.bytes -= bytes;
+        Some(route)
+    }
+
+    /// Takes all.
+    pub(super) fn take(&mut self) -> Vec<Route> {
+        std::mem::take(self).routes.into_iter().map(|(route, _)| route).collect()
     }
 }
 
@@ -211,6 +266,11 @@ impl Session {
 
 /// Messages wait while so many bytes are on their way; not below [`crate::agent::DRAINED_BYTES`], so that the end of that is told.
 const CROWDED_BYTES: usize = 256 * 1024;
+/// So many bytes of requests wait behind one of a user that is under way; and behind the log-in of who is none yet.
+const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
+const HELD_BYTES_STRANGER_MAX: usize = 64 * 1024;
+/// Who has so many bytes to read asks in vain.
+const DEAF_BYTES: usize = 4 * 1024 * 1024;
 /// So many bytes of messages leave as one frame, or a little more.
 const BATCH_BYTES: usize = 32 * 1024;
 /// The same for clients that take what one `recv` returns for a whole.

@@ -3,11 +3,12 @@
 //! A log-in waits until the state is up to date, so that a user who has just registered elsewhere is known, and then for the password to be looked at, which a thread of the
 //! host does. A name that nobody has costs as much. Wrong passwords make the next attempts wait, by name and by address.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::connection::{Session, Who};
+use super::connection::{Session, StepKey, Who};
 use super::proposals::{Asked, Then, Waiter};
 use super::{Front, STEP_PATIENCE, Turn, token, wire};
 use crate::agent::{Conn, Done, Secret, Work};
@@ -68,6 +69,11 @@ impl Front {
         login: Option<Login>,
     ) {
         let Some(peer) = self.end_session(turn, conn) else { return };
+        // Nobody has registered so: it is not worth remembering, either.
+        let password_bytes = user.password.as_ref().map_or(0, String::len);
+        if !is_name(&user.uname) || password_bytes > PASSWORD_BYTES_MAX {
+            return self.answer_wrong(turn.now, conn, id);
+        }
         let access = Access {
             id,
             name: user.uname,
@@ -82,9 +88,9 @@ impl Front {
         let at = if has_token {
             Some(turn.now)
         } else {
-            let by_name = self.wrong_names.reserve(&access.name, turn.now);
-            let by_address = self.wrong_addresses.reserve(&peer.ip(), turn.now);
-            by_name.zip(by_address).map(|(one, other)| one.max(other))
+            // Who may not try anything at all does not make others wait for the same name.
+            let by_address = self.wrong_addresses.reserve(&network(peer.ip()), turn.now);
+            by_address.and_then(|at| Some(at.max(self.wrong_names.reserve(&access.name, turn.now)?)))
         };
         match at {
             None => {
@@ -93,7 +99,7 @@ impl Front {
             }
             Some(at) if at > turn.now => {
                 let token = self.token();
-                self.hold(conn);
+                self.hold(conn, StepKey::Later(at, token));
                 self.later.insert((at, token), Step { since: at, conn, what: What::Later(access) });
             }
             Some(_) => self.ask_barrier(turn, conn, What::Access(access)),
@@ -142,7 +148,7 @@ impl Front {
 
     /// The state is up to date for what waited for that.
     pub(in super::super) fn barrier(&mut self, turn: &mut Turn<'_>, token: u64) {
-        let Some(Step { conn, what, .. }) = self.steps.remove(&token) else { return };
+        let Some(Step { conn, what, .. }) = self.take_step(token) else { return };
         if !self.clients.contains_key(&conn) {
             return;
         }
@@ -160,7 +166,7 @@ impl Front {
     /// A password was looked at.
     pub(in super::super) fn computed(&mut self, turn: &mut Turn<'_>, token: u64, done: Done) {
         self.computing = self.computing.saturating_sub(1);
-        let Some(Step { conn, what, .. }) = self.steps.remove(&token) else { return };
+        let Some(Step { conn, what, .. }) = self.take_step(token) else { return };
         match (what, done) {
             (What::Checking(access, Some(user)), Done::Matches(true)) => {
                 self.wrong_names.right(&access.name);
@@ -192,9 +198,7 @@ impl Front {
             && entry.key().0 <= turn.now
         {
             let Step { conn, what, .. } = entry.remove();
-            if let What::Later(access) = what
-                && self.clients.contains_key(&conn)
-            {
+            if let What::Later(access) = what {
                 self.ask_barrier(turn, conn, What::Access(access));
             }
         }
@@ -202,10 +206,10 @@ impl Front {
 
     /// What has waited for too long is told that nobody knows.
     pub(super) fn steps_expired(&mut self, turn: &mut Turn<'_>) {
-        while let Some(entry) = self.steps.first_entry()
-            && entry.get().since + STEP_PATIENCE <= turn.now
+        while let Some((token, step)) = self.steps.first_key_value()
+            && step.since + STEP_PATIENCE <= turn.now
+            && let Some(Step { conn, what, .. }) = self.take_step(*token)
         {
-            let Step { conn, what, .. } = entry.remove();
             self.answer_step(turn, conn, &what, ErrorCode::Unknown, "the servers do not agree at the moment");
             self.release(turn, conn);
         }
@@ -314,7 +318,7 @@ impl Front {
         self.counts.wrong_passwords += 1;
         self.wrong_names.wrong(&access.name, turn.now);
         if let Some(client) = self.clients.get(&conn) {
-            self.wrong_addresses.wrong(&client.peer.ip(), turn.now);
+            self.wrong_addresses.wrong(&network(client.peer.ip()), turn.now);
         }
         self.answer_wrong(turn.now, conn, access.id);
         self.release(turn, conn);
@@ -370,14 +374,37 @@ impl Front {
 
     fn begin_step(&mut self, now: Time, conn: Conn, what: What) -> u64 {
         let token = self.token();
-        self.hold(conn);
+        self.hold(conn, StepKey::Now(token));
         self.steps.insert(token, Step { since: now, conn, what });
         token
     }
 
-    fn hold(&mut self, conn: Conn) {
+    /// Takes what a client has waited for; not what waits for its time.
+    fn take_step(&mut self, token: u64) -> Option<Step> {
+        let step = self.steps.remove(&token)?;
+        if let Some(client) = self.clients.get_mut(&step.conn) {
+            client.step = None;
+        }
+        Some(step)
+    }
+
+    /// Nobody waits any more for what a client has waited for. What is computed is not stopped by that, and counts.
+    pub(super) fn forget_step(&mut self, key: StepKey) {
+        match key {
+            StepKey::Later(at, token) => drop(self.later.remove(&(at, token))),
+            StepKey::Now(token) => {
+                let is_computed = |step: &Step| matches!(step.what, What::Checking(..) | What::Hashing(_));
+                if self.steps.get(&token).is_some_and(|step| !is_computed(step)) {
+                    self.steps.remove(&token);
+                }
+            }
+        }
+    }
+
+    fn hold(&mut self, conn: Conn, step: StepKey) {
         if let Some(client) = self.clients.get_mut(&conn) {
             client.holds = true;
+            client.step = Some(step);
         }
     }
 
@@ -390,13 +417,13 @@ impl Front {
     /// Nothing is under way any more that comes before what the client has asked meanwhile.
     pub(super) fn release(&mut self, turn: &mut Turn<'_>, conn: Conn) {
         // What is asked again holds up what comes behind it again.
-        if self.steps.values().any(|step| step.conn == conn) {
+        if self.clients.get(&conn).is_none_or(|client| client.step.is_some()) {
             return;
         }
         self.unhold(conn);
         while let Some(client) = self.clients.get_mut(&conn)
             && !client.holds
-            && let Some(route) = client.held.pop_front()
+            && let Some(route) = client.held.pop()
         {
             self.request(turn, conn, route, false);
         }
@@ -412,6 +439,14 @@ impl Access {
 /// The client instance that logs in.
 fn instance(login: &Login) -> Option<ClientInstance> {
     login.client.as_ref()?[..].try_into().ok().map(ClientInstance)
+}
+
+/// Whom an address stands for: of IPv6 everybody gets a network of 64 bits.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address @ IpAddr::V4(_) => address,
+    }
 }
 
 /// What a session has to catch up with: from behind what its client has, else from behind what the user has read.

@@ -17,24 +17,33 @@ use crate::wire::proto::{
 
 impl Front {
     /// A client has sent this; it is done now, or behind what is under way.
-    pub(super) fn take(&mut self, turn: &mut Turn<'_>, conn: Conn, route: Route) {
+    pub(super) fn take(&mut self, turn: &mut Turn<'_>, conn: Conn, route: Route, bytes: usize) {
         let Some(client) = self.clients.get_mut(&conn) else { return };
+        // Whether the server lives is not to wait for a password that is looked at.
+        let waits = client.holds && !is_ping(&route);
         if wants_answer(&route) {
             client.unanswered += 1;
-            if client.unanswered > self.settings.in_flight_max {
-                let why = format!("at most {} requests at once", self.settings.in_flight_max);
+            let busy = if client.unanswered > self.settings.in_flight_max {
+                Some(format!("at most {} requests at once", self.settings.in_flight_max))
+            } else if client.is_deaf() {
+                Some("read what was answered before".to_owned())
+            } else if waits && !client.may_hold(bytes) {
+                Some("too much waits for what was asked before".to_owned())
+            } else {
+                None
+            };
+            if let Some(why) = busy {
                 return self.answer(turn.now, conn, &wire::failed(route.id, ErrorCode::Busy, why));
             }
         }
-        // Whether the server lives is not to wait for a password that is looked at.
-        if !client.holds || is_ping(&route) {
+        if !waits {
             return self.request(turn, conn, route, false);
         }
-        if client.held.len() >= 2 * self.settings.in_flight_max {
+        if client.held.len() >= 2 * self.settings.in_flight_max || !client.may_hold(bytes) {
             // Nothing but a flood of what needs no answer gets here.
             return self.hang_up(turn, conn);
         }
-        client.held.push_back(route);
+        client.held.push(route, bytes);
     }
 
     /// Does what a client asks for. If it names somebody who is not known, that is believed only when `sure`: when the state is up to date.
@@ -113,6 +122,7 @@ impl Front {
             // A client of the class of 2017 says so that it has read something; that counts already.
             (message::Action::Update, ..) => return self.answer(turn.now, conn, &wire::done(id)),
             (message::Action::Delete, ..) => Some("messages are not deleted one by one"),
+            (_, Some(0), _) => Some("messages are numbered from 1"),
             (_, Some(_), None) => Some("whoever numbers messages names its client instance when it logs in"),
             _ => None,
         };

@@ -1,5 +1,6 @@
 //! What clients see.
 
+mod bounds;
 mod class;
 mod groups;
 mod log_in;

@@ -123,14 +123,16 @@ fn a_user_who_is_deleted_is_gone_from_every_server() {
 #[test]
 fn a_user_has_so_many_sessions_and_a_server_so_many_connections() {
     let mut desk = Desk::with(1, r#"{"limits": {"sessions_max": 2, "connections_max": 4}}"#);
+    let bob = desk.user(0, "bob");
+    desk.close(bob);
     let first = desk.user(0, "ann");
     desk.log_in(0, "ann", login("ann"));
     let third = desk.connect(0);
     assert_eq!(code(&desk.ask(third, access("ann", PASSWORD, None))), ErrorCode::Busy);
     desk.close(first);
     assert_eq!(code(&desk.ask(third, access("ann", PASSWORD, None))), ErrorCode::None);
-    desk.connect(0);
-    desk.connect(0);
+    desk.log_in(0, "bob", login("bob"));
+    desk.log_in(0, "bob", login("bob"));
     let beyond = desk.connect(0);
     assert!(desk.servers[0].gone.contains(&beyond.conn));
 }

@@ -406,7 +406,8 @@ mod tests {
         let text = r#"{"a": {"type": "dummy", "box": "127.0.0.1:4000"}}"#;
         let configuration = config::read(text, Format::Json, &registry).expect("valid");
         let experiment = ExperimentSetup::default();
-        let setup = BoxSetup { address, configuration, registry, seed: 1, unix_ms_at_start: 0, experiment };
+        let (seed, secret, unix_ms_at_start) = (1, None, 0);
+        let setup = BoxSetup { address, configuration, registry, seed, secret, unix_ms_at_start, experiment };
         let mut server = Server::of_box(settings(Roster::of_box(address)), setup, Time::ZERO);
         let first = server.accepted(Door::Masters, Time::ZERO);
         assert!(server.attach(first, &"a".parse().expect("valid")));

@@ -1,6 +1,7 @@
 //! What an agent is made from: its entry in a configuration.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -47,23 +48,40 @@ pub trait Configure: Agent + Sized + Send + 'static {
 }
 
 /// One agent's entry in a configuration, as the agent sees it.
-#[derive(Debug)]
 pub struct Setup<'a> {
     id: &'a str,
     attrs: &'a Attrs,
     routes: &'a [String],
     seed: u64,
+    secret: Option<[u8; 32]>,
     unix_ms_at_start: u64,
     attrs_asked: BTreeSet<String>,
     routes_asked: BTreeSet<String>,
     any_route: bool,
 }
 
+impl fmt::Debug for Setup<'_> {
+    /// All but the secret, and what was asked for so far.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, attrs, routes, seed, unix_ms_at_start, .. } = self;
+        let mut shown = f.debug_struct("Setup");
+        shown.field("id", id).field("attrs", attrs).field("routes", routes);
+        shown.field("seed", seed).field("unix_ms_at_start", unix_ms_at_start).finish_non_exhaustive()
+    }
+}
+
 impl<'a> Setup<'a> {
     /// The entry of agent `id`: its attributes, the names of its routes ascending, and a seed for it alone.
     pub fn new(id: &'a str, attrs: &'a Attrs, routes: &'a [String], seed: u64) -> Self {
         let (attrs_asked, routes_asked) = (BTreeSet::new(), BTreeSet::new());
-        Self { id, attrs, routes, seed, unix_ms_at_start: 0, attrs_asked, routes_asked, any_route: false }
+        let (secret, unix_ms_at_start, any_route) = (None, 0, false);
+        Self { id, attrs, routes, seed, secret, unix_ms_at_start, attrs_asked, routes_asked, any_route }
+    }
+
+    /// The same with these bytes for [`Setup::secret`], of the system's chance.
+    #[must_use]
+    pub fn with_secret(self, secret: Option<[u8; 32]>) -> Self {
+        Self { secret, ..self }
     }
 
     /// The same on a host whose clock began at this time, in milliseconds since 1970 (UTC).
@@ -80,6 +98,19 @@ impl<'a> Setup<'a> {
     /// The agent's own random source: another one for each start of a real server, the same for the same seed in the simulated world.
     pub fn rng(&self) -> Rng {
         Rng::new(self.seed)
+    }
+
+    /// What an agent makes keys of: 32 bytes that nobody can guess, at a real server; where everything has to come again, they are drawn from the agent's seed. The random
+    /// source will not do for that: it goes on from 64 bits, which stand in a log line.
+    pub fn secret(&self) -> [u8; 32] {
+        self.secret.unwrap_or_else(|| {
+            let mut rng = self.rng();
+            let mut secret = [0; 32];
+            for chunk in secret.chunks_exact_mut(8) {
+                chunk.copy_from_slice(&rng.number().to_be_bytes());
+            }
+            secret
+        })
     }
 
     /// What the calendar said when the host's clock began ([`Time::ZERO`]), in milliseconds since 1970 (UTC); 0 where nobody has a calendar.
@@ -171,6 +202,16 @@ mod tests {
         assert_eq!(setup.need_route("log").expect_err("missing").field, ["routes", "log"]);
         let unused: Vec<Vec<String>> = setup.unused().into_iter().map(|mistake| mistake.field).collect();
         assert_eq!(unused, [["attrs", "extra"], ["routes", "stray"]]);
+    }
+
+    #[test]
+    fn a_secret_comes_of_the_seed_where_there_is_no_other_and_is_not_shown() {
+        let attrs = Attrs::default();
+        let of = |seed, secret| Setup::new("a", &attrs, &[], seed).with_secret(secret);
+        assert_eq!(of(1, None).secret(), of(1, None).secret());
+        assert_ne!(of(1, None).secret(), of(2, None).secret());
+        assert_eq!(of(1, Some([7; 32])).secret(), [7; 32]);
+        assert!(!format!("{:?}", of(1, Some([7; 32]))).contains("7, 7"));
     }
 
     #[test]

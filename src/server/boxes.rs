@@ -15,7 +15,7 @@ use super::experiment::Experiment;
 use super::hosting::Waiting;
 use super::master::session;
 use super::outputs::ConnId;
-use crate::agent::{AgentBytes, Dest, Epoch, Input, Peer, Port, Registry, Why};
+use crate::agent::{AgentBytes, Dest, Epoch, Input, Peer, Port, Registry, Secret, Why};
 use crate::config::{AgentId, Configuration, Entry};
 use crate::grid::{BoxAddress, ServerId};
 use crate::rng::{Probability, Rng};
@@ -33,8 +33,10 @@ pub struct BoxSetup {
     pub configuration: Configuration,
     /// The types of agents.
     pub registry: Registry,
-    /// What everything random of this box is drawn from.
+    /// What everything random of this box is drawn from, but for keys.
     pub seed: u64,
+    /// What the keys of its agents are made of: 32 bytes of the system's chance. `None` where everything has to come of the seed.
+    pub secret: Option<Secret>,
     /// What the calendar said when its clock began, in milliseconds since 1970 (UTC).
     pub unix_ms_at_start: u64,
     /// What goes before the settings of the configuration, for experiments.
@@ -67,13 +69,15 @@ pub(super) struct BoxHost {
     asked: ExperimentSetup,
     /// What the agents' own seeds are drawn from.
     seeds: Rng,
+    secret: Option<Secret>,
     unix_ms_at_start: u64,
     frames_dropped: u64,
 }
 
 impl BoxSetup {
     pub(super) fn into_host(self) -> (BoxHost, Configuration) {
-        let Self { address, configuration, registry, seed, unix_ms_at_start, experiment: asked } = self;
+        let Self { address, configuration, registry, seed, secret, unix_ms_at_start, experiment: asked } =
+            self;
         let mut seeds = Rng::new(seed);
         let experiment = Experiment::new(seeds.number());
         let host = BoxHost {
@@ -86,6 +90,7 @@ impl BoxSetup {
             experiment,
             asked,
             seeds,
+            secret,
             unix_ms_at_start,
             frames_dropped: 0,
         };

@@ -186,7 +186,8 @@ fn make(id: u16, configuration: &str, registry: Registry, experiment: Experiment
         tracing: false,
     };
     let (address, configuration, seed) = (address(id), read_with(configuration, &registry), u64::from(id));
-    let setup = BoxSetup { address, configuration, registry, seed, unix_ms_at_start: 0, experiment };
+    let (secret, unix_ms_at_start) = (None, 0);
+    let setup = BoxSetup { address, configuration, registry, seed, secret, unix_ms_at_start, experiment };
     Server::of_box(settings, setup, now)
 }
 

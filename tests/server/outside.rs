@@ -187,6 +187,7 @@ fn run(links: SocketAddr, control: SocketAddr, credentials: Option<Credentials>)
         configuration,
         registry,
         seed: 1,
+        secret: None,
         unix_ms_at_start: 0,
         experiment: ExperimentSetup::default(),
     };

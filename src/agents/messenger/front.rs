@@ -182,7 +182,7 @@ impl Front {
             return;
         }
         if turn.state.key().is_none() {
-            let key = self.settings.key(&mut self.rng);
+            let key = self.settings.key.clone();
             self.propose(turn, Command::Key { key }, Waiter::Settings);
         }
         if *turn.state.limits() != self.settings.limits {

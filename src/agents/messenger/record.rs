@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{ConversationId, Limits, Place, Refused, Sequence, UserId};
+use super::{ClusterKey, ConversationId, Limits, Place, Refused, Sequence, UserId};
 use crate::agent::WireError;
 use crate::agents::codec::{Reader, put_bytes, put_list, put_number, put_option, put_word};
 
@@ -22,10 +22,10 @@ pub struct Record {
 /// What is to be done. Everything that only the state of the moment can tell (whether a name is free, a member still one) is decided when it is applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// The key by which tokens are signed. The first one stays.
+    /// The key of the cluster. The first one stays.
     Key {
         /// At random.
-        key: [u8; 32],
+        key: ClusterKey,
     },
     /// What is kept at most, from now on. In the log, since all servers have to decide alike, those that start again with other settings included.
     Limits {
@@ -190,7 +190,7 @@ impl Command {
     fn encode(&self, bytes: &mut Vec<u8>) {
         bytes.push(self.tag());
         match self {
-            Self::Key { key } => bytes.extend_from_slice(key),
+            Self::Key { key } => bytes.extend_from_slice(key.bytes()),
             Self::Limits { limits } => limits.encode(bytes),
             Self::Register { name, email, hash } => {
                 put_bytes(bytes, name.as_bytes());
@@ -248,7 +248,7 @@ impl Command {
         let user = |reader: &mut Reader| reader.number().map(UserId);
         let group = |reader: &mut Reader| reader.number().map(ConversationId);
         Ok(match reader.byte()? {
-            KEY => Self::Key { key: reader.array()? },
+            KEY => Self::Key { key: ClusterKey::new(reader.array()?) },
             LIMITS => Self::Limits { limits: Limits::decode(reader)? },
             REGISTER => Self::Register {
                 name: reader.text()?,
@@ -406,7 +406,7 @@ mod tests {
             |(which, (a, b, c, name, client), (marks, messages), email)| {
                 let (group, by, user) = (ConversationId(a), UserId(b), UserId(c));
                 match which {
-                    0 => Command::Key { key: [client[0]; 32] },
+                    0 => Command::Key { key: ClusterKey::new([client[0]; 32]) },
                     1 => Command::Limits { limits: Limits { unread_max: a, ..Limits::default() } },
                     2 => Command::Register { hash: name.clone(), name, email },
                     3 => Command::Unregister { user },

@@ -2,13 +2,10 @@
 
 use std::net::SocketAddr;
 
-use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
-use sha2::Sha256;
 
-use super::{ClusterSettings, Limits};
+use super::{ClusterKey, ClusterSettings, Limits};
 use crate::agent::{Mistake, PasswordCost, Setup};
-use crate::rng::Rng;
 
 /// What one server of the chat is told by its configuration.
 #[derive(Clone, Debug)]
@@ -25,6 +22,8 @@ pub(super) struct Settings {
     pub tls: bool,
     /// What hashing a password costs.
     pub password: PasswordCost,
+    /// The key of the cluster, if that has none yet.
+    pub key: ClusterKey,
     /// What all servers agree on to keep at most; that of the leader counts.
     pub limits: Limits,
     /// Connections to this server.
@@ -94,6 +93,7 @@ impl Settings {
             quirks: setup.attr_or("quirks", false)?,
             tls,
             password: PasswordCost { memory_kib: cost.memory_kib, passes: cost.passes },
+            key: ClusterKey::new(setup.secret()),
             limits: attr.checked()?,
             connections_max: attr.connections_max,
             sessions_max: attr.sessions_max,
@@ -101,18 +101,6 @@ impl Settings {
             frame_bytes_max: attr.payload_bytes_max + FRAME_BYTES_BESIDE,
             unix_ms_at_start: setup.unix_ms_at_start(),
         })
-    }
-
-    /// A key for tokens, at random. The secret of the clusters has its part in it, since the random source alone has no more than 64 bits.
-    pub(super) fn key(&self, rng: &mut Rng) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(
-            self.clusters.secret.as_ref().map_or(&[], |secret| secret.reveal().as_bytes()),
-        )
-        .expect("a key of any length will do");
-        for _ in 0..4 {
-            mac.update(&rng.number().to_be_bytes());
-        }
-        mac.finalize().into_bytes().into()
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) use self::limits::{EMAIL_BYTES_MAX, TIMESTAMP_BYTES_MAX};
 pub use self::outcome::{Effect, GroupChange, Outcome, Refused};
 use self::pages::Pages;
 pub use self::reading::{Messages, Reading, Wanted};
-use super::{ClientInstance, Command};
+use super::{ClientInstance, ClusterKey, Command};
 
 /// A user, by a number that is never used again: who takes the name of somebody who is gone gets nothing of theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,7 +153,7 @@ struct ForeignName {
 #[derive(Clone, Debug, Default)]
 pub struct State {
     limits: Limits,
-    key: Option<[u8; 32]>,
+    key: Option<ClusterKey>,
     numbers: Numbers,
     users: BTreeMap<UserId, User>,
     names: BTreeMap<Arc<str>, Named>,
@@ -209,8 +209,8 @@ impl State {
         &self.limits
     }
 
-    /// The key by which tokens are signed, once there is one.
-    pub fn key(&self) -> Option<&[u8; 32]> {
+    /// The key of the cluster, once there is one.
+    pub fn key(&self) -> Option<&ClusterKey> {
         self.key.as_ref()
     }
 

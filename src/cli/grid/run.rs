@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use clap::Args;
 use log::{info, warn};
 
 use super::experiments::Experiments;
-use crate::agent::Registry;
+use crate::agent::{Registry, Secret};
 use crate::config::{AgentId, BoxSettings, Configuration};
 use crate::grid::BoxAddress;
 use crate::reactor::{Credentials, Doors, Reactor};
@@ -103,7 +103,8 @@ pub(in crate::cli) fn run_box(
     }
     let unix_ms_at_start = unix_ms_at(reactor.now());
     let registry = registry.clone();
-    let setup = BoxSetup { address: args.on, configuration, registry, seed, unix_ms_at_start, experiment };
+    let (address, secret) = (args.on, Some(secret()?));
+    let setup = BoxSetup { address, configuration, registry, seed, secret, unix_ms_at_start, experiment };
     let mut server = Server::of_box(settings, setup, reactor.now());
     let control = control.map_or_else(|| "none".to_owned(), |address| address.to_string());
     info!("server: started box={} control={control} seed={seed}", args.on);
@@ -169,6 +170,16 @@ fn settings(args: &RunArgs, configuration: &Configuration) -> anyhow::Result<Set
         tracing: args.trace.is_some(),
     };
     crate::cli::files::fit_limit(settings, configuration.boxes().len())
+}
+
+/// What keys are made of: the system's chance, also where the seed is given, since that stands in the log.
+fn secret() -> anyhow::Result<Secret> {
+    let mut secret = vec![0; 32];
+    let chance = rustls::crypto::ring::default_provider().secure_random;
+    chance
+        .fill(&mut secret)
+        .map_err(|_| anyhow!("the system gives no random bytes, of which keys are made"))?;
+    Ok(Secret(secret.into()))
 }
 
 /// A seed that nobody has chosen, from what the standard library asks the system for to make its maps unpredictable. It is

@@ -1,9 +1,11 @@
 //! Making agents from their entries: each by its type, on the log that its entry chooses.
 
+use hmac::{Hmac, KeyInit, Mac};
 use log::warn;
+use sha2::Sha256;
 
 use super::BoxHost;
-use crate::agent::{AnyAgent, ErasedAgent, Setup};
+use crate::agent::{AnyAgent, ErasedAgent, Secret, Setup};
 use crate::agents::raft::Raft;
 use crate::agents::replicated::{Identity, LOG_ROUTE, Replicated};
 use crate::config::{AgentId, Entry, LOG_ATTR, LogChoice, SharedLog};
@@ -18,7 +20,8 @@ impl BoxHost {
         let mut attrs = entry.attrs.clone();
         attrs.0.remove(LOG_ATTR);
         let setup = Setup::new(id.as_str(), &attrs, &routes, self.seeds.number());
-        let mut setup = setup.begun_at_unix_ms(self.unix_ms_at_start);
+        let secret = self.secret.as_ref().map(|secret| secret_of(secret, id));
+        let mut setup = setup.with_secret(secret).begun_at_unix_ms(self.unix_ms_at_start);
         // Reading the configuration has made it once already.
         let agent = match self.registry.make(&entry.kind, &mut setup) {
             Some(Ok(agent)) => agent,
@@ -49,6 +52,14 @@ impl BoxHost {
         let raft = Raft::new(log.options.clone(), id.as_str(), voters, self.seeds.number());
         <dyn ErasedAgent>::of(Replicated::new(raft, AnyAgent::new(service), identity))
     }
+}
+
+/// What the keys of one agent of a box are made of: from that of the box, so that no agent can work out another's.
+fn secret_of(Secret(secret): &Secret, id: &AgentId) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("a key of any length will do");
+    mac.update(b"ovid agent secret 1");
+    mac.update(id.as_str().as_bytes());
+    mac.finalize().into_bytes().into()
 }
 
 /// Which log an agent has, and its file or folder, below the folder of the box's data. Ids and addresses hold nothing that could lead

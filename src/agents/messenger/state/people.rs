@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::conversation::Conversation;
 use super::{
-    ConversationId, EMAIL_BYTES_MAX, Effect, ForeignName, GroupChange, Kind, Limits, Named, Refused, State,
-    User, UserId, is_name,
+    ClusterKey, ConversationId, EMAIL_BYTES_MAX, Effect, ForeignName, GroupChange, Kind, Limits, Named,
+    Refused, State, User, UserId, is_name,
 };
 
 impl State {
-    pub(super) fn set_key(&mut self, key: [u8; 32]) {
+    pub(super) fn set_key(&mut self, key: ClusterKey) {
         if self.key.is_none() {
             self.key = Some(key);
             self.dirty.key = true;

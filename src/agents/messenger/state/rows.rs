@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `c` conversation | its kind, its last message, the time of that, the number of its open page |
 //! | `i` user, client instance | the number that comes next, when it was used, what was refused, up to where that is forgotten |
-//! | `k` | the key of tokens |
+//! | `k` | the key of the cluster |
 //! | `l` | the limits |
 //! | `m` conversation, first message | a page |
 //! | `n` | the form of all rows, and how many records, users, conversations and open pages there ever were |
@@ -23,7 +23,8 @@ use super::clients::Client;
 use super::conversation::{Conversation, Member};
 use super::pages::{OpenPage, PageStart, page_time};
 use super::{
-    ClientInstance, ConversationId, ForeignName, Kind, Limits, Named, Numbers, Sequence, State, User, UserId,
+    ClientInstance, ClusterKey, ConversationId, ForeignName, Kind, Limits, Named, Numbers, Sequence, State,
+    User, UserId,
 };
 use crate::agent::{Row, WireError};
 use crate::agents::codec::{Reader, put_bytes, put_number, put_option};
@@ -72,7 +73,7 @@ impl State {
             put(vec![b'n'], Some(self.numbers_row()));
         }
         if std::mem::take(&mut self.dirty.key) {
-            put(vec![b'k'], self.key.map(Vec::from));
+            put(vec![b'k'], self.key.as_ref().map(|key| key.bytes().to_vec()));
         }
         if std::mem::take(&mut self.dirty.limits) {
             let mut value = Vec::new();
@@ -176,7 +177,7 @@ impl State {
                 let whose = (UserId(key.word()?), ClientInstance(key.array()?));
                 self.clients.restore(whose, Client::decode(&mut value)?);
             }
-            b'k' => self.key = Some(value.array()?),
+            b'k' => self.key = Some(ClusterKey::new(value.array()?)),
             b'l' => self.limits = Limits::decode(&mut value)?,
             b'm' => {
                 let (id, first) = (ConversationId(key.word()?), Sequence(key.word()?));

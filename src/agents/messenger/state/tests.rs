@@ -294,12 +294,13 @@ fn names_are_short_and_plain() {
 #[test]
 fn the_first_key_stays() {
     let mut state = State::new();
-    state.apply(1, Command::Key { key: [1; 32] });
-    state.apply(1, Command::Key { key: [2; 32] });
-    assert_eq!(state.key(), Some(&[1; 32]));
+    let (key, other) = (ClusterKey::new([1; 32]), ClusterKey::new([2; 32]));
+    state.apply(1, Command::Key { key: key.clone() });
+    state.apply(1, Command::Key { key: other });
+    assert_eq!(state.key(), Some(&key));
     let mut disk = Disk::default();
     disk.keep(state.take_rows());
-    assert_eq!(disk.restore(1).key(), Some(&[1; 32]));
+    assert_eq!(disk.restore(1).key(), Some(&key));
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub mod reactor;
 
 pub mod sim;
 
+pub mod talk;
+
 pub mod bench;
 pub mod chaos;
 pub mod cli;

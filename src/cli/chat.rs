@@ -2,7 +2,6 @@
 
 mod demo;
 mod serve;
-mod talk;
 
 use std::process::ExitCode;
 

@@ -22,7 +22,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 pub(super) use self::file::read_as;
-pub(super) use self::run::{RunArgs, run_box};
+pub(super) use self::run::{RunArgs, by_chance, run_box};
 use crate::agent::Registry;
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ use prost::Message as _;
 
 use crate::bench::log::cluster::Cluster;
 use crate::bench::log::messenger::{log_in, put, register};
+use crate::talk;
 use crate::wire::LengthCutter;
 use crate::wire::proto::{self, Position, Route, route};
 
@@ -50,11 +51,11 @@ impl Hall {
 
     /// Registers `user` if it is none yet, and logs it in at server `id` of `cluster`. Its place among the lines.
     pub(super) fn enter(&mut self, cluster: &Cluster, id: usize, user: &str) -> anyhow::Result<usize> {
-        let mut stream =
+        let stream =
             cluster.places()[id].connect().with_context(|| format!("server {id} cannot be reached"))?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        register(&mut stream, user)?;
-        log_in(&mut stream, user)?;
+        let mut line = talk::Line::over(stream.try_clone()?);
+        register(&mut line, user)?;
+        log_in(&mut line, user)?;
         stream.set_nonblocking(true)?;
         let mut stream = mio::net::TcpStream::from_std(stream);
         let place = self.lines.len();

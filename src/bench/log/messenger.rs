@@ -1,9 +1,10 @@
 //! Our chat: boxes with a `messenger` each. Appending a record is sending a message to a user who does not read.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write as _};
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use prost::Message as _;
@@ -13,8 +14,9 @@ use super::cluster::{Place, Standing};
 use super::ours;
 use super::wire::{Answer, Wire};
 use crate::bench::boxes::BoxesFile;
+use crate::talk::{Line, user_route};
 use crate::wire::LengthCutter;
-use crate::wire::proto::{self, Login, Route, User, put_frame, route};
+use crate::wire::proto::{self, Login, Route, put_frame, route};
 
 /// One cluster of the chat, and which others it knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,9 +88,10 @@ impl MessengerWire {
 impl Wire for MessengerWire {
     fn open(&mut self, stream: &mut TcpStream) -> anyhow::Result<()> {
         // There is one for all; whoever comes first registers it.
-        register(stream, SINK)?;
-        register(stream, &self.user)?;
-        log_in(stream, &self.user).map(drop)
+        let mut line = Line::over(stream.try_clone()?);
+        register(&mut line, SINK)?;
+        register(&mut line, &self.user)?;
+        log_in(&mut line, &self.user).map(drop)
     }
 
     fn append(&mut self, number: u32, record: &[u8], out: &mut Vec<u8>) -> anyhow::Result<()> {
@@ -112,8 +115,8 @@ impl Wire for MessengerWire {
 }
 
 /// Makes sure that there is a user of this name.
-pub(in crate::bench) fn register(stream: &mut TcpStream, user: &str) -> anyhow::Result<()> {
-    let answer = ask(stream, &user_route(user, proto::user::Action::Register))?;
+pub(in crate::bench) fn register(line: &mut Line, user: &str) -> anyhow::Result<()> {
+    let answer = line.ask(&user_route(user, PASSWORD, proto::user::Action::Register), ANSWER_LIMIT)?;
     match answer.payload {
         Some(route::Payload::Response(response))
             if response.success == Some(true)
@@ -126,26 +129,16 @@ pub(in crate::bench) fn register(stream: &mut TcpStream, user: &str) -> anyhow::
 }
 
 /// Logs in as a new client instance; the answer.
-pub(in crate::bench) fn log_in(stream: &mut TcpStream, user: &str) -> anyhow::Result<Route> {
+pub(in crate::bench) fn log_in(line: &mut Line, user: &str) -> anyhow::Result<Route> {
     let mut client = [0_u8; 16];
     std::fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut client))?;
     let login = Login { client: Some(client.to_vec().into()), ..Login::default() };
-    let route = Route { login: Some(login), ..user_route(user, proto::user::Action::Access) };
-    let answer = ask(stream, &route)?;
+    let route = Route { login: Some(login), ..user_route(user, PASSWORD, proto::user::Action::Access) };
+    let answer = line.ask(&route, ANSWER_LIMIT)?;
     let is_in =
         matches!(&answer.payload, Some(route::Payload::Response(response)) if response.success == Some(true));
     anyhow::ensure!(is_in, "{user} cannot log in: {:?}", answer.payload);
     Ok(answer)
-}
-
-fn user_route(user: &str, action: proto::user::Action) -> Route {
-    let user = User {
-        uname: user.to_owned(),
-        password: Some(PASSWORD.to_owned()),
-        action: action as i32,
-        ..User::default()
-    };
-    Route { path: route::Path::User as i32, payload: Some(route::Payload::User(user)), ..Route::default() }
 }
 
 /// Puts a message behind what is to be written, as the `number`-th of its client instance.
@@ -167,32 +160,12 @@ pub(in crate::bench) fn put(out: &mut Vec<u8>, route: &Route) {
     put_frame(route, out);
 }
 
-/// Writes a frame and returns the answer to it; what else comes is dropped.
-pub(in crate::bench) fn ask(stream: &mut TcpStream, route: &Route) -> anyhow::Result<Route> {
-    let route = Route { id: ASKED, ..route.clone() };
-    let mut out = Vec::new();
-    put(&mut out, &route);
-    stream.write_all(&out)?;
-    loop {
-        let mut length = [0; 4];
-        stream.read_exact(&mut length).context("no answer")?;
-        let length = u32::from_be_bytes(length) as usize;
-        anyhow::ensure!(length <= FRAME_BYTES_MAX, "a frame of {length} bytes came");
-        let mut frame = vec![0; length];
-        stream.read_exact(&mut frame)?;
-        let answer = Route::decode(frame.as_slice())?;
-        if answer.id == ASKED {
-            return Ok(answer);
-        }
-    }
-}
-
 /// Who gets what is sent as a record.
 const SINK: &str = "sink";
 const SECRET: &str = "the secret of a bench";
 const PASSWORD: &str = "the password of a bench";
-/// The number of a question that somebody waits for.
-const ASKED: i64 = -1;
+/// How long a question may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 const CONTROL_OFFSET: u16 = 100;
 /// More than any bench sends.

@@ -1,5 +1,6 @@
 //! `ovid chat demo`: two clusters, five servers, two users.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,14 +9,16 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use clap::Args;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde_json::{Value, json};
 
-use super::talk::Talk;
 use crate::bench::groups::{self, Folder, Group};
-use crate::wire::proto::{ErrorCode, Message};
+use crate::cli::grid::by_chance;
+use crate::rng::Rng;
+use crate::talk::{ClientEvent, ClientOptions, Recipient, Talk};
+use crate::wire::proto::Message;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DemoArgs {
@@ -56,16 +59,16 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     for (name, cluster) in USERS.into_iter().zip(&CLUSTERS) {
         // Whoever writes to somebody needs them as a user of their own cluster.
         for other in CLUSTERS.iter().filter(|other| other.tag != cluster.tag) {
-            enter(args.base_port, other, name, &|| check(&servers))?;
+            enter(args.base_port, other, name, &servers)?;
         }
-        let (talk, at) = enter(args.base_port, cluster, name, &|| check(&servers))?;
+        let (talk, at) = enter(args.base_port, cluster, name, &servers)?;
         say(&format!("{name} is a user of both clusters, and on the server {at} of {} now", cluster.tag))?;
         talks.push(talk);
     }
     let [alice, bob] = &mut talks[..] else { bail!("two users have entered") };
-    write(alice, "alice@east", "bob", "hello bob, are you there in the west?")?;
+    write(alice, "alice@east", "bob", "hello bob, are you there in the west?", &servers)?;
     expect(bob, "bob@west", "alice", &servers)?;
-    write(bob, "bob@west", "alice", "I am; it has found me across clusters")?;
+    write(bob, "bob@west", "alice", "I am; it has found me across clusters", &servers)?;
     expect(alice, "alice@east", "bob", &servers)?;
     if args.once {
         return Ok(ExitCode::SUCCESS);
@@ -78,7 +81,7 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     for (name, group) in &servers {
         say(&format!("kill -9 {} ends {name}", group.pgid()))?;
     }
-    stay(args.base_port, talks, &servers)
+    stay(talks, &servers)
 }
 
 /// Starts the servers, each with its log in `folder`.
@@ -139,46 +142,48 @@ fn enter(
     base_port: u16,
     cluster: &Cluster,
     name: &str,
-    go_on: &dyn Fn() -> anyhow::Result<()>,
+    servers: &[(String, Group)],
 ) -> anyhow::Result<(Talk, SocketAddr)> {
-    let mut last = String::new();
+    let at = cluster.servers.clone().map(|number| client_at(base_port, number)).collect();
+    let options =
+        ClientOptions { register: true, log_in: LOG_IN_LIMIT, ..ClientOptions::new(name, PASSWORD, at) };
+    let mut talk = Talk::new(options, Rng::new(by_chance()));
     for _ in 0..ATTEMPTS_MAX {
-        go_on()?;
-        for number in cluster.servers.clone() {
-            let at = client_at(base_port, number);
-            match Talk::connect(at).and_then(|mut talk| Ok((talk.enter(name, PASSWORD)?, talk))) {
-                Ok((Ok(()), talk)) => return Ok((talk, at)),
-                Ok((Err(refused), _)) => {
-                    // There may be no leader yet.
-                    let later = [ErrorCode::Busy, ErrorCode::Unknown].map(i32::from);
-                    ensure!(
-                        later.contains(&refused.code),
-                        "{name} cannot enter {}: {}",
-                        cluster.tag,
-                        refused.why
-                    );
-                    last = refused.why;
-                }
-                Err(error) => last = format!("{error:#}"),
-            }
+        check(servers)?;
+        match talk.next(PAUSE) {
+            Some(ClientEvent::LoggedIn { server }) => return Ok((talk, server)),
+            Some(ClientEvent::LogInFailed { why }) => bail!("{name} cannot enter {}: {why}", cluster.tag),
+            _ => {}
         }
-        let _ = crossbeam_channel::after(PAUSE).recv();
     }
-    bail!("{name} cannot enter {}: {last}", cluster.tag)
+    bail!("{name} finds no server of {} that lets it in", cluster.tag)
 }
 
-fn write(talk: &mut Talk, who: &str, to: &str, text: &str) -> anyhow::Result<()> {
-    if let Err(refused) = talk.send(to, text)? {
-        bail!("{who} cannot write to {to}: {}", refused.why);
+/// Writes, and waits until that is accepted. Nobody has written to this user yet.
+fn write(
+    talk: &mut Talk,
+    who: &str,
+    to: &str,
+    text: &str,
+    servers: &[(String, Group)],
+) -> anyhow::Result<()> {
+    talk.send(Recipient::User(to.to_owned()), text);
+    for _ in 0..ATTEMPTS_MAX {
+        check(servers)?;
+        match talk.next(PAUSE) {
+            Some(ClientEvent::Accepted { .. }) => return say(&format!("{who} writes to {to}: {text}")),
+            Some(ClientEvent::Refused { why, .. }) => bail!("{who} cannot write to {to}: {why}"),
+            _ => {}
+        }
     }
-    say(&format!("{who} writes to {to}: {text}"))
+    bail!("nobody has answered whether what {who} writes to {to} is accepted")
 }
 
 /// Waits for the message that `from` has written just now.
 fn expect(talk: &mut Talk, who: &str, from: &str, servers: &[(String, Group)]) -> anyhow::Result<()> {
     for _ in 0..ATTEMPTS_MAX {
         check(servers)?;
-        if let Some(message) = talk.next(PAUSE)? {
+        if let Some(ClientEvent::Message { message, .. }) = talk.next(PAUSE) {
             say(&heard(who, &message))?;
             if message.sender_id == from {
                 return Ok(());
@@ -197,13 +202,13 @@ fn heard(who: &str, message: &Message) -> String {
 }
 
 /// Lets the two answer until a signal ends all. Servers may die; then the two go to others.
-fn stay(base_port: u16, talks: Vec<Talk>, servers: &[(String, Group)]) -> anyhow::Result<ExitCode> {
+fn stay(talks: Vec<Talk>, servers: &[(String, Group)]) -> anyhow::Result<ExitCode> {
     let (sender, lines) = bounded(LINES_MAX);
     for ((talk, name), cluster) in talks.into_iter().zip(USERS).zip(&CLUSTERS) {
         let sender = sender.clone();
         thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || live(base_port, cluster, name, talk, &sender))
+            .spawn(move || live(&format!("{name}@{}", cluster.tag), talk, &sender))
             .context("cannot start a thread")?;
     }
     drop(sender);
@@ -231,42 +236,41 @@ fn show(lines: &Receiver<String>, servers: &[(String, Group)]) -> anyhow::Result
     }
 }
 
-/// A user answers, on one server after the other.
-fn live(base_port: u16, cluster: &Cluster, name: &str, mut talk: Talk, lines: &Sender<String>) {
-    let who = format!("{name}@{}", cluster.tag);
+/// A user answers whoever writes, but the other of the two, who would never end; on one server after the other.
+fn live(who: &str, mut talk: Talk, lines: &Sender<String>) {
+    // What was written and is not accepted yet.
+    let mut answers: BTreeMap<u64, (String, String)> = BTreeMap::new();
     loop {
-        let error = answer(&mut talk, &who, lines);
-        let _ = lines.send(format!("{who} has lost its server: {error:#}"));
-        match enter(base_port, cluster, name, &|| Ok(())) {
-            Ok((next, at)) => {
-                let _ = lines.send(format!("{who} is on {at} now"));
-                talk = next;
-            }
-            Err(error) => {
-                let _ = lines.send(format!("{who} is gone: {error:#}"));
+        let Some(event) = talk.next(PAUSE) else { continue };
+        let line = match event {
+            ClientEvent::Disconnected => format!("{who} has lost its server"),
+            ClientEvent::LoggedIn { server } => format!("{who} is on {server} now"),
+            ClientEvent::LogInFailed { why } => {
+                let _ = lines.send(format!("{who} is gone: {why}"));
                 return;
             }
-        }
-    }
-}
-
-/// Answers whoever writes, but the other of the two, who would never end; until the server is lost.
-fn answer(talk: &mut Talk, who: &str, lines: &Sender<String>) -> anyhow::Error {
-    loop {
-        let message = match talk.next(PAUSE) {
-            Ok(Some(message)) => message,
-            Ok(None) => continue,
-            Err(error) => return error,
+            ClientEvent::Message { message, .. } => {
+                if message.cluster.is_none() && !USERS.contains(&message.sender_id.as_str()) {
+                    let (to, text) = (message.sender_id.clone(), format!("you wrote: {}", message.payload));
+                    let ticket = talk.send(Recipient::User(to.clone()), text.clone());
+                    answers.insert(ticket, (to, text));
+                }
+                heard(who, &message)
+            }
+            ClientEvent::Accepted { ticket, .. } => match answers.remove(&ticket) {
+                Some((to, text)) => format!("{who} writes to {to}: {text}"),
+                None => continue,
+            },
+            ClientEvent::Refused { ticket, why, .. } => match answers.remove(&ticket) {
+                Some((to, _)) => format!("{who} cannot write to {to}: {why}"),
+                None => continue,
+            },
+            ClientEvent::ReadBy { .. } | ClientEvent::Presence { .. } | ClientEvent::Answer { .. } => {
+                continue;
+            }
         };
-        let _ = lines.send(heard(who, &message));
-        if message.cluster.is_none() && !USERS.contains(&message.sender_id.as_str()) {
-            let text = format!("you wrote: {}", message.payload);
-            let line = match talk.send(&message.sender_id, &text) {
-                Ok(Ok(())) => format!("{who} writes to {}: {text}", message.sender_id),
-                Ok(Err(refused)) => format!("{who} cannot write to {}: {}", message.sender_id, refused.why),
-                Err(error) => return error,
-            };
-            let _ = lines.send(line);
+        if lines.send(line).is_err() {
+            return;
         }
     }
 }
@@ -291,4 +295,6 @@ fn say(line: &str) -> anyhow::Result<()> {
 /// How often something is tried, and what lies between: some 40 s, on a machine that does other things as well.
 const ATTEMPTS_MAX: usize = 200;
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long a server may look at a password, on such a machine.
+const LOG_IN_LIMIT: Duration = Duration::from_secs(30);
 const LINES_MAX: usize = 1024;

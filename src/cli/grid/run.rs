@@ -184,7 +184,7 @@ fn secret() -> anyhow::Result<Secret> {
 
 /// A seed that nobody has chosen, from what the standard library asks the system for to make its maps unpredictable. It is
 /// logged, so that a run can be repeated with the same one.
-fn by_chance() -> u64 {
+pub(in crate::cli) fn by_chance() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 

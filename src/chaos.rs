@@ -12,13 +12,15 @@
 #![expect(clippy::disallowed_methods, reason = "real processes live in real time")]
 
 pub mod book;
+pub mod chat;
 pub mod clients;
 pub mod grid;
 pub mod network;
+pub mod servers;
 pub mod strikes;
 
 use std::path::PathBuf;
-use std::thread;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -26,7 +28,7 @@ use anyhow::Context;
 use self::book::{Book, Judgement};
 use self::clients::Clients;
 use self::grid::Grid;
-use self::strikes::{Blow, Kind, Strike, Strikes};
+use self::strikes::{Kind, Strikes};
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -60,8 +62,11 @@ pub struct Report {
     pub judgement: Judgement,
 }
 
+/// Told how far a run has come: since when the attack goes on, and what happens.
+pub type Progress<'a> = dyn Fn(Duration, &str) + Sync + 'a;
+
 /// Attacks a store; `progress` is told now and then how far it has come. An error means that nothing could be judged.
-pub fn run(options: &Options, mut progress: impl FnMut(Duration, &str)) -> anyhow::Result<Report> {
+pub fn run(options: &Options, progress: &Progress<'_>) -> anyhow::Result<Report> {
     let mut grid = Grid::new(options)?;
     grid.start_all()?;
     let begun = Instant::now();
@@ -69,47 +74,11 @@ pub fn run(options: &Options, mut progress: impl FnMut(Duration, &str)) -> anyho
     let clients = Clients::start(&grid, options, &events)?;
     drop(events);
     let mut strikes = Strikes::new(options.seed, options.servers, &options.kinds);
-    let mut counts: Vec<(Kind, u64)> = options.kinds.iter().map(|&kind| (kind, 0)).collect();
-    while begun.elapsed() < options.lasts {
-        let Strike { pause, blow, lasts } = strikes.draw();
-        thread::sleep(pause.min(options.lasts.saturating_sub(begun.elapsed())));
-        if begun.elapsed() >= options.lasts {
-            break;
-        }
-        progress(begun.elapsed(), &blow.to_string());
-        if let Some((_, count)) = counts.iter_mut().find(|(kind, _)| *kind == blow.kind()) {
-            *count += 1;
-        }
-        suffer(&mut grid, &blow, lasts)?;
-        grid.check()?;
-    }
+    let strikes = grid.servers().attack(&mut strikes, options.lasts, &AtomicBool::new(false), progress)?;
     progress(options.lasts, "all is mended; reading every key once more");
     let worked = clients.finish();
     let took = begun.elapsed();
     let judgement = book.close()?;
-    worked.context("a client")?;
-    Ok(Report { strikes: counts, took, judgement })
-}
-
-/// One strike from its blow until all is as it was.
-fn suffer(grid: &mut Grid, blow: &Blow, lasts: Duration) -> anyhow::Result<()> {
-    match blow {
-        Blow::Kill(servers) => {
-            for &server in servers {
-                grid.kill(server);
-            }
-            thread::sleep(lasts);
-            servers.iter().try_for_each(|&server| grid.start(server))
-        }
-        Blow::Freeze(server) => {
-            grid.freeze(*server)?;
-            thread::sleep(lasts);
-            grid.thaw(*server)
-        }
-        Blow::Cut(server) => {
-            grid.cut(*server)?;
-            thread::sleep(lasts);
-            grid.mend(*server)
-        }
-    }
+    worked.map_err(|error| grid.explain(error)).context("a client")?;
+    Ok(Report { strikes, took, judgement })
 }

@@ -1,16 +1,18 @@
 //! The processes: the boxes of the store, and one for all clients, which is left alone.
 
-use std::fs::{self, File};
+use std::ffi::OsString;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
-use rustix::process::Signal;
+use anyhow::{Context, ensure};
 use serde_json::{Map, Value, json};
 
 use super::Options;
 use super::network::Network;
+use super::servers::{self, Cables, Launch, Servers, launch, own_program};
 use super::strikes::Kind;
 use crate::bench::boxes::BoxesFile;
 use crate::bench::groups::Group;
@@ -19,12 +21,12 @@ use crate::config::CONTROL_PORT_ABOVE;
 /// All boxes.
 #[derive(Debug)]
 pub struct Grid {
-    program: PathBuf,
     folder: PathBuf,
     base_port: u16,
-    /// Cables that can be pulled, where they were asked for.
-    network: Option<Network>,
-    servers: Vec<Option<Group>>,
+    /// Whether servers are at the ends of cables.
+    has_cables: bool,
+    count: usize,
+    servers: Servers,
     clients: Option<Group>,
 }
 
@@ -36,75 +38,42 @@ impl Grid {
             options.kinds.contains(&Kind::Cut).then(|| Network::lay(options.servers)).transpose()?;
         fs::create_dir_all(&options.folder)
             .with_context(|| format!("cannot make the folder {}", options.folder.display()))?;
-        let grid = Self {
-            program: std::env::current_exe().context("cannot find the program that this is")?,
+        let mut grid = Self {
             folder: options.folder.clone(),
             base_port: options.base_port,
-            network,
-            servers: (0..options.servers).map(|_| None).collect(),
+            has_cables: network.is_some(),
+            count: options.servers,
+            servers: Servers::new(&options.folder, Vec::new(), None),
             clients: None,
         };
         grid.configuration(options.clients).write(&grid.configuration_path())?;
+        let launches = (0..options.servers).map(|server| Launch {
+            name: server_name(server),
+            arguments: grid.arguments(grid.address(server)),
+        });
+        let cables = network.map(|network| Cables { network: Arc::new(network), first: 0 });
+        grid.servers = Servers::new(&options.folder, launches.collect(), cables);
         Ok(grid)
     }
 
     /// Starts everything.
     pub fn start_all(&mut self) -> anyhow::Result<()> {
-        for server in 0..self.servers.len() {
-            self.start(server)?;
-        }
-        let on = self.clients_address();
-        let mut command = Command::new(&self.program);
-        self.clients = Some(self.box_of(&mut command, on, "clients")?);
+        self.servers.start_all()?;
+        let mut command = Command::new(own_program()?);
+        command.args(self.arguments(self.clients_address()));
+        self.clients = Some(launch(&mut command, CLIENTS, &self.folder)?);
         Ok(())
     }
 
-    /// Starts a server, with what its disk holds.
-    pub fn start(&mut self, server: usize) -> anyhow::Result<()> {
-        let mut command = match &self.network {
-            Some(network) => network.command(server, &self.program),
-            None => Command::new(&self.program),
-        };
-        let group = self.box_of(&mut command, self.address(server), &Self::server_name(server))?;
-        self.servers[server] = Some(group);
-        Ok(())
+    /// The store's servers.
+    pub fn servers(&mut self) -> &mut Servers {
+        &mut self.servers
     }
 
-    /// Ends a server as a crash does.
-    pub fn kill(&mut self, server: usize) {
-        self.servers[server] = None;
-    }
-
-    /// Stops a server where it stands.
-    pub fn freeze(&self, server: usize) -> anyhow::Result<()> {
-        self.signal(server, Signal::STOP)
-    }
-
-    /// Lets a frozen server go on.
-    pub fn thaw(&self, server: usize) -> anyhow::Result<()> {
-        self.signal(server, Signal::CONT)
-    }
-
-    /// Pulls a server's cable.
-    pub fn cut(&self, server: usize) -> anyhow::Result<()> {
-        self.network.as_ref().context("there are no cables")?.pull(server)
-    }
-
-    /// Puts a server's cable back.
-    pub fn mend(&self, server: usize) -> anyhow::Result<()> {
-        self.network.as_ref().context("there are no cables")?.plug(server)
-    }
-
-    /// Whether everything runs that should: a server that ended by itself is a fault.
+    /// Whether everything runs that should.
     pub fn check(&self) -> anyhow::Result<()> {
-        let servers =
-            self.servers.iter().enumerate().map(|(server, group)| (Self::server_name(server), group));
-        for (name, group) in servers.chain([("clients".to_owned(), &self.clients)]) {
-            if let Some(end) = group.as_ref().and_then(Group::leader_end) {
-                bail!("the box of {name} {end} by itself; see {}", self.log_path(&name).display());
-            }
-        }
-        Ok(())
+        self.servers.check()?;
+        servers::check(self.clients.as_ref(), CLIENTS, &self.folder)
     }
 
     /// An error, with what may have caused it.
@@ -125,26 +94,13 @@ impl Grid {
         format!("client-{}", number + 1)
     }
 
-    fn server_name(server: usize) -> String {
-        format!("store-{}", server + 1)
-    }
-
-    fn signal(&self, server: usize, signal: Signal) -> anyhow::Result<()> {
-        self.servers[server].as_ref().context("the server does not run")?.signal(signal)
-    }
-
-    /// Starts a box; `command` begins with the program.
-    fn box_of(&self, command: &mut Command, on: SocketAddr, name: &str) -> anyhow::Result<Group> {
-        let path = self.log_path(name);
-        let log = File::options().create(true).append(true).open(&path);
-        let log = log.with_context(|| format!("cannot write {}", path.display()))?;
-        command.args(["grid", "run"]).arg(self.configuration_path()).arg(on.to_string());
-        command.arg("--data").arg(self.folder.join("data")).args(["-v", "--die-with-parent"]);
-        Group::start(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log))
-    }
-
-    fn log_path(&self, name: &str) -> PathBuf {
-        self.folder.join(format!("{name}.log"))
+    /// What starts a box.
+    fn arguments(&self, on: SocketAddr) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = ["grid", "run"].map(OsString::from).into();
+        arguments.extend([self.configuration_path().into(), on.to_string().into()]);
+        arguments.extend(["--data".into(), self.folder.join("data").into()]);
+        arguments.extend(["-v", "--die-with-parent"].map(OsString::from));
+        arguments
     }
 
     fn configuration_path(&self) -> PathBuf {
@@ -152,22 +108,24 @@ impl Grid {
     }
 
     fn address(&self, server: usize) -> SocketAddr {
-        match &self.network {
-            Some(_) => SocketAddr::new(Network::host(server), self.base_port),
-            None => on_loopback(self.base_port, server),
+        if self.has_cables {
+            SocketAddr::new(Network::host(server), self.base_port)
+        } else {
+            on_loopback(self.base_port, server)
         }
     }
 
     fn clients_address(&self) -> SocketAddr {
-        match &self.network {
-            Some(_) => SocketAddr::new(Network::HUB, self.base_port),
-            None => on_loopback(self.base_port, self.servers.len()),
+        if self.has_cables {
+            SocketAddr::new(Network::HUB, self.base_port)
+        } else {
+            on_loopback(self.base_port, self.count)
         }
     }
 
     fn configuration(&self, clients: usize) -> BoxesFile {
         let mut file = BoxesFile::default();
-        let names: Vec<String> = (0..self.servers.len()).map(Self::server_name).collect();
+        let names: Vec<String> = (0..self.count).map(server_name).collect();
         let log = if names.len() == 1 { json!("local") } else { json!({"members": names}) };
         for (server, name) in names.iter().enumerate() {
             let on = self.address(server);
@@ -184,6 +142,10 @@ impl Grid {
         file.settings(on, control_of(on), None);
         file
     }
+}
+
+fn server_name(server: usize) -> String {
+    format!("store-{}", server + 1)
 }
 
 /// Whether every box can have the ports that it needs.
@@ -211,3 +173,6 @@ fn on_loopback(base_port: u16, number: usize) -> SocketAddr {
 pub fn is_used(folder: &Path) -> bool {
     fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
+
+/// What the box of all clients is called.
+const CLIENTS: &str = "clients";

@@ -87,6 +87,11 @@ impl Strikes {
         Self { rng: Rng::new(seed), servers, kinds: kinds.to_vec() }
     }
 
+    /// What may be done to servers.
+    pub fn kinds(&self) -> &[Kind] {
+        &self.kinds
+    }
+
     /// The next one.
     pub fn draw(&mut self) -> Strike {
         let pause = self.rng.duration(PAUSE_MIN, PAUSE_MAX);

@@ -1,4 +1,6 @@
-//! `ovid chaos`: attacks a replicated store of real processes and judges what its clients saw.
+//! `ovid chaos`: attacks a replicated service of real processes and judges what its clients saw.
+
+mod outcome;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,23 +10,35 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
 
+use self::outcome::Outcome;
 use crate::bench::groups::{self, Folder};
 use crate::chaos::strikes::Kind;
-use crate::chaos::{self, Options, Report, grid, network};
+use crate::chaos::{self, Options, chat, grid, network};
 
 /// The exit status of a run that found something wrong.
 const EXIT_FAILED: u8 = 1;
 
+/// What is attacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Service {
+    /// The key-value store
+    Kvs,
+    /// Two clusters of the chat
+    Chat,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct ChaosArgs {
-    /// How many servers the store has; a single one keeps its log for itself
+    /// What is attacked
+    #[arg(long, default_value = "kvs")]
+    service: Service,
+    /// How many servers it has, each cluster of a chat so many; a single one keeps its log for itself
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
     servers: u8,
-    /// How many clients use it
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
-    clients: u8,
+    /// How many clients use it; a chat has at least 4 [default: 8, of a chat 16]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
+    clients: Option<u8>,
     /// For how long servers are attacked
     #[arg(long, default_value_t = 60)]
     seconds: u64,
@@ -34,10 +48,10 @@ pub(super) struct ChaosArgs {
     /// What is done to servers: killed (SIGKILL, all at once now and then), frozen (SIGSTOP), cut off (needs network namespaces)
     #[arg(long, value_delimiter = ',', default_value = "kill,freeze", value_name = "LIST")]
     faults: Vec<Kind>,
-    /// How many operations each client begins in a second, at the most
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    rate: u32,
-    /// The link port of the first server; the others follow, and control ports lie 10,000 above
+    /// How many operations each client begins in a second at the most, or how many messages a user of a chat writes on average [default: 100, of a chat 10]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: Option<u32>,
+    /// The first of the ports; control ports lie 10,000 above
     #[arg(long, default_value_t = 4500)]
     base_port: u16,
     /// Where configuration, logs and data go; it has to be empty. Without it they go to a folder of the system's and are removed if all was well
@@ -51,13 +65,34 @@ pub(super) struct ChaosArgs {
     inside: bool,
 }
 
-#[expect(clippy::print_stdout, reason = "where to look is part of the outcome")]
+impl Service {
+    /// How many clients there are, and at which rate each works, unless something else is asked for.
+    fn usual(self) -> (u8, u32) {
+        match self {
+            Self::Kvs => (8, 100),
+            Self::Chat => (16, 10),
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the outcome is what this command is for")]
 pub(super) fn run(args: &ChaosArgs) -> anyhow::Result<ExitCode> {
     let mut kinds = args.faults.clone();
     kinds.sort_unstable();
     kinds.dedup();
     ensure!(!kinds.is_empty(), "--faults is empty: expected kill, freeze, cut or several of them");
-    grid::check_ports(usize::from(args.servers), args.base_port)?;
+    let (clients, rate) = args.service.usual();
+    let clients = args.clients.unwrap_or(clients);
+    match args.service {
+        Service::Kvs => grid::check_ports(usize::from(args.servers), args.base_port)?,
+        Service::Chat => {
+            ensure!(
+                clients >= 4,
+                "--clients {clients}: expected 4 or more, so that both clusters have users of their own and common ones"
+            );
+            chat::clusters::check_ports(usize::from(args.servers), args.base_port)?;
+        }
+    }
     if kinds.contains(&Kind::Cut) && !args.inside {
         let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
         arguments.push("--inside".into());
@@ -70,35 +105,43 @@ pub(super) fn run(args: &ChaosArgs) -> anyhow::Result<ExitCode> {
     let place = Place::of(args.dir.as_deref())?;
     let options = Options {
         servers: usize::from(args.servers),
-        clients: usize::from(args.clients),
+        clients: usize::from(clients),
         lasts: Duration::from_secs(args.seconds),
         seed: args.seed,
         kinds,
-        rate: args.rate,
+        rate: args.rate.unwrap_or(rate),
         folder: place.path().to_owned(),
         base_port: args.base_port,
     };
     let bar = ProgressBar::new(args.seconds);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} s {msg}").context("a progress bar")?);
-    let outcome = chaos::run(&options, |at, what| {
+    let progress = |at: Duration, what: &str| {
         bar.set_position(at.as_secs());
         bar.set_message(what.to_owned());
-    });
+    };
+    let outcome = match args.service {
+        Service::Kvs => chaos::run(&options, &progress).map(Outcome::Kvs),
+        Service::Chat => chat::run(&options, &progress).map(Outcome::Chat),
+    };
     bar.finish_and_clear();
-    let report = match outcome {
-        Ok(report) => report,
+    let folder = options.folder.display();
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
         Err(error) => {
             place.keep();
-            let folder = options.folder.display();
             return Err(error.context(format!("what was written is in {folder}")));
         }
     };
-    print(args, &report);
-    if report.judgement.is_well() {
+    if args.json {
+        println!("{}", outcome.json(&options));
+    } else {
+        outcome.lines(&options).iter().for_each(|line| println!("{line}"));
+    }
+    if outcome.is_well() {
         return Ok(ExitCode::SUCCESS);
     }
     place.keep();
-    println!("what was written is in {}", options.folder.display());
+    println!("what was written is in {folder}");
     Ok(ExitCode::from(EXIT_FAILED))
 }
 
@@ -135,52 +178,5 @@ impl Place {
             Self::Asked(_) => {}
             Self::Own(folder) => folder.keep(),
         }
-    }
-}
-
-#[expect(clippy::print_stdout, reason = "the outcome is what this command is for")]
-fn print(args: &ChaosArgs, report: &Report) {
-    let judgement = &report.judgement;
-    let ms = |time: Duration| (time.as_secs_f64() * 1e4).round() / 10.0;
-    let [median, p99, longest] = judgement.latency.map(ms);
-    if args.json {
-        let strikes: serde_json::Map<String, serde_json::Value> =
-            report.strikes.iter().map(|(kind, count)| (kind.name().to_owned(), json!(count))).collect();
-        let line = json!({
-            "servers": args.servers, "clients": args.clients, "seconds": args.seconds, "seed": args.seed,
-            "strikes": strikes, "operations": judgement.operations, "unknown": judgement.unknown, "keys": judgement.keys,
-            "latency_ms": {"p50": median, "p99": p99, "longest": longest},
-            "longest_silence_ms": ms(judgement.longest_silence),
-            "violations": judgement.violations, "undecided": judgement.undecided,
-        });
-        println!("{line}");
-        return;
-    }
-    let strikes: Vec<String> =
-        report.strikes.iter().map(|(kind, count)| format!("{count} {}", kind.name())).collect();
-    println!(
-        "{} servers, {} clients, seed {}: {}",
-        args.servers,
-        args.clients,
-        args.seed,
-        strikes.join(", ")
-    );
-    println!(
-        "{} operations on {} keys in {:.0} s, {} of them with an unknown outcome",
-        judgement.operations,
-        judgement.keys,
-        report.took.as_secs_f64(),
-        judgement.unknown
-    );
-    println!("answered after {median} ms (median), {p99} ms (99 of 100), {longest} ms (longest)");
-    println!("the longest time without an answer to anybody: {} ms", ms(judgement.longest_silence));
-    for key in &judgement.undecided {
-        println!("undecided: the history of {key} took too many trials");
-    }
-    for violation in &judgement.violations {
-        println!("WRONG: {violation}");
-    }
-    if judgement.is_well() {
-        println!("linearizable, and nothing that was acknowledged was lost");
     }
 }

@@ -14,6 +14,11 @@ fn chaos(arguments: &[&str]) -> Command {
     command
 }
 
+/// A base port for two clusters of so many servers.
+fn chat_port(servers: u16) -> String {
+    free_ports(4 * servers + 2).1.to_string()
+}
+
 /// A base port for a single server and the box of its clients.
 fn base_port() -> String {
     free_ports(2).1.to_string()
@@ -48,6 +53,37 @@ fn a_store_that_loses_what_it_acknowledged_is_found_out() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("WRONG: no order of the calls explains that Get of k"), "{said}");
     assert!(said.contains(&format!("what was written is in {path}")), "{said}");
+}
+
+#[test]
+fn a_chat_that_loses_what_it_acknowledged_is_found_out() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let path = folder.path().to_str().expect("UTF-8");
+    let port = chat_port(1);
+    let words =
+        ["--service", "chat", "--servers", "1", "--clients", "4", "--faults", "kill", "--seconds", "5"];
+    let words = [&words[..], &["--base-port", &port, "--dir", path]].concat();
+    let attacked = chaos(&words).spawn().expect("the binary runs");
+    wait_until("users are there", || folder.path().join("strikes.log").exists());
+    // Whoever writes there goes on with files without names, and finds none after the next kill.
+    let stores = fs::read_dir(folder.path().join("data")).into_iter().flatten().flatten();
+    let lost = stores.filter(|store| fs::remove_dir_all(store.path()).is_ok()).count();
+    let output = attacked.wait_with_output().expect("it has ended");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(lost > 0, "there was something to be lost: {}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("WRONG: ") && said.contains(" cannot log in: "), "{said}");
+    assert!(said.contains(&format!("what was written is in {path}")), "{said}");
+}
+
+#[test]
+fn a_chat_survives_an_attack() {
+    let port = chat_port(3);
+    let words = ["--service", "chat", "--clients", "8", "--seconds", "5", "--base-port", &port, "--json"];
+    let output = chaos(&words).output().expect("the binary runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("\"service\":\"chat\"") && said.contains("\"violations\":[]"), "{said}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Callable, Optional
 
 from ovid_chat import chat_pb2 as pb
-from ovid_chat.wire import Frames, frame
+from ovid_chat.wire import Frames, FrameTooLong, frame
 
 # What a hook may want of a Route that came in.
 DROP = "drop"  # Close the connection, and do nothing.
@@ -38,7 +38,7 @@ class Session:
 
     def run(self) -> None:
         frames = Frames()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, FrameTooLong):
             while data := self.connection.recv(65536):
                 for one in frames.cut(data):
                     if not self.silent:

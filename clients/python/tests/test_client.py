@@ -314,28 +314,6 @@ class Ways(unittest.TestCase):
             self.assertEqual((packet.groupTag, packet.secret), ("here", "hush"))
             self.assertEqual(packet.sender, pb.NetworkDiscoveryPacket.END_USER_CLIENT)
 
-    def test_connections_are_encrypted_if_wanted(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            key, certificate = pathlib.Path(folder) / "key.pem", pathlib.Path(folder) / "certificate.pem"
-            options = (
-                "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-            )
-            names = ["-addext", "subjectAltName=IP:127.0.0.1"]
-            files = ["-keyout", str(key), "-out", str(certificate)]
-            subprocess.run(
-                ["openssl", "req", *options.split(), *names, *files], check=True, capture_output=True
-            )
-            server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            server.load_cert_chain(certificate, key)
-            trusting = ssl.create_default_context(cafile=str(certificate))
-            with fake_chat(tls=server) as chat:
-                with client(chat, "ann", tls=trusting) as ann:
-                    ann.register()
-                    ann.send("ann", "hush")
-                doubting = client(chat, "bob", tls=ssl.create_default_context(), timeout=0.5)
-                with doubting, self.assertRaises(ovid_chat.Unreachable):
-                    doubting.register()
-
     def test_addresses_are_read_or_refused(self) -> None:
         self.assertEqual(str(ovid_chat.Address.parse("[::1]:4001")), "[::1]:4001")
         for text in ("", "host", "host:", ":1", "host:0", "host:65536", "host:x"):
@@ -343,6 +321,91 @@ class Ways(unittest.TestCase):
                 ovid_chat.Address.parse(text)
         with self.assertRaises(ValueError):
             Client("ann", "secret")
+
+
+class Encryption(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def certificate(self, name: str) -> tuple[pathlib.Path, ssl.SSLContext]:
+        """A certificate that is its own authority, and what shows it."""
+        key, certificate = self.folder / f"{name}-key.pem", self.folder / f"{name}.pem"
+        options = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
+        names = ["-addext", f"subjectAltName={name}"]
+        files = ["-keyout", str(key), "-out", str(certificate)]
+        subprocess.run(["openssl", "req", *options.split(), *names, *files], check=True, capture_output=True)
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.load_cert_chain(certificate, key)
+        return certificate, server
+
+    def test_connections_are_encrypted_if_wanted(self) -> None:
+        certificate, server = self.certificate("IP:127.0.0.1")
+        with fake_chat(tls=server) as chat:
+            for tls in (certificate, str(certificate), ssl.create_default_context(cafile=str(certificate))):
+                with client(chat, "ann", tls=tls) as ann:
+                    ann.register(exist_ok=True)
+                    ann.send("ann", "hush")
+
+    def test_whom_the_client_does_not_believe_it_does_not_try_again(self) -> None:
+        _, server = self.certificate("IP:127.0.0.1")
+        other, _ = self.certificate("IP:127.0.0.2")
+        happened: list[Happening] = []
+        with fake_chat(2, tls=server) as chat:
+            # Far longer than this test may take.
+            with client(chat, "ann", tls=other, timeout=60, on_event=happened.append) as ann:
+                with self.assertRaisesRegex(
+                    ovid_chat.Untrusted, "certificate.*was the right authority given"
+                ):
+                    ann.register()
+                with self.assertRaises(ovid_chat.Untrusted):
+                    ann.send("ann", "hush")
+                with self.assertRaises(ovid_chat.Untrusted):
+                    next(ann.messages())
+            self.assertEqual(chat.routes, [])
+        self.assertEqual([type(event) for event in happened], [ovid_chat.Stopped] * 3)
+
+    def test_certificates_have_to_name_the_server(self) -> None:
+        certificate, server = self.certificate("DNS:chat.example.org")
+        with fake_chat(tls=server) as chat:
+            nameless = client(chat, "ann", tls=certificate, timeout=60)
+            wrong = self.assertRaisesRegex(ovid_chat.Untrusted, "IP address mismatch.*--tls-name")
+            with nameless as ann, wrong:
+                ann.register()
+            with client(chat, "ann", tls=certificate, tls_name="chat.example.org") as ann:
+                ann.register()
+            named = client(chat, "ann", tls=certificate, tls_name="example.org", timeout=60)
+            wrong = self.assertRaisesRegex(ovid_chat.Untrusted, "[Hh]ostname mismatch")
+            with named as ann, wrong:
+                ann.log_in()
+
+    def test_who_reads_learns_that_no_server_is_believed_any_more(self) -> None:
+        certificate, server = self.certificate("IP:127.0.0.1")
+        _, another = self.certificate("IP:127.0.0.3")
+        with fake_chat(2, tls=server) as chat, client(chat, "ann", tls=certificate) as ann:
+            ann.register()
+            ann.send("ann", "hush")
+            found = ann.messages(timeout=60)
+            self.assertEqual(next(found).text, "hush")
+            chat.tls = another
+            for number in range(2):
+                chat.drop(number)
+            with self.assertRaises(ovid_chat.Untrusted):
+                next(found)
+
+    def test_both_ends_have_to_encrypt(self) -> None:
+        certificate, _ = self.certificate("IP:127.0.0.1")
+        told = self.assertRaisesRegex(ovid_chat.Unreachable, "does the server speak TLS")
+        with fake_chat() as chat, client(chat, "ann", tls=certificate, timeout=2) as ann, told:
+            ann.register()
+
+    def test_files_that_are_of_no_use_are_told(self) -> None:
+        (self.folder / "empty.pem").write_text("")
+        missing = "cannot read the authority .*nothing.pem: No such file"
+        for name, what in (("nothing.pem", missing), ("empty.pem", "no certificate")):
+            with self.assertRaisesRegex(ValueError, what):
+                Client("ann", "secret", ["127.0.0.1:1"], tls=self.folder / name)
 
 
 if __name__ == "__main__":

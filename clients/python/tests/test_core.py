@@ -8,8 +8,8 @@ import unittest
 from ovid_chat import chat_pb2 as pb
 from ovid_chat.contract import Arrived, Connect, Disconnect, Discover, Event, Settings, Settled
 from ovid_chat.core import Core, Phase
-from ovid_chat.errors import Busy, Unknown
-from ovid_chat.model import Address, Down, Position
+from ovid_chat.errors import Busy, Unknown, Unreachable, Untrusted
+from ovid_chat.model import Address, Down, Position, Stopped
 from ovid_chat.wire import Frames, FrameTooLong, frame
 
 SERVERS = (Address("one", 1), Address("two", 2))
@@ -354,6 +354,41 @@ class Connecting(Play):
             assert isinstance(action, Connect)
             hosts.append(action.server.host)
         self.assertEqual(hosts, ["three", "two"])
+
+    def test_servers_that_cannot_be_used_are_tried_once_and_others_are_still_found(self) -> None:
+        self.core.log_in(self.now, "log-in")
+        self.core.post(self.now, "post", "ann", "hello", False)
+        error = Untrusted("not to be believed")
+        self.assertEqual(self.core.take_actions(), [Connect(SERVERS[0])])
+        self.core.refused(self.now, error)
+        self.assertEqual(self.core.take_actions(), [Connect(SERVERS[1])])
+        # As long as one of them could be used, there is something to wait for.
+        self.core.closed(self.now, "nobody is there")
+        self.assertEqual((self.core.take_actions(), self.core.phase), ([], Phase.WAITING))
+        self.wait()
+        for server in SERVERS:
+            self.assertEqual(self.core.take_actions(), [Connect(server)])
+            self.core.refused(self.now, error)
+        self.assertEqual((self.core.take_actions(), self.core.deadline()), ([], None))
+        self.assertEqual(self.settled(), {"log-in": Untrusted, "post": Untrusted})
+        self.assertIn(Stopped(error), self.events)
+        # Asked again, it tries again.
+        self.core.log_in(self.now, "again")
+        self.assertEqual(self.core.take_actions(), [Connect(SERVERS[0])])
+        self.core.connected(self.now)
+        self.sent()
+        alert = b"\x15\x03\x03\0\x02\x02\x46"
+        self.core.received(self.now, alert)
+        self.assertEqual(self.core.take_actions(), [Disconnect(), Connect(SERVERS[1])])
+        self.core.connected(self.now)
+        self.sent()
+        self.core.received(self.now, alert)
+        self.assertEqual(self.core.take_actions(), [Disconnect()])
+        self.assertEqual(self.settled()["again"], Unreachable)
+        (stopped,) = [
+            event for event in self.events if isinstance(event, Stopped) and event.error is not error
+        ]
+        self.assertIn("two:2: the server speaks TLS", str(stopped.error))
 
     def test_what_is_no_route_ends_the_connection(self) -> None:
         for noise in (b"\0\0\0\1\xff", b"\xff\xff\xff\xff"):

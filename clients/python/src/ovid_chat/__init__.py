@@ -22,9 +22,22 @@ from ovid_chat.errors import (
     TooLong,
     Unknown,
     Unreachable,
+    Untrusted,
     WrongPassword,
 )
-from ovid_chat.model import Address, Conversation, Down, History, Message, Online, Position, Read, Sent, Up
+from ovid_chat.model import (
+    Address,
+    Conversation,
+    Down,
+    History,
+    Message,
+    Online,
+    Position,
+    Read,
+    Sent,
+    Stopped,
+    Up,
+)
 
 __all__ = [
     "Address",
@@ -46,9 +59,11 @@ __all__ = [
     "Position",
     "Read",
     "Sent",
+    "Stopped",
     "TooLong",
     "Unknown",
     "Unreachable",
+    "Untrusted",
     "Up",
     "WrongPassword",
 ]

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import datetime
 import random
-import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Callable, Union
@@ -15,7 +14,7 @@ from ovid_chat import chat_pb2 as pb
 from ovid_chat.contract import Arrived, Event, Settings, Settled
 from ovid_chat.core import Core, Phase
 from ovid_chat.driver import Driver
-from ovid_chat.errors import Busy, Unknown, Unreachable
+from ovid_chat.errors import Busy, ChatError, Unknown, Unreachable
 from ovid_chat.model import (
     Address,
     Conversation,
@@ -25,13 +24,15 @@ from ovid_chat.model import (
     Online,
     Read,
     Sent,
+    Stopped,
     Up,
     conversation_of,
     message_of,
     ms_of,
 )
+from ovid_chat.tls import Tls, context_of
 
-Happening = Union[Up, Down, Online, Read]
+Happening = Union[Up, Down, Stopped, Online, Read]
 """What a client tells without being asked."""
 
 POSTS_MAX = 100_000
@@ -48,9 +49,12 @@ class AsyncClient:
     """A user of the chat, on one of its servers: when that dies, on another one, without losing or repeating a message.
 
     `servers` and `discovery` are addresses, `host:port` each; the servers name the others of their cluster. Discovery
-    asks by UDP, with the cluster's group tag and secret. `tls` encrypts the connections. `echo` asks for what the user
-    sends elsewhere, too. `timeout` is in seconds and holds for each call. `on_event` is told what happens in between
-    (`Up`, `Down`, `Online`, `Read`), on the event loop. Chance (back-off, the client's name) comes from `rng`.
+    asks by UDP, with the cluster's group tag and secret. `tls` encrypts the connections: it is an authority's
+    certificate (a file), True for the authorities that this machine believes, or an `ssl.SSLContext`. The servers'
+    certificates have to name the addresses at which they are reached, or all of them `tls_name`. `echo` asks for what
+    the user sends elsewhere, too. `timeout` is in seconds and holds for each call. `on_event` is told what happens in
+    between (`Up`, `Down`, `Stopped`, `Online`, `Read`), on the event loop. Chance (back-off, the client's name) comes
+    from `rng`.
 
     Use it by `async with`. The first call that needs it logs in.
     """
@@ -64,7 +68,8 @@ class AsyncClient:
         *,
         group_tag: str = "",
         secret: str = "",
-        tls: ssl.SSLContext | None = None,
+        tls: Tls = None,
+        tls_name: str | None = None,
         echo: bool = False,
         timeout: float = 10.0,
         on_event: Callable[[Happening], None] | None = None,
@@ -87,8 +92,11 @@ class AsyncClient:
         self.on_message: Callable[[Message], None] | None = None
         """Takes messages in place of `messages`; it acknowledges them by `acknowledge`."""
         self._core = Core(settings, rng or random.SystemRandom())
-        self._tls = tls
+        self.on_stopped: Callable[[ChatError], None] | None = None
+        """Takes what `messages` would raise when the client stops, where `on_message` takes messages."""
+        self._tls, self._tls_name = context_of(tls), tls_name
         self._messages: deque[Message] = deque()
+        self._stopped: ChatError | None = None
         self._driver: Driver | None = None
         self._arrived: asyncio.Event
         self._progress: asyncio.Event
@@ -96,7 +104,9 @@ class AsyncClient:
     async def __aenter__(self) -> AsyncClient:
         # Here, since an event belongs to its loop in Python 3.9.
         self._arrived, self._progress = asyncio.Event(), asyncio.Event()
-        self._driver = Driver(asyncio.get_running_loop(), self._core, self._tls, self._on_event)
+        self._driver = Driver(
+            asyncio.get_running_loop(), self._core, self._tls, self._tls_name, self._on_event
+        )
         return self
 
     async def __aexit__(self, kind: object, *_: object) -> None:
@@ -164,12 +174,15 @@ class AsyncClient:
     async def messages(self, acknowledge: bool = True) -> AsyncIterator[Message]:
         """Messages for the user, those that were not read yet and then those that come, each one once.
 
-        A message counts as read when the next one is asked for; without `acknowledge`, when `acknowledge` is called."""
+        A message counts as read when the next one is asked for; without `acknowledge`, when `acknowledge` is called.
+        Raises `Untrusted`, or another `Unreachable`, when no server can be used any more."""
         await self.log_in()
         while True:
             while not self._messages:
                 if self._core.phase is Phase.CLOSED:
                     return
+                if self._stopped is not None:
+                    raise type(self._stopped)(str(self._stopped))
                 self._arrived.clear()
                 await self._arrived.wait()
             message = self._messages.popleft()
@@ -273,10 +286,12 @@ class AsyncClient:
             return pending.result()
         if self._core.phase is Phase.READY:
             raise Unknown(f"no answer within {self.timeout} s")
-        raise Unreachable(f"no server could be reached that logs the user in within {self.timeout} s")
+        why = f" ({self._core.trouble})" if self._core.trouble else ""
+        raise Unreachable(f"no server could be reached that logs the user in within {self.timeout} s{why}")
 
     def _start(self, ask: Callable[[float, Any], None]) -> asyncio.Future[Any]:
         driver = self._running()
+        self._stopped = None
         pending: asyncio.Future[Any] = driver.loop.create_future()
         ask(driver.now(), pending)
         driver.carry_out_soon()
@@ -304,8 +319,14 @@ class AsyncClient:
             self._arrived.set()
             if len(self._messages) == MESSAGES_MAX and self._driver is not None:
                 self._driver.pause(True)
-        elif self.on_event is not None:
-            self.on_event(event)
+        else:
+            if isinstance(event, Stopped):
+                self._stopped = event.error
+                self._arrived.set()
+                if self.on_stopped is not None:
+                    self.on_stopped(event.error)
+            if self.on_event is not None:
+                self.on_event(event)
 
     def _on_settled(self, event: Settled) -> None:
         pending: asyncio.Future[Any] = event.ticket

@@ -7,7 +7,6 @@ import concurrent.futures
 import datetime
 import queue
 import random
-import ssl
 import threading
 from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any, Callable, TypeVar
@@ -15,6 +14,7 @@ from typing import Any, Callable, TypeVar
 from ovid_chat.aio import MESSAGES_MAX, POSTS_MAX, AsyncClient, Happening
 from ovid_chat.errors import Busy, ChatError, Unknown, Unreachable
 from ovid_chat.model import Address, Conversation, History, Message, Sent
+from ovid_chat.tls import Tls
 
 T = TypeVar("T")
 
@@ -34,7 +34,8 @@ class Client:
         *,
         group_tag: str = "",
         secret: str = "",
-        tls: ssl.SSLContext | None = None,
+        tls: Tls = None,
+        tls_name: str | None = None,
         echo: bool = False,
         timeout: float = 10.0,
         on_event: Callable[[Happening], None] | None = None,
@@ -50,13 +51,16 @@ class Client:
             group_tag=group_tag,
             secret=secret,
             tls=tls,
+            tls_name=tls_name,
             echo=echo,
             timeout=timeout,
             on_event=on_event,
             rng=rng,
         )
         self._client.on_message = self._on_message
-        self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._client.on_stopped = self._on_stopped
+        self._messages: queue.SimpleQueue[Message | ChatError | None] = queue.SimpleQueue()
+        self._readers = 0
         self._paused = False
         # Messages that were posted and not answered yet: what `post` may add to.
         self._room = threading.BoundedSemaphore(POSTS_MAX)
@@ -136,13 +140,23 @@ class Client:
         """Messages for the user, those that were not read yet and then those that come, each one once. It ends when
         none has come for `timeout` seconds, and when the client is closed.
 
-        A message counts as read when the next one is asked for; without `acknowledge`, when `acknowledge` is called."""
+        A message counts as read when the next one is asked for; without `acknowledge`, when `acknowledge` is called.
+        Raises `Untrusted`, or another `Unreachable`, when no server can be used any more."""
         self.log_in()
+        self._readers += 1
+        try:
+            yield from self._read(timeout, acknowledge)
+        finally:
+            self._readers -= 1
+
+    def _read(self, timeout: float | None, acknowledge: bool) -> Iterator[Message]:
         while True:
             try:
                 message = self._messages.get(timeout=timeout)
             except queue.Empty:
                 return
+            if isinstance(message, ChatError):
+                raise message
             if message is None:
                 # For others that wait.
                 self._messages.put(None)
@@ -218,6 +232,11 @@ class Client:
         self._messages.put(message)
         if self._messages.qsize() >= MESSAGES_MAX:
             self._pause(True)
+
+    def _on_stopped(self, error: ChatError) -> None:
+        # Who does not read now learns it by asking for something.
+        for _ in range(self._readers):
+            self._messages.put(type(error)(str(error)))
 
     def _pause(self, paused: bool) -> None:
         if paused and self._messages.qsize() < MESSAGES_MAX:

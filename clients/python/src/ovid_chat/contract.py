@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Union
 
 from ovid_chat.errors import ChatError
-from ovid_chat.model import Address, Down, Message, Online, Read, Up
+from ovid_chat.model import Address, Down, Message, Online, Read, Stopped, Up
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Settings:
 
 
 class Connect(NamedTuple):
-    """Connect to a server; answered by `connected` or `closed`."""
+    """Connect to a server; answered by `connected`, `closed` or `refused`."""
 
     server: Address
 
@@ -53,4 +53,4 @@ class Arrived(NamedTuple):
 
 
 Action = Union[Connect, Disconnect, Discover]
-Event = Union[Settled, Arrived, Up, Down, Online, Read]
+Event = Union[Settled, Arrived, Up, Down, Stopped, Online, Read]

@@ -27,10 +27,10 @@ from ovid_chat.contract import (
 )
 from ovid_chat.errors import ChatError, Unknown, Unreachable, WrongPassword, error_of
 from ovid_chat.inbox import Inbox
-from ovid_chat.model import Address, Down, Online, Position, Read, Up, message_of
+from ovid_chat.model import Address, Down, Online, Position, Read, Stopped, Up, message_of
 from ovid_chat.outbox import Outbox, Verdict
 from ovid_chat.servers import Servers, discovery_answer, discovery_request
-from ovid_chat.wire import Frames, FrameTooLong, frame
+from ovid_chat.wire import Encrypted, Frames, FrameTooLong, frame
 
 CONNECT_S_MAX = 1.0
 PING_AFTER_S = 0.4
@@ -73,6 +73,10 @@ class Core:
         self.phase = Phase.IDLE
         self.server: Address | None = None
         self.payload_bytes_max: int | None = None
+        self.trouble = ""
+        """Why the client is on no server, as far as that is known."""
+        # Servers with which another try would not help, since they were used last.
+        self._refused: set[Address] = set()
         self._settings = settings
         self._rng = rng
         self._servers = Servers(settings.servers, rng)
@@ -211,6 +215,10 @@ class Core:
                 self._take(now, pb.Route.FromString(one))
                 if self.phase not in (Phase.LOGGING_IN, Phase.READY):
                     return
+        except Encrypted as error:
+            self._actions.append(Disconnect())
+            self._refuse(now, Unreachable(f"{self.server}: {error}"))
+            return
         except FrameTooLong as error:
             self._lose(now, str(error))
         except DecodeError:
@@ -221,6 +229,11 @@ class Core:
         """The connection was closed, or could not be made."""
         if self.phase in (Phase.CONNECTING, Phase.LOGGING_IN, Phase.READY):
             self._drop(now, why)
+
+    def refused(self, now: float, error: ChatError) -> None:
+        """The connection could not be made, and another try would not help."""
+        if self.phase is Phase.CONNECTING:
+            self._refuse(now, error)
 
     def datagram(self, now: float, data: bytes) -> None:
         """A datagram came in."""
@@ -316,8 +329,25 @@ class Core:
         self._actions.append(Disconnect())
         self._drop(now, why)
 
+    def _refuse(self, now: float, error: ChatError) -> None:
+        """Goes to another server; when all of them are like that, the client stops."""
+        if self.server is not None:
+            self._refused.add(self.server)
+        if not self._refused.issuperset(self._servers.known()):
+            self._drop(now, str(error))
+            return
+        self._refused.clear()
+        self._servers.begin_anew()
+        self._bytes.clear()
+        self._inbox.disconnected()
+        self._log_in_id, self._registering = 0, False
+        self.phase, self.server, self._act_at = Phase.IDLE, None, None
+        self._fail_all(error)
+        self._events.append(Stopped(error))
+
     def _drop(self, now: float, why: str) -> None:
         server = self.server
+        self.trouble = f"{server}: {why}"
         if self.phase is Phase.READY and server is not None:
             self._events.append(Down(server, why))
         self._bytes.clear()
@@ -374,6 +404,8 @@ class Core:
                 self._events.append(Settled(self._registration[0], None, taken))
                 self._registration = None
         self._settle_log_in(None)
+        self.trouble = ""
+        self._refused.clear()
         server = self.server
         assert server is not None, "there is a connection"
         self._servers.succeeded(server, addresses(welcome.servers))

@@ -10,6 +10,7 @@ from typing import Callable
 from ovid_chat.contract import Action, Connect, Disconnect, Discover, Event
 from ovid_chat.core import Core, Phase
 from ovid_chat.model import Address
+from ovid_chat.tls import refusal, trouble
 
 DISCOVERY_S_MAX = 1.0
 """So long an answer of discovery is waited for."""
@@ -23,11 +24,13 @@ class Driver:
         loop: asyncio.AbstractEventLoop,
         core: Core,
         tls: ssl.SSLContext | None,
+        tls_name: str | None,
         on_event: Callable[[Event], None],
     ) -> None:
         self.loop = loop
         self._core = core
         self._tls = tls
+        self._tls_name = tls_name
         self._on_event = on_event
         self._link: _Link | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -83,14 +86,18 @@ class Driver:
 
     async def _connect(self, server: Address) -> None:
         link = _Link(self)
-        host_name = server.host if self._tls is not None else None
+        host_name = (self._tls_name or server.host) if self._tls is not None else None
         try:
             await self.loop.create_connection(
                 lambda: link, server.host, server.port, ssl=self._tls, server_hostname=host_name
             )
-        except (OSError, ssl.SSLError) as error:
+        except OSError as error:
             self._connecting = None
-            self._core.closed(self.now(), str(error) or type(error).__name__)
+            hopeless = refusal(server, error)
+            if hopeless is not None:
+                self._core.refused(self.now(), hopeless)
+            else:
+                self._core.closed(self.now(), trouble(error, self._tls is not None))
         else:
             self._connecting, self._link = None, link
             if self._paused:

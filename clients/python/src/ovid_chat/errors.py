@@ -81,6 +81,11 @@ class Unreachable(ChatError, ConnectionError):
     code = ErrorCode.UNKNOWN
 
 
+class Untrusted(Unreachable):
+    """The servers have shown certificates that are not to be believed. The client tries no more until it is asked for
+    something again."""
+
+
 def error_of(code: int, text: str) -> ChatError:
     """The exception for what a server answered."""
     kind = _KINDS.get(code, Invalid)

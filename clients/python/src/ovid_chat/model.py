@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ovid_chat import chat_pb2 as pb
+from ovid_chat.errors import ChatError
 
 
 class Position(NamedTuple):
@@ -109,6 +110,13 @@ class Down:
 
     server: Address
     why: str
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """No server can be used, and to try again would not help. The client does so when it is asked for something."""
+
+    error: ChatError
 
 
 @dataclass(frozen=True)

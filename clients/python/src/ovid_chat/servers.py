@@ -40,6 +40,11 @@ class Servers:
                 return server
         return None
 
+    def begin_anew(self) -> None:
+        """None of them is of use: they are all to be tried when somebody asks for something again."""
+        self._rounds = 0
+        self._tried.clear()
+
     def pause_s(self) -> float:
         """All have failed: how long to wait before they are tried again."""
         longest = min(PAUSE_S_MIN * 2.0 ** min(self._rounds, 16), PAUSE_S_MAX)

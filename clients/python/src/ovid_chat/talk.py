@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ovid_chat.aio import AsyncClient, Happening
 from ovid_chat.errors import ChatError, Forbidden, NameTaken, NotFound
-from ovid_chat.model import Conversation, Down, Message, Online, Read, Sent, Up
+from ovid_chat.model import Conversation, Down, Message, Online, Read, Sent, Stopped, Up
 
 SHOWN_AT_FIRST = 10
 PENDING_AFTER_S = 0.3
@@ -411,6 +411,11 @@ class Talk:
         if isinstance(event, Down):
             self._is_lost = True
             self._say(f"* lost the server {event.server} ({clean(event.why)}); looking for another one")
+        elif isinstance(event, Stopped):
+            if self._is_lost:
+                self._say(
+                    f"* no server can be used ({clean(str(event.error))}); what you enter next tries them again"
+                )
         elif isinstance(event, Up):
             if self._is_lost:
                 self._say(f"* on the server {event.server} now")

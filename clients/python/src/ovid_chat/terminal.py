@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import getpass
 import os
-import ssl
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -57,7 +56,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--register", action="store_true", help="register the user if the name is free")
     parser.add_argument("--tls", action="store_true", help="encrypt the connection")
     parser.add_argument(
-        "--ca", metavar="FILE", help="trust the certificates in this file (PEM); implies --tls"
+        "--ca", metavar="FILE", help="trust the authority in this file (PEM), and no other; implies --tls"
+    )
+    parser.add_argument(
+        "--tls-name",
+        metavar="NAME",
+        help="what the servers' certificates name, if not their addresses; implies --tls",
     )
     parser.add_argument("--plain", action="store_true", help="read plain lines, without prompt_toolkit")
     options = parser.parse_args(arguments)
@@ -79,7 +83,8 @@ def _client(options: argparse.Namespace) -> AsyncClient:
         options.discovery,
         group_tag=options.group_tag,
         secret=os.environ.get("OVID_CHAT_SECRET", ""),
-        tls=ssl.create_default_context(cafile=options.ca) if options.tls or options.ca else None,
+        tls=options.ca or options.tls or options.tls_name is not None,
+        tls_name=options.tls_name,
         echo=True,
     )
 

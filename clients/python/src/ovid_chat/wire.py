@@ -10,10 +10,16 @@ FRAME_BYTES_MAX = 64 * 1024 * 1024
 """The longest frame that is taken, in bytes without its length."""
 
 _LENGTH_BYTES = 4
+_TLS_RECORDS = range(0x14, 0x18)
+_TLS_VERSION = 3
 
 
 class FrameTooLong(ValueError):
     """A frame says that it is longer than is taken; nothing after it can be read."""
+
+
+class Encrypted(FrameTooLong):
+    """What should be a frame is a record of TLS."""
 
 
 def frame(route: Route) -> bytes:
@@ -37,6 +43,9 @@ class Frames:
             while len(buffer) - at >= _LENGTH_BYTES:
                 length = int.from_bytes(buffer[at : at + _LENGTH_BYTES], "big")
                 if length > self._bytes_max:
+                    # A record of TLS begins with its kind and a version of two bytes, the first of them 3.
+                    if buffer[at] in _TLS_RECORDS and buffer[at + 1] == _TLS_VERSION:
+                        raise Encrypted("the server speaks TLS, and this client does not (tls=, --tls)")
                     raise FrameTooLong(f"a frame of {length} bytes is longer than {self._bytes_max}")
                 start = at + _LENGTH_BYTES
                 if len(buffer) - start < length:

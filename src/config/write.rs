@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{BOX_TYPE, BoxSettings, Configuration, Entry};
+use super::{BOX_TYPE, BoxSettings, Configuration, Entry, TlsSettings};
 use crate::agents::replicated::LOG_ROUTE;
 
 impl Configuration {
@@ -37,6 +37,18 @@ fn agent(entry: &Entry) -> Value {
     json!({"type": entry.kind, "box": entry.on.to_string(), "attrs": entry.attrs, "routes": routes})
 }
 
+impl TlsSettings {
+    /// As a configuration has it.
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "certificate": self.certificate,
+            "key": self.key,
+            "authority": self.authority,
+            "links": self.links,
+        })
+    }
+}
+
 fn attrs(settings: &BoxSettings) -> Value {
     let mut attrs = json!({
         "control": settings.control.map_or(Value::Bool(false), |control| Value::String(control.to_string())),
@@ -49,12 +61,7 @@ fn attrs(settings: &BoxSettings) -> Value {
         attrs["seed"] = seed.into();
     }
     if let Some(tls) = &settings.tls {
-        attrs["tls"] = json!({
-            "certificate": tls.certificate,
-            "key": tls.key,
-            "authority": tls.authority,
-            "links": tls.links,
-        });
+        attrs["tls"] = tls.to_json();
     }
     if settings.plain {
         attrs["plain"] = Value::Bool(true);

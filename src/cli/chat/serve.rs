@@ -25,7 +25,8 @@ pub(in crate::cli) struct ServeArgs {
     /// Write frames so that the client of the class of 2017 understands them
     #[arg(long)]
     class_client_quirks: bool,
-    /// Speak plainly on other than loopback addresses, too: for networks that can be trusted
+    /// Speak plainly on other than loopback addresses, too: for networks that can be trusted. Without it, such servers need "tls"
+    /// in the file
     #[arg(long)]
     plain: bool,
     /// Log more on standard error: -v agents and boxes, -vv each message, -vvv bytes; `RUST_LOG` goes before it
@@ -53,12 +54,16 @@ pub(super) fn run(args: &ServeArgs, registry: &Registry) -> anyhow::Result<ExitC
 
 /// What the file of nodes stands for.
 fn configuration(args: &ServeArgs, nodes: &Nodes, registry: &Registry) -> anyhow::Result<Configuration> {
-    let json = nodes.configuration(args.class_client_quirks, resolve)?;
+    let json = nodes.configuration(args.class_client_quirks, args.plain, resolve)?;
+    let file = args.nodes.display();
     for node in &nodes.nodes {
-        if !args.plain && !resolve(&node.host)?.is_loopback() {
+        if args.plain && node.tls.is_some() {
+            bail!("--plain says that nothing is encrypted, and {file} has \"tls\": leave one of them out");
+        }
+        if !args.plain && node.tls.is_none() && !resolve(&node.host)?.is_loopback() {
             bail!(
-                "{}: {} is not on this machine alone, and what servers and clients say is not encrypted; --plain says that its network can be trusted",
-                args.nodes.display(),
+                "{file}: {} is not on this machine alone, and what servers and clients say is not encrypted: \
+                 either let \"tls\" in that file name a certificate (`ovid cert` makes one), or say by --plain that its network can be trusted",
                 node.host
             );
         }

@@ -37,7 +37,7 @@ use self::disk::{Disk, Request};
 use self::entrance::Entrance;
 use self::ports::Ports;
 use self::socket::{Progress, Read, Socket};
-pub use self::tls::Credentials;
+pub use self::tls::{Credentials, Trust};
 use self::worker::Worker;
 use crate::seldom;
 use crate::server::{Action, ConnId, Door, EntranceId, Server};

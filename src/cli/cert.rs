@@ -35,6 +35,20 @@ const FILES: [(&str, bool); 4] =
 
 #[expect(clippy::print_stdout, reason = "the files are what this command is for")]
 pub(super) fn run(args: &CertArgs) -> anyhow::Result<ExitCode> {
+    let names = create(args)?.map(|path| path.display().to_string());
+    println!("{}", names.join("\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the files for `127.0.0.1`, `::1` and `localhost`, if they are not there.
+pub(super) fn create_for_this_machine(folder: &Path) -> anyhow::Result<()> {
+    let is_there = folder.join("authority.pem").exists();
+    let args = CertArgs { out: folder.to_owned(), names: Vec::new(), days: 30 };
+    if is_there { Ok(()) } else { create(&args).map(|_| ()) }
+}
+
+/// Makes the files, and says where they are.
+fn create(args: &CertArgs) -> anyhow::Result<[PathBuf; 4]> {
     std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
     let paths = FILES.map(|(name, _)| args.out.join(name));
     if let Some(path) = paths.iter().find(|path| path.exists()) {
@@ -44,9 +58,7 @@ pub(super) fn run(args: &CertArgs) -> anyhow::Result<ExitCode> {
     for ((path, text), (_, secret)) in paths.iter().zip(texts).zip(FILES) {
         write(path, &text, secret).with_context(|| path.display().to_string())?;
     }
-    let names = paths.map(|path| path.display().to_string());
-    println!("{}", names.join("\n"));
-    Ok(ExitCode::SUCCESS)
+    Ok(paths)
 }
 
 /// The texts of the files.
@@ -59,9 +71,11 @@ fn make(args: &CertArgs) -> anyhow::Result<[String; 4]> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.distinguished_name.push(DnType::CommonName, "ovid authority");
-    (params.not_before, params.not_after) = (from, until);
     let authority_key = KeyPair::generate().context("no key for the authority")?;
+    // Two authorities of one name would be taken for each other until a signature is looked at, and the error would speak of that.
+    let print = crc32fast::hash(authority_key.public_key_raw());
+    params.distinguished_name.push(DnType::CommonName, format!("ovid authority {print:08x}"));
+    (params.not_before, params.not_after) = (from, until);
     let authority = params.self_signed(&authority_key).context("no certificate for the authority")?;
     let issuer = Issuer::from_params(&params, &authority_key);
 

@@ -1,6 +1,7 @@
 //! TLS between a socket and the server: takes what came from the network and gives plain bytes, and the other way round. Without a socket of its own; it never waits.
 
 mod credentials;
+mod trust;
 
 use std::io::{self, BufRead as _, Write};
 use std::net::IpAddr;
@@ -8,9 +9,12 @@ use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection, Error, ServerConfig, ServerConnection};
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, Connection, Error, ServerConfig, ServerConnection,
+};
 
 pub use self::credentials::Credentials;
+pub use self::trust::Trust;
 use crate::server::OutQueue;
 
 /// One encrypted connection.
@@ -135,6 +139,9 @@ fn io_error(error: &Error) -> io::Error {
     let text = match error {
         Error::InvalidMessage(_) => {
             format!("what comes is not TLS ({error}); does the other side speak without it?")
+        }
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+            format!("{error}: it comes from another authority than the one that is believed here")
         }
         Error::NoCertificatesPresented => "the other side shows no certificate".to_owned(),
         Error::AlertReceived(_) => format!("the other side has refused: {error}"),

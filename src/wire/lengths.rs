@@ -4,12 +4,24 @@ use thiserror::Error;
 
 /// A frame is longer than is taken. Whoever sent it is at fault; nothing after it can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("a frame of {bytes} bytes is longer than {bytes_max}")]
+#[error("{}", self.what())]
 pub struct FrameTooLong {
     /// How long it says it is.
     pub bytes: usize,
     /// The limit.
     pub bytes_max: usize,
+}
+
+impl FrameTooLong {
+    /// What is wrong, for people.
+    fn what(&self) -> String {
+        let Self { bytes, bytes_max } = self;
+        // A record of TLS begins with its kind, 20 to 23, and a version whose first byte is 3.
+        if (0x14..=0x17).contains(&(bytes >> 24)) && (bytes >> 16) & 0xff == 3 {
+            return "what comes is TLS, and here nothing is encrypted".to_owned();
+        }
+        format!("a frame of {bytes} bytes is longer than {bytes_max}")
+    }
 }
 
 /// Whole frames that follow one another, borrowed.
@@ -127,6 +139,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn who_encrypts_where_nobody_else_does_is_told_so() {
+        let said = |front: [u8; 4]| {
+            let mut cutter = LengthCutter::new(1 << 20);
+            cutter.cut(&mut &front[..]).expect_err("too long").to_string()
+        };
+        // An alert of TLS 1.2, and the first record of a client.
+        for front in [[0x15, 3, 3, 0], [0x16, 3, 1, 2]] {
+            assert!(said(front).contains("what comes is TLS"), "{front:?}");
+        }
+        assert_eq!(said([0x16, 0, 0, 0]), "a frame of 369098752 bytes is longer than 1048576");
+    }
 
     fn stream(frames: &[Vec<u8>]) -> Vec<u8> {
         let mut bytes = Vec::new();

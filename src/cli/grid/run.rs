@@ -144,7 +144,12 @@ fn unix_ms_at(now: Time) -> u64 {
 /// What the box shows to others, where its settings say so; a warning where strangers could listen in on its links.
 fn credentials(on: BoxAddress, own: &BoxSettings, file: &Path) -> anyhow::Result<Option<Credentials>> {
     let folder = file.parent().unwrap_or(Path::new(""));
-    let credentials = own.tls.as_ref().map(|tls| Credentials::load(tls, folder));
+    let load = |tls| {
+        let credentials = Credentials::load(tls, folder)?;
+        credentials.check(on.ip())?;
+        anyhow::Ok(credentials)
+    };
+    let credentials = own.tls.as_ref().map(load);
     if !own.tls.as_ref().is_some_and(|tls| tls.links) && !own.plain && !on.ip().is_loopback() {
         warn!(
             "server: links of {on} are not encrypted, and anybody on the way can read them and speak on them: \

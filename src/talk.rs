@@ -8,6 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "whoever talks to real servers lives in real time")]
 
 mod line;
+mod stream;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ pub use self::line::{Line, user_route};
 pub use crate::agents::messenger::client::{
     Answer, Client, ClientEvent, ClientOptions, ClientOutput, Recipient,
 };
+use crate::reactor::Trust;
 use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::proto::Route;
@@ -34,6 +36,7 @@ pub struct Talk {
     /// The connection, and the dial that it is called by.
     line: Option<(u64, Line)>,
     events: VecDeque<ClientEvent>,
+    trust: Option<Trust>,
 }
 
 impl Talk {
@@ -42,7 +45,14 @@ impl Talk {
         let dial = options.dial;
         let mut client = Client::new(options, rng);
         client.connect(Time::ZERO, &[]);
-        Self { client, begun: Instant::now(), dial, line: None, events: VecDeque::new() }
+        Self { client, begun: Instant::now(), dial, line: None, events: VecDeque::new(), trust: None }
+    }
+
+    /// The same client, with encrypted connections to servers for which `trust` vouches. To be said before anything else.
+    #[must_use]
+    pub fn trusting(mut self, trust: Trust) -> Self {
+        self.trust = Some(trust);
+        self
     }
 
     /// Leaves the server that it is on, if any, for one of these, or, if there are none, for one of those that it knows.
@@ -139,7 +149,7 @@ impl Talk {
 
     fn dial(&mut self, dial: u64, to: SocketAddr) {
         self.line = None;
-        match Line::connect(to, self.dial) {
+        match Line::connect(to, self.dial, self.trust.as_ref()) {
             Ok(line) => {
                 if self.client.opened(self.now(), dial) {
                     self.line = Some((dial, line));

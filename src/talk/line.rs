@@ -4,38 +4,40 @@ use std::io::{ErrorKind, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use prost::Message as _;
 
+use super::stream::Stream;
+use crate::reactor::Trust;
 use crate::wire::proto::route::{Path, Payload};
 use crate::wire::proto::{Route, User, put_frame, user};
+use crate::wire::{FrameTooLong, LengthFrames};
 
 /// A connection on which nobody has logged in by itself.
 #[derive(Debug)]
 pub struct Line {
-    stream: TcpStream,
+    stream: Stream,
     /// What has come of the next frame, its length included: nothing behind it is read.
     partial: Vec<u8>,
 }
 
 impl Line {
-    /// Connects, within this time.
-    pub fn connect(to: SocketAddr, patience: Duration) -> anyhow::Result<Self> {
-        let stream =
-            TcpStream::connect_timeout(&to, patience).with_context(|| format!("cannot connect to {to}"))?;
-        stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(WRITE_LIMIT))?;
-        Ok(Self::over(stream))
+    /// Connects, within this time; encrypted if `trust` says whom to believe.
+    pub fn connect(to: SocketAddr, patience: Duration, trust: Option<&Trust>) -> anyhow::Result<Self> {
+        let stream = Stream::connect(to, patience, trust)?;
+        stream.socket().set_write_timeout(Some(WRITE_LIMIT))?;
+        Ok(Self { stream, partial: Vec::new() })
     }
 
     /// A connection that there is already. What it reads ends with a frame, so the stream can be used by others in between.
     pub fn over(stream: TcpStream) -> Self {
-        Self { stream, partial: Vec::new() }
+        Self { stream: Stream::Plain(stream), partial: Vec::new() }
     }
 
     /// Writes frames, lengths included.
     pub fn write(&mut self, frames: &[u8]) -> anyhow::Result<()> {
-        self.stream.write_all(frames).context("the server does not take what is written")
+        self.stream.write_all(frames).context("the server does not take what is written")?;
+        self.stream.flush().context("the server does not take what is written")
     }
 
     /// Asks, and waits for the answer for this long; what else comes meanwhile is dropped.
@@ -59,13 +61,15 @@ impl Line {
     /// The next frame, without its length; none if it is not whole within this time.
     pub fn receive_frame(&mut self, patience: Duration) -> anyhow::Result<Option<Vec<u8>>> {
         // Zero would mean forever.
-        self.stream.set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
+        self.stream.socket().set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
         loop {
             let wanted = match self.partial.first_chunk() {
                 None => LENGTH_BYTES,
                 Some(length) => LENGTH_BYTES + u32::from_be_bytes(*length) as usize,
             };
-            ensure!(wanted <= LENGTH_BYTES + FRAME_BYTES_MAX, "a frame of {wanted} bytes came");
+            if let Some(front) = self.partial.first_chunk() {
+                check_length(*front)?;
+            }
             let have = self.partial.len();
             if have == wanted {
                 let frame = self.partial.split_off(LENGTH_BYTES);
@@ -86,6 +90,11 @@ impl Line {
             }
         }
     }
+}
+
+/// A connection whose next frame is longer than is taken is of no use any more. Servers that encrypt answer by records whose front reads like a length.
+fn check_length(front: [u8; LENGTH_BYTES]) -> Result<(), FrameTooLong> {
+    LengthFrames::split(&front, FRAME_BYTES_MAX).map(|_| ())
 }
 
 /// What registers a user, or logs them in or deletes them.
@@ -116,7 +125,7 @@ mod tests {
     #[test]
     fn frames_come_whole_however_they_were_cut_and_nothing_behind_them_is_read() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let mut line = Line::connect(listener.local_addr().unwrap(), Duration::from_secs(5)).unwrap();
+        let mut line = Line::connect(listener.local_addr().unwrap(), Duration::from_secs(5), None).unwrap();
         let (mut server, _) = listener.accept().unwrap();
         let mut bytes = Vec::new();
         for id in [1, 2] {

@@ -3,6 +3,7 @@
 mod boxes;
 mod chaos;
 mod chat;
+mod chat_tls;
 #[cfg(target_os = "linux")]
 mod disks;
 mod gen_hypar;

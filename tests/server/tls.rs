@@ -26,7 +26,7 @@ fn make(folder: &Path, more: &[&str]) -> Output {
 }
 
 /// Certificates of an authority of their own.
-fn certificates() -> tempfile::TempDir {
+pub(crate) fn certificates() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a scratch folder");
     let made = make(folder.path(), &[]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -150,7 +150,7 @@ fn agents_dial_only_whom_their_authority_vouches_for() {
 }
 
 /// A certificate for `name` that is its own authority, good until that year.
-fn self_signed(folder: &Path, name: &str, year: i32) {
+pub(crate) fn self_signed(folder: &Path, name: &str, year: i32) {
     let mut params = CertificateParams::new(vec![name.to_owned()]).expect("an address");
     params.not_before = date_time_ymd(2000, 1, 1);
     params.not_after = date_time_ymd(year, 1, 1);

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::bench::groups::{self, Folder, Group};
 use crate::cli::grid::by_chance;
+use crate::reactor::Trust;
 use crate::rng::Rng;
 use crate::talk::{ClientEvent, ClientOptions, Recipient, Talk};
 use crate::wire::proto::Message;
@@ -28,6 +29,9 @@ pub(in crate::cli) struct DemoArgs {
     /// Where files, logs and data go, and stay; without it, to a folder that is removed at the end
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Encrypt everything, with certificates that are made for this
+    #[arg(long)]
+    tls: bool,
     /// End once the two have written to each other
     #[arg(long)]
     once: bool,
@@ -53,15 +57,20 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     };
     let folder = args.dir.as_deref().or(scratch.as_ref().map(Folder::path)).context("one of the two")?;
     fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let servers = start(args.base_port, folder)?;
+    let authority = folder.join("tls/authority.pem");
+    if args.tls {
+        crate::cli::cert::create_for_this_machine(&folder.join("tls"))?;
+    }
+    let trust = args.tls.then(|| Trust::load(&authority)).transpose()?;
+    let servers = start(args, folder)?;
     say(&format!("five servers in two clusters, east and west; what they log is in {}", folder.display()))?;
     let mut talks = Vec::new();
     for (name, cluster) in USERS.into_iter().zip(&CLUSTERS) {
         // Whoever writes to somebody needs them as a user of their own cluster.
         for other in CLUSTERS.iter().filter(|other| other.tag != cluster.tag) {
-            enter(args.base_port, other, name, &servers)?;
+            enter(args.base_port, other, name, trust.as_ref(), &servers)?;
         }
-        let (talk, at) = enter(args.base_port, cluster, name, &servers)?;
+        let (talk, at) = enter(args.base_port, cluster, name, trust.as_ref(), &servers)?;
         say(&format!("{name} is a user of both clusters, and on the server {at} of {} now", cluster.tag))?;
         talks.push(talk);
     }
@@ -75,7 +84,8 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     }
     for cluster in &CLUSTERS {
         let at = client_at(args.base_port, cluster.servers.start);
-        say(&format!("join {}: ovid-chat --server {at} --user NAME --register", cluster.tag))?;
+        let more = if args.tls { format!(" --ca {}", authority.display()) } else { String::new() };
+        say(&format!("join {}: ovid-chat --server {at}{more} --user NAME --register", cluster.tag))?;
     }
     say("alice and bob answer who writes to them; kill a server and see; Ctrl-C ends everything")?;
     for (name, group) in &servers {
@@ -85,13 +95,16 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Starts the servers, each with its log in `folder`.
-fn start(base_port: u16, folder: &Path) -> anyhow::Result<Vec<(String, Group)>> {
+fn start(args: &DemoArgs, folder: &Path) -> anyhow::Result<Vec<(String, Group)>> {
     let program = std::env::current_exe().context("cannot find the program that this is")?;
     let mut servers = Vec::new();
     for (cluster, other) in CLUSTERS.iter().zip(CLUSTERS.iter().rev()) {
         let path = folder.join(format!("{}.json", cluster.tag));
-        let text =
-            serde_json::to_string_pretty(&nodes(base_port, cluster, other)).context("cannot write JSON")?;
+        let mut nodes = nodes(args.base_port, cluster, other);
+        if args.tls {
+            nodes["tls"] = json!("tls");
+        }
+        let text = serde_json::to_string_pretty(&nodes).context("cannot write JSON")?;
         fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
         for number in cluster.servers.clone() {
             let name = format!("{}-{number}", cluster.tag);
@@ -142,12 +155,16 @@ fn enter(
     base_port: u16,
     cluster: &Cluster,
     name: &str,
+    trust: Option<&Trust>,
     servers: &[(String, Group)],
 ) -> anyhow::Result<(Talk, SocketAddr)> {
     let at = cluster.servers.clone().map(|number| client_at(base_port, number)).collect();
     let options =
         ClientOptions { register: true, log_in: LOG_IN_LIMIT, ..ClientOptions::new(name, PASSWORD, at) };
     let mut talk = Talk::new(options, Rng::new(by_chance()));
+    if let Some(trust) = trust {
+        talk = talk.trusting(trust.clone());
+    }
     for _ in 0..ATTEMPTS_MAX {
         check(servers)?;
         match talk.next(PAUSE) {

@@ -16,11 +16,12 @@ use crate::wire::proto::{
 /// A user of the chat: agent `chat-user`. What happens to it is shown line by line.
 ///
 /// Attributes: `name`, `password`, `servers` (a list of `address:port`), `register` (whether it registers itself; true), `echo` (false), `acknowledges` (true), `window` (1024),
-/// `connects` (whether it connects by itself; true).
+/// `connects` (whether it connects by itself; true), `tls` (whether connections are encrypted; false).
 #[derive(Debug)]
 pub struct ChatUser {
     client: Client,
     connects: bool,
+    tls: bool,
     /// The dials of connections, and the other way round.
     dials: BTreeMap<Conn, u64>,
     conns: BTreeMap<u64, Conn>,
@@ -49,14 +50,16 @@ impl Configure for ChatUser {
             silence: setup.ms_or("silence_ms", usual.silence)?,
             ..options
         };
-        Ok(Self::new(Client::new(options, setup.rng()), setup.attr_or("connects", true)?))
+        let user = Self::new(Client::new(options, setup.rng()), setup.attr_or("connects", true)?);
+        Ok(Self { tls: setup.attr_or("tls", false)?, ..user })
     }
 }
 
 impl ChatUser {
     /// An agent that drives `client`, which has not begun; whether it connects as soon as it starts.
     pub fn new(client: Client, connects: bool) -> Self {
-        Self { client, connects, dials: BTreeMap::new(), conns: BTreeMap::new(), counts: Counts::default() }
+        let (dials, conns) = (BTreeMap::new(), BTreeMap::new());
+        Self { client, connects, tls: false, dials, conns, counts: Counts::default() }
     }
 
     /// The client.
@@ -142,7 +145,7 @@ impl ChatUser {
                     token: dial,
                     to,
                     frame_bytes_max: FRAME_BYTES_MAX,
-                    tls: false,
+                    tls: self.tls,
                 }),
                 ClientOutput::Frames { dial, bytes } => {
                     if let Some(conn) = self.conns.get(&dial) {

@@ -32,7 +32,7 @@ def free_ports(count: int) -> list[int]:
 class Servers:
     """A cluster, whose servers can be ended and started again."""
 
-    def __init__(self, count: int = 3, **attributes: Any) -> None:  # noqa: ANN401 - of any kind
+    def __init__(self, count: int = 3, tls: bool = False, **attributes: Any) -> None:  # noqa: ANN401 - of any kind
         self._folder = tempfile.TemporaryDirectory()
         folder = pathlib.Path(self._folder.name)
         ports = free_ports(3 * count + 1)
@@ -50,19 +50,26 @@ class Servers:
             "discovery": self.discovery,
             "password": {"memory_kib": 64, "passes": 1},
         }
-        self._file = folder / "chat.json"
-        self._file.write_text(
-            json.dumps(
-                {
-                    name: {
-                        "type": "messenger",
-                        "box": box,
-                        "attrs": {**shared, "clients": clients, **attributes},
-                    }
-                    for name, box, clients in zip(names, self._boxes, self.addresses)
-                }
+        entries = {
+            name: {
+                "type": "messenger",
+                "box": box,
+                "attrs": {**shared, "clients": clients, "tls": tls, **attributes},
+            }
+            for name, box, clients in zip(names, self._boxes, self.addresses)
+        }
+        self.authority = folder / "tls" / "authority.pem"
+        """Vouches for the servers, if they encrypt."""
+        if tls:
+            subprocess.run(
+                [OVID_BIN, "cert", "--out", str(folder / "tls")], check=True, stdout=subprocess.DEVNULL
             )
-        )
+            files = {name: f"tls/{name}.pem" for name in ("certificate", "key", "authority")}
+            for name, box in zip(names, self._boxes):
+                settings = {"tls": {**files, "links": True}}
+                entries[f"box-{name}"] = {"type": "box", "box": box, "attrs": settings}
+        self._file = folder / "chat.json"
+        self._file.write_text(json.dumps(entries))
         self._data = folder / "data"
         self._logs = [folder / f"{name}.log" for name in names]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}

@@ -8,12 +8,13 @@ import datetime
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
 
 from fake import wait_for
-from real import SECRET, Servers, needs_servers
+from real import OVID_BIN, SECRET, Servers, needs_servers
 
 import ovid_chat
 from ovid_chat import AsyncClient, Client, Happening
@@ -324,6 +325,98 @@ class Clusters(unittest.TestCase):
             with Client("bob", "secret", west.addresses, timeout=TIMEOUT_S) as bob:
                 ann.send("bob", "last")
                 self.assertEqual([one.text for one in bob.messages(timeout=5)], ["last"])
+
+
+@needs_servers
+class Encrypted(unittest.TestCase):
+    servers: Servers
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.servers = Servers(tls=True)
+        cls.addClassCleanup(cls.servers.close)
+
+    def client(self, stack: contextlib.ExitStack, user: str, happened: list[Happening]) -> Client:
+        servers = self.servers
+        chat = Client(
+            user,
+            "secret",
+            servers.addresses,
+            tls=servers.authority,
+            timeout=TIMEOUT_S,
+            on_event=happened.append,
+        )
+        stack.enter_context(chat).register(exist_ok=True)
+        return chat
+
+    def test_a_server_that_dies_is_left_for_another_that_is_believed(self) -> None:
+        servers, happened = self.servers, list[Happening]()
+        with contextlib.ExitStack() as stack:
+            ann, bob = (self.client(stack, user, happened) for user in ("ann", "bob"))
+            ann.send("bob", "one")
+            number = servers.number(ann.server)
+            servers.kill(number)
+            ann.send("bob", "two")
+            self.assertNotEqual(servers.number(ann.server), number)
+            servers.start(number)
+            found = bob.messages(timeout=TIMEOUT_S)
+            self.assertEqual([next(found).text, next(found).text], ["one", "two"])
+        self.assertNotIn(ovid_chat.Stopped, [type(event) for event in happened])
+
+        async def again() -> None:
+            async with AsyncClient(
+                "ann", "secret", servers.addresses, tls=str(servers.authority), timeout=TIMEOUT_S
+            ) as ann:
+                page = await ann.history("bob")
+                self.assertEqual([one.text for one in page.messages], ["one", "two"])
+
+        asyncio.run(again())
+
+    def test_who_believes_another_authority_or_does_not_encrypt_learns_it_at_once(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([OVID_BIN, "cert", "--out", folder], check=True, stdout=subprocess.DEVNULL)
+            authority = f"{folder}/authority.pem"
+            with (
+                Client("ann", "secret", self.servers.addresses, tls=authority, timeout=600) as ann,
+                self.assertRaisesRegex(ovid_chat.Untrusted, "was the right authority given"),
+            ):
+                ann.log_in()
+            done = self.run_program("--ca", authority)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("ovid-chat: the certificate of 127.0.0.1:", done.stderr)
+        with (
+            Client("ann", "secret", self.servers.addresses, timeout=600) as ann,
+            self.assertRaisesRegex(ovid_chat.Unreachable, "the server speaks TLS, and this client does not"),
+        ):
+            ann.log_in()
+        done = self.run_program("--ca", "nowhere.pem")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("ovid-chat: cannot read the authority nowhere.pem: No such file", done.stderr)
+
+    def test_the_terminal_encrypts(self) -> None:
+        done = self.run_program("--ca", str(self.servers.authority), "--register", lines="/msg carl\nhello\n")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("me: hello", done.stdout)
+
+    def run_program(self, *options: str, lines: str = "") -> subprocess.CompletedProcess[str]:
+        program = [
+            sys.executable,
+            "-m",
+            "ovid_chat.terminal",
+            "--user",
+            "carl",
+            "--server",
+            self.servers.addresses[0],
+        ]
+        return subprocess.run(
+            [*program, *options],
+            input=lines,
+            env={**os.environ, "OVID_CHAT_PASSWORD": "secret", "PYTHONIOENCODING": "utf-8"},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
 
 
 if __name__ == "__main__":

@@ -122,8 +122,8 @@ class AsyncClient:
                 await asyncio.wait_for(self._until(lambda: not self._core.is_acknowledging()), READ_S_MAX)
         self._core.close()
         driver.carry_out()
-        driver.end()
         self._arrived.set()
+        await driver.end()
 
     @property
     def server(self) -> Address | None:

@@ -14,6 +14,8 @@ from ovid_chat.tls import refusal, trouble
 
 DISCOVERY_S_MAX = 1.0
 """So long an answer of discovery is waited for."""
+CLOSE_S_MAX = 1.0
+"""So long a client that ends waits for the connection to be closed in order."""
 
 
 class Driver:
@@ -33,6 +35,7 @@ class Driver:
         self._tls_name = tls_name
         self._on_event = on_event
         self._link: _Link | None = None
+        self._closing: _Link | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._asking: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -74,12 +77,15 @@ class Driver:
                 task.add_done_callback(self._asking.discard)
 
     def _disconnect(self) -> None:
-        # What is left to be sent is sent before it is closed.
-        data = self._core.take_bytes() if self._core.phase is Phase.CLOSED else b""
         link, self._link = self._link, None
-        if link is not None:
-            link.transport.write(data)
+        if link is not None and self._core.phase is Phase.CLOSED:
+            # What is left to be sent is sent before it is closed.
+            link.transport.write(self._core.take_bytes())
             link.transport.close()
+            self._closing = link
+        elif link is not None:
+            # The server may take nothing any more, nor say farewell.
+            link.transport.abort()
         if self._connecting is not None:
             self._connecting.cancel()
             self._connecting = None
@@ -167,13 +173,18 @@ class Driver:
         self._core.timeout(self.now())
         self.carry_out()
 
-    def end(self) -> None:
-        """Nothing is to happen any more."""
+    async def end(self) -> None:
+        """Nothing is to happen any more; what was written has left, if the server takes it in time."""
         self._disconnect()
         if self._timer is not None:
             self._timer.cancel()
         for task in list(self._asking):
             task.cancel()
+        if self._closing is not None:
+            # Both sides of an encrypted connection say farewell.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._closing.gone.wait(), CLOSE_S_MAX)
+            self._closing.transport.abort()
 
 
 class _Link(asyncio.Protocol):
@@ -183,6 +194,7 @@ class _Link(asyncio.Protocol):
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self.gone = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport), "a connection is a stream"
@@ -192,6 +204,7 @@ class _Link(asyncio.Protocol):
         self._driver.received(self, data)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.gone.set()
         self._driver.lost(self, str(exc) if exc else "the server closed the connection")
 
 

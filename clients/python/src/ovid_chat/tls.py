@@ -34,7 +34,7 @@ def refusal(server: Address, error: OSError) -> ChatError | None:
     """What is wrong with a server that did not come to an agreement, if another try would not help."""
     if not isinstance(error, ssl.SSLCertVerificationError):
         return None
-    why = error.verify_message
+    why = error.verify_message.rstrip(".")
     if error.verify_code in _OF_ANOTHER:
         why += "; was the right authority given (tls=, --ca)?"
     elif error.verify_code in _OF_ANOTHER_NAME:

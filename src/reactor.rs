@@ -256,7 +256,7 @@ impl Reactor {
     fn attend(&mut self, conn: ConnId, event: &Event, server: &mut Server) {
         let Some(socket) = self.sockets.get_mut(&conn) else { return };
         if socket.is_connecting() {
-            match socket.finish_connecting() {
+            match socket.finish_connecting(event.is_writable()) {
                 Ok(Progress::NotYet) => return,
                 Ok(progress) => {
                     if progress == Progress::Dialled {
@@ -264,6 +264,8 @@ impl Reactor {
                             server.label(conn, socket.label(true));
                         }
                         server.connected(conn, self.now());
+                    } else {
+                        server.agreed(conn, self.now());
                     }
                     // What has waited for the connection to be open leaves without a word of the system's.
                     self.flush(conn, server);

@@ -115,6 +115,12 @@ impl Server {
         }
     }
 
+    /// On a connection that came in and is encrypted, both sides have agreed on how.
+    pub fn agreed(&mut self, conn: ConnId, now: Time) {
+        self.core.line_agreed(conn, now);
+        self.settle(now);
+    }
+
     /// A port that [`Action::Listen`] named is open, at this address.
     pub fn listening(&mut self, entrance: EntranceId, at: SocketAddr, now: Time) {
         self.core.listening(entrance, at, now);

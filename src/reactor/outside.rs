@@ -22,7 +22,8 @@ impl Reactor {
                 if let Some(conn) = server.came_in(entrance, peer, now) {
                     let socket = self
                         .session_for_port(entrance)
-                        .and_then(|tls| Socket::accepted(stream, tls, Token(conn.0), self.poll.registry()));
+                        .and_then(|tls| Socket::accepted(stream, tls, Token(conn.0), self.poll.registry()))
+                        .and_then(|socket| socket.mind_silence().map(|()| socket));
                     match socket {
                         Ok(socket) => {
                             self.sockets.insert(conn, socket);

@@ -7,10 +7,12 @@
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use socket2::{SockRef, TcpKeepalive};
 
 use super::tls::Session;
 use crate::server::OutQueue;
@@ -141,8 +143,17 @@ impl Socket {
         matches!(self.phase, Phase::Connecting | Phase::ShakingHands { .. })
     }
 
-    /// Looks how far it has come.
-    pub(super) fn finish_connecting(&mut self) -> io::Result<Progress> {
+    /// Has the system find out by itself when the other side is gone without a word: its machine has lost its power, or a box on the way has forgotten the connection. Who is silent for long would else be taken for alive
+    /// for ever.
+    pub(super) fn mind_silence(&self) -> io::Result<()> {
+        let keepalive = TcpKeepalive::new().with_time(SILENT_AFTER).with_interval(ASK_AGAIN);
+        SockRef::from(&self.stream).set_tcp_keepalive(&keepalive)
+    }
+
+    /// Looks how far it has come; `has_room`: there is room to write now.
+    pub(super) fn finish_connecting(&mut self, has_room: bool) -> io::Result<Progress> {
+        // What is said while both sides agree may be more than what there was room for.
+        self.writable |= has_room && self.phase != Phase::Connecting;
         if self.phase == Phase::Connecting {
             if let Some(error) = self.stream.take_error()? {
                 return Err(error);
@@ -176,8 +187,9 @@ impl Socket {
             let Some(session) = self.tls.as_mut().filter(|session| session.is_shaking_hands()) else {
                 return Ok(true);
             };
+            let dialled = self.phase == Phase::ShakingHands { dialled: true };
             match self.stream.read(&mut buffer) {
-                Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, HANDSHAKE_ENDED)),
+                Ok(0) => return Err(handshake_ended(dialled)),
                 Ok(count) => {
                     if let Err(error) = session.feed(&buffer[..count]) {
                         // The other side learns why, as far as it goes.
@@ -187,6 +199,9 @@ impl Socket {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                    return Err(handshake_ended(dialled));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -332,10 +347,18 @@ impl Socket {
     }
 }
 
+/// After so long without a byte the other side's system is asked whether it is there, and then again so often; it is given up after the usual number of questions (nine, on Linux).
+const SILENT_AFTER: Duration = Duration::from_secs(30);
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// How much is read at a time before a connection is open.
 const HANDSHAKE_READ_BYTES: usize = 4096;
-/// Why a connection was never open.
-const HANDSHAKE_ENDED: &str = "the other side has closed before both had agreed on how to encrypt";
+
+/// Why a connection was never open. Who has dialled has said that it encrypts, by its first words.
+fn handshake_ended(dialled: bool) -> io::Error {
+    let guess = if dialled { "does it encrypt at all?" } else { "does it not believe the certificate?" };
+    let why = format!("the other side has closed before both had agreed on how to encrypt; {guess}");
+    io::Error::new(ErrorKind::UnexpectedEof, why)
+}
 
 /// A dial to a local port on which nobody listens can end up connected to itself.
 fn refuse_self(stream: &TcpStream) -> io::Result<()> {

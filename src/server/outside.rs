@@ -15,7 +15,7 @@ use log::{debug, warn};
 
 pub(super) use self::table::Outside;
 pub(super) use self::table::Port;
-use self::table::{DIAL_LIMIT, EMPTYING_LIMIT, ENDING_LIMIT, Line, Stage};
+use self::table::{AGREEING_LIMIT, DIAL_LIMIT, EMPTYING_LIMIT, ENDING_LIMIT, Line, Stage};
 use super::core::{Core, Role};
 use super::hosting::Waiting;
 use super::outputs::{Action, ConnId, EntranceId, WorkId};
@@ -141,23 +141,40 @@ impl Core {
     /// A port cannot be opened.
     pub(super) fn not_listening(&mut self, entrance: EntranceId, why: &str, now: Time) {
         if let Some(Port { agent, id, .. }) = self.outside.not_opened(entrance) {
+            if seldom::count(&mut self.outside.not_opened) {
+                let so_far = self.outside.not_opened;
+                let name = self.agent_name(agent);
+                warn!("server: cannot open a port agent={name} port={} why=\"{why}\" so_far={so_far}", id.0);
+            }
             self.hand_outside(agent, Inward::NotListening { port: id, why }, now);
         }
     }
 
-    /// Somebody has connected to a port; what the connection is called, if there is room for it.
+    /// Somebody has connected to a port; what the connection is called, if there is room for it. Where it is to be encrypted, the agent is told of it once both sides have agreed on that.
     pub(super) fn came_in(&mut self, entrance: EntranceId, peer: SocketAddr, now: Time) -> Option<ConnId> {
         let port = self.outside.port(entrance).filter(|_| !self.ending)?;
-        let Carries::Frames { frame_bytes_max, .. } = port.carries else { return None };
+        let Carries::Frames { frame_bytes_max, tls } = port.carries else { return None };
         if self.outside.is_full() {
             self.note_refused(peer);
             return None;
         }
         let (agent, conn) = (port.agent, self.outputs.new_conn());
-        self.outside.insert(conn, Line::new(agent, peer, Stage::Open, Some(port.id), frame_bytes_max));
-        let by = Opening::Accepted(port.id);
-        self.hand_outside(agent, Inward::Opened { conn: conn_of(conn), by, peer }, now);
+        self.outside.insert(conn, Line::new(agent, peer, Stage::Agreeing, Some(port.id), frame_bytes_max));
+        if tls {
+            self.outside.go_on(conn, Stage::Agreeing, Some(now + AGREEING_LIMIT));
+        } else {
+            self.line_agreed(conn, now);
+        }
         Some(conn)
+    }
+
+    /// A connection that came in by a port can be used.
+    pub(super) fn line_agreed(&mut self, conn: ConnId, now: Time) {
+        let Some(line) = self.outside.get(conn).filter(|line| line.stage == Stage::Agreeing) else { return };
+        let (agent, peer, Some(port)) = (line.agent, line.peer, line.port) else { return };
+        self.outside.go_on(conn, Stage::Open, None);
+        let by = Opening::Accepted(port);
+        self.hand_outside(agent, Inward::Opened { conn: conn_of(conn), by, peer }, now);
     }
 
     /// A dial of an agent has succeeded.
@@ -219,7 +236,7 @@ impl Core {
         let inward = match line.stage {
             Stage::Dialling(token) => Inward::Unreachable { token, why },
             Stage::Open | Stage::HangingUp => Inward::Closed { conn: conn_of(conn), why: Why::Broken },
-            Stage::Ending | Stage::Emptying => return,
+            Stage::Agreeing | Stage::Ending | Stage::Emptying => return,
         };
         self.hand_outside(line.agent, inward, now);
     }
@@ -246,7 +263,7 @@ impl Core {
                 self.outside.remove(conn);
                 self.outputs.act(Action::Close(conn));
             }
-            Stage::Dialling(_) | Stage::Ending => {}
+            Stage::Dialling(_) | Stage::Agreeing | Stage::Ending => {}
         }
     }
 
@@ -268,6 +285,15 @@ impl Core {
     pub(super) fn outside_timeout(&mut self, now: Time) {
         while let Some(conn) = self.outside.next_late(now) {
             self.outputs.act(Action::Close(conn));
+            if let Some(line) = self.outside.get(conn).filter(|line| line.stage == Stage::Agreeing) {
+                let peer = line.peer;
+                if seldom::count(&mut self.outside.not_agreed) {
+                    let so_far = self.outside.not_agreed;
+                    warn!(
+                        "server: nothing came of encrypting a connection in time peer={peer} so_far={so_far}"
+                    );
+                }
+            }
             self.line_failed(conn, "nobody has answered in time", now);
         }
     }

@@ -113,6 +113,10 @@ fn command(line: &str, out: &mut Outbox<NoMessage>) {
     let to = "10.0.0.1:80".parse().expect("an address");
     match line {
         "dial" => out.outside(Outward::Dial { token: 7, to, frame_bytes_max: FRAME_BYTES_MAX, tls: false }),
+        "encrypt" => {
+            let carries = Carries::Frames { frame_bytes_max: FRAME_BYTES_MAX, tls: true };
+            out.outside(Outward::Listen { port: PortId(3), at: to, carries });
+        }
         "shut" => out.outside(Outward::Shut { port: PortId(1) }),
         "again" => out.outside(Outward::Listen { port: PortId(1), at: to, carries: Carries::Datagrams }),
         "hash" => {
@@ -429,6 +433,32 @@ fn a_dial_succeeds_or_fails_or_takes_too_long_and_is_told_of_once() {
             assert!(host.said().is_empty());
         }
     }
+}
+
+#[test]
+fn agents_are_told_of_encrypted_connections_once_both_sides_have_agreed() {
+    let mut host = Host::open();
+    host.command("encrypt");
+    let port = host.asked_to_listen()[0];
+    host.server.listening(port, address(4001), host.now);
+    assert_eq!(host.said(), ["listening 3 127.0.0.1:4001 v1"]);
+    let come = |host: &mut Host| host.server.came_in(port, address(9), host.now).expect("there is room");
+    let (good, broken, silent) = (come(&mut host), come(&mut host), come(&mut host));
+    assert!(host.said().is_empty());
+    assert_eq!(host.status().agents[0].ports[2].connections, 0);
+    host.server.agreed(good, host.now);
+    host.server.agreed(good, host.now);
+    assert_eq!(host.said(), ["opened accepted 3 127.0.0.1:9"]);
+    host.server.failed(broken, "no TLS", host.now);
+    host.after(4);
+    assert!(host.take_actions().is_empty());
+    host.after(1);
+    assert_eq!(host.take_actions(), [Action::Close(silent)]);
+    host.server.agreed(silent, host.now);
+    assert!(host.said().is_empty(), "it was never open");
+    host.after(60);
+    host.server.received(good, &frame("hello"), host.now);
+    assert_eq!(host.said(), ["frame hello"]);
 }
 
 #[test]

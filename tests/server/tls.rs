@@ -109,14 +109,13 @@ fn encrypted_clients_are_served_as_others_are() {
 fn who_speaks_plainly_to_an_encrypted_port_harms_only_himself() {
     let folder = certificates();
     let echo = own(folder.path());
-    let mut session = echo.session();
     let mut plain = connect(echo.address(0));
     plain.write_all(&frame(b"hello")).expect("taken");
     let mut answer = Vec::new();
     // An alert, and the end.
     let _ = plain.read_to_end(&mut answer);
     assert!(answer.len() < 16, "{answer:?}");
-    assert_eq!(session.answer(), "closed broken");
+    // The agent has not even heard of it: the next that it is told of is the client that encrypts.
     let mut client = client(&echo, folder.path());
     client.write_all(&frame(b"hello")).expect("taken");
     assert_eq!(read_frames(&mut client, 1), [b"hello"]);

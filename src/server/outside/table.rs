@@ -27,6 +27,8 @@ pub(in crate::server) struct Port {
 pub(super) enum Stage {
     /// The agent has dialled, under this token.
     Dialling(u64),
+    /// Somebody has connected to a port, and the two sides have not agreed on how to encrypt yet: the agent knows nothing of it.
+    Agreeing,
     /// Both sides may send.
     Open,
     /// The agent has hung up, and is told of the end when everything is sent.
@@ -72,6 +74,10 @@ pub(in crate::server) struct Outside {
     works_used: u64,
     /// How many connections were turned away since there were too many.
     pub(super) refused: u64,
+    /// How many ports could not be opened.
+    pub(super) not_opened: u64,
+    /// How many were closed since nothing had come of encrypting them in time.
+    pub(super) not_agreed: u64,
     /// How many were closed since what came on them could not be cut into frames.
     pub(super) unreadable: u64,
 }
@@ -88,6 +94,8 @@ impl Outside {
             works: BTreeMap::new(),
             works_used: 0,
             refused: 0,
+            not_opened: 0,
+            not_agreed: 0,
             unreadable: 0,
         }
     }
@@ -328,6 +336,8 @@ const SHORT_BYTES: usize = 1024;
 
 /// How long a dial may take.
 pub(super) const DIAL_LIMIT: Duration = Duration::from_secs(5);
+/// How long somebody who has connected may take to agree on how to encrypt.
+pub(super) const AGREEING_LIMIT: Duration = Duration::from_secs(5);
 /// How long the other side may take to read what was sent before the end.
 pub(super) const EMPTYING_LIMIT: Duration = Duration::from_secs(10);
 /// How long it may take to end the connection after that.

@@ -367,3 +367,25 @@ fn refuse_self(stream: &TcpStream) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    #[test]
+    fn the_system_asks_those_who_are_silent_for_long() {
+        let poll = mio::Poll::new().expect("a poll");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("some port is free");
+        let client = std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+        let (stream, _) = listener.accept().expect("it has come");
+        stream.set_nonblocking(true).expect("a socket");
+        let stream = TcpStream::from_std(stream);
+        let socket = Socket::accepted(stream, None, Token(1), poll.registry()).expect("a socket");
+        assert!(!SockRef::from(&socket.stream).keepalive().expect("a socket"));
+        socket.mind_silence().expect("a socket");
+        assert!(SockRef::from(&socket.stream).keepalive().expect("a socket"));
+        drop(client);
+    }
+}

@@ -65,8 +65,9 @@ impl Core {
                 let theirs = |line: &&mut Line| line.agent == agent && line.stage == Stage::Open;
                 let Some(line) = outside.get_mut(conn).filter(theirs) else { return };
                 if !line.push(conn, bytes, outputs) {
-                    warn!("server: too much waits for a client conn={} peer={}", conn.0, line.peer);
                     self.drop_line(conn, Why::QueueFull);
+                } else if let Some(heaviest) = outside.weigh(conn) {
+                    self.drop_line(heaviest, Why::QueueFull);
                 }
             }
             Outward::HangUp { conn } => self.hang_up(agent, conn_id(conn), now),
@@ -97,11 +98,25 @@ impl Core {
         self.outside.go_on(conn, Stage::Ending, Some(now + ENDING_LIMIT));
     }
 
-    /// Closes a connection while its agent's outputs are carried out.
+    /// Closes a connection for which too much waits, while an agent's outputs are carried out.
     fn drop_line(&mut self, conn: ConnId, why: Why) {
+        self.note_crowded(conn);
         let Some(line) = self.outside.remove(conn) else { return };
         self.outputs.act(Action::Close(conn));
-        self.agents.post(line.agent, Waiting::Outside(Outcome::Closed { conn, why }));
+        if line.is_told_of() {
+            self.agents.post(line.agent, Waiting::Outside(Outcome::Closed { conn, why }));
+        }
+    }
+
+    fn note_crowded(&mut self, conn: ConnId) {
+        let Some(peer) = self.outside.get(conn).map(|line| line.peer) else { return };
+        if seldom::count(&mut self.outside.crowded) {
+            let so_far = self.outside.crowded;
+            warn!(
+                "server: too much waits for a client, which is given up conn={} peer={peer} so_far={so_far}",
+                conn.0
+            );
+        }
     }
 
     /// An agent has something done that takes long.
@@ -213,6 +228,11 @@ impl Core {
         if let Some(line) = self.outside.get_mut(conn) {
             line.cutter = Some(cutter);
         }
+        if let Some(heaviest) = self.outside.weigh(conn) {
+            self.note_crowded(heaviest);
+            self.outputs.act(Action::Close(heaviest));
+            self.line_failed(heaviest, "too much waits for it", now);
+        }
     }
 
     /// The other side sends no more: that is the end of the connection, though what waits for it still leaves.
@@ -245,13 +265,14 @@ impl Core {
     pub(super) fn line_wrote(&mut self, conn: ConnId, written: usize, now: Time) {
         let Some(line) = self.outside.get_mut(conn) else { return };
         line.queue.advance(written);
-        if !line.queue.is_empty() {
+        let (is_empty, agent, stage) = (line.queue.is_empty(), line.agent, line.stage);
+        self.outside.weigh(conn);
+        if !is_empty {
             return;
         }
-        let agent = line.agent;
-        match line.stage {
+        match stage {
             Stage::Open => {
-                if line.is_worth_telling() {
+                if self.outside.get_mut(conn).is_some_and(Line::is_worth_telling) {
                     self.hand_outside(agent, Inward::Drained { conn: conn_of(conn) }, now);
                 }
             }

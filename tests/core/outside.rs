@@ -462,6 +462,27 @@ fn agents_are_told_of_encrypted_connections_once_both_sides_have_agreed() {
 }
 
 #[test]
+fn what_all_connections_hold_is_bounded_and_the_heaviest_goes_first() {
+    let mut host = Host::open();
+    let conns: Vec<ConnId> = (0..4).map(|_| host.client()).collect();
+    // 32 MiB for a host of eight connections; nobody reads.
+    for (conn, mib) in conns.iter().zip([9, 11, 10]) {
+        host.server.received(*conn, &frame(&format!("block {}", mib << 20)), host.now);
+    }
+    assert!(host.said().iter().all(|line| line.starts_with("frame block")));
+    assert!(host.take_actions().is_empty());
+    host.server.received(conns[3], &frame(&format!("block {}", 3 << 20)), host.now);
+    assert_eq!(host.said(), ["frame block 3145728", "closed queue full"]);
+    assert_eq!(host.take_actions(), [Action::Close(conns[1])]);
+    // What is gone weighs no more, nor what was sent.
+    host.server.received(conns[3], &frame(&format!("block {}", 7 << 20)), host.now);
+    assert_eq!(host.said(), ["frame block 7340032"]);
+    host.server.wrote(conns[0], 9 << 20, host.now);
+    host.server.received(conns[3], &frame(&format!("block {}", 3 << 20)), host.now);
+    assert!(host.take_actions().is_empty());
+}
+
+#[test]
 fn connections_are_bounded_and_counted() {
     let mut host = Host::open();
     let clients: Vec<ConnId> = (0..8).map(|_| host.client()).collect();

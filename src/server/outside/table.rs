@@ -53,6 +53,8 @@ pub(super) struct Line {
     pub(super) cutter: Option<LengthCutter>,
     /// By when it has to have moved on.
     limit: Option<Time>,
+    /// What it held when it was looked at last.
+    held_bytes: usize,
     /// It stands on the list of those that have something new to send.
     touched: bool,
     /// How much was sent since the agent was told last that all has left.
@@ -65,6 +67,9 @@ pub(super) struct Line {
 #[derive(Debug)]
 pub(in crate::server) struct Outside {
     connections_max: usize,
+    /// What all connections hold, and may hold: what waits to be sent, and frames whose end has not come.
+    held_bytes: usize,
+    held_bytes_max: usize,
     ports: BTreeMap<EntranceId, Port>,
     by_name: BTreeMap<(Peer, PortId), EntranceId>,
     lines: BTreeMap<ConnId, Line>,
@@ -74,6 +79,8 @@ pub(in crate::server) struct Outside {
     works_used: u64,
     /// How many connections were turned away since there were too many.
     pub(super) refused: u64,
+    /// How many were closed since too much waited for them.
+    pub(super) crowded: u64,
     /// How many ports could not be opened.
     pub(super) not_opened: u64,
     /// How many were closed since nothing had come of encrypting them in time.
@@ -87,6 +94,8 @@ impl Outside {
     pub(in crate::server) fn new(connections_max: usize) -> Self {
         Self {
             connections_max,
+            held_bytes: 0,
+            held_bytes_max: (connections_max * HELD_BYTES_EACH).clamp(HELD_BYTES_LEAST, HELD_BYTES_MOST),
             ports: BTreeMap::new(),
             by_name: BTreeMap::new(),
             lines: BTreeMap::new(),
@@ -94,6 +103,7 @@ impl Outside {
             works: BTreeMap::new(),
             works_used: 0,
             refused: 0,
+            crowded: 0,
             not_opened: 0,
             not_agreed: 0,
             unreadable: 0,
@@ -175,6 +185,7 @@ impl Outside {
     /// Forgets a connection.
     pub(super) fn remove(&mut self, conn: ConnId) -> Option<Line> {
         let line = self.lines.remove(&conn)?;
+        self.held_bytes -= line.held_bytes;
         if let Some(at) = line.limit {
             self.limits.remove(&(at, conn));
         }
@@ -205,6 +216,18 @@ impl Outside {
     /// was dialled is: if both ends were served by such hosts, they could wait for each other for ever.
     pub(in crate::server) fn may_read(&self, conn: ConnId) -> bool {
         self.lines.get(&conn).is_some_and(|line| line.port.is_none() || line.queue.bytes() < QUEUE_BYTES_HIGH)
+    }
+
+    /// Looks again at what a connection holds. If that makes it too much together, which one holds the most and has to go: a bound for each would either be none for all, or too small for one.
+    pub(super) fn weigh(&mut self, conn: ConnId) -> Option<ConnId> {
+        let line = self.lines.get_mut(&conn)?;
+        let held = line.queue.bytes() + line.cutter.as_ref().map_or(0, LengthCutter::pending_bytes);
+        self.held_bytes = self.held_bytes - line.held_bytes + held;
+        line.held_bytes = held;
+        if self.held_bytes <= self.held_bytes_max {
+            return None;
+        }
+        self.lines.iter().max_by_key(|(_, line)| line.held_bytes).map(|(conn, _)| *conn)
     }
 
     /// A connection goes on to another stage, for which it has so long.
@@ -290,6 +313,7 @@ impl Line {
             queue,
             cutter,
             limit: None,
+            held_bytes: 0,
             touched: false,
             unannounced_bytes: 0,
             held_up: false,
@@ -329,6 +353,10 @@ impl Line {
     }
 }
 
+/// What each connection may hold on average, where all that there may be are there; and the bounds of what they may hold together.
+const HELD_BYTES_EACH: usize = 64 * 1024;
+const HELD_BYTES_LEAST: usize = 32 * 1024 * 1024;
+const HELD_BYTES_MOST: usize = 512 * 1024 * 1024;
 /// A connection that came in is not read while as much waits for it.
 const QUEUE_BYTES_HIGH: usize = 1024 * 1024;
 /// Frames below this length are copied side by side.

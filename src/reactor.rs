@@ -280,16 +280,9 @@ impl Reactor {
             }
             Action::Crash => self.end_asked = Some(End::Crash),
             Action::Stop => self.end_asked = Some(End::Stop),
-            Action::OpenLog { log, name } => {
-                let path = self.data.join(name);
-                self.ask_disk(log, Request::Open { log, path }, server);
-            }
-            Action::Append { log, index, record } => {
-                self.ask_disk(log, Request::Append { log, index, record }, server);
-            }
-            Action::OpenStore { log, name } => {
-                let path = self.data.join(name);
-                self.ask_disk(log, Request::OpenStore { log, path }, server);
+            Action::OpenStore { log, name, former } => {
+                let (path, former) = (self.data.join(name), former.map(|name| self.data.join(name)));
+                self.ask_disk(log, Request::Open { log, path, former }, server);
             }
             Action::Write { log, write } => self.ask_disk(log, Request::Write { log, write }, server),
             Action::Read { log, read } => self.ask_disk(log, Request::Read { log, read }, server),

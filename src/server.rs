@@ -17,6 +17,7 @@ mod hosting;
 mod lab;
 mod link;
 mod link_manager;
+mod local_log;
 mod logs;
 mod master;
 mod outputs;
@@ -38,7 +39,7 @@ pub use self::queue::OutQueue;
 pub use self::status::{AgentStatus, BoxStatus, NeighbourStatus, PeerStatus, PortStatus, Status};
 use std::net::SocketAddr;
 
-use crate::agent::{Done, Found, Index, Lsn, Recovered, Why};
+use crate::agent::{Done, Found, Lsn, Recovered, Why};
 use crate::config::AgentId;
 use crate::grid::ServerId;
 use crate::time::Time;
@@ -231,18 +232,6 @@ impl Server {
         self.core.outside.note_held_up(conn);
     }
 
-    /// A log that [`Action::OpenLog`] named has been read: its records, and the place of the next one.
-    pub fn log_opened(&mut self, log: LogId, records: &[(Index, Vec<u8>)], next: Index, now: Time) {
-        self.core.log_opened(log, records, next, now);
-        self.settle(now);
-    }
-
-    /// All records of a log up to `upto` are durable.
-    pub fn log_stored(&mut self, log: LogId, upto: Index, now: Time) {
-        self.core.log_stored(log, upto);
-        self.settle(now);
-    }
-
     /// A folder that [`Action::OpenStore`] named has been looked through.
     pub fn store_recovered(&mut self, log: LogId, recovered: &Recovered, now: Time) {
         self.core.store_recovered(log, recovered, now);
@@ -261,7 +250,7 @@ impl Server {
         self.settle(now);
     }
 
-    /// A log, of whichever kind, cannot be read, or not be written any more.
+    /// A log cannot be read, or not be written any more.
     pub fn log_failed(&mut self, log: LogId, why: &str, now: Time) {
         self.core.log_failed(log, why);
         self.settle(now);

@@ -1,10 +1,12 @@
 //! What survives a crash: logs of records, each record with a checksum, and what has come of them.
 //!
-//! There are two kinds. A [`FileLog`] is one file to which an agent's host appends records. A [`LogStore`] is the disk of an agent that is a log itself: a
-//! log in segments that can be cut at both ends and read in pieces, a few bytes beside it, and rows.
+//! A [`LogStore`] is the disk of one log, be it an agent's own or a member's of one that several agree on: a log in segments that can be cut at both ends and
+//! read in pieces, a few bytes beside it, and rows.
 //!
-//! This room knows bytes and files. It knows no agent, no protocol and no thread; a server calls it from its disk thread, and the simulated world
-//! keeps the bytes of a [`FileLog`] on its simulated disks.
+//! Before, a log of one agent was one file of records, one behind the other ([`encode`], [`scan`]). Such a file is still taken over ([`LogStore::open_with_former`]), and the
+//! simulated world keeps logs in that form in its memory, where it tears and damages them.
+//!
+//! This room knows bytes and files. It knows no agent, no protocol and no thread; a server calls it from its disk thread.
 //!
 //! **What holds.**
 //! - A record that was appended is found again, as it was, for as long as its own bytes are.
@@ -16,10 +18,11 @@
 //!
 //! What cannot be seen: whole records that are missing at the end, or whose bytes have all become zeros there, since nothing behind them tells of them.
 
+mod error;
 mod files;
+mod former;
 mod inspect;
 mod item;
-mod log;
 mod log_store;
 mod map;
 mod record;
@@ -31,9 +34,9 @@ mod survey;
 #[cfg(test)]
 mod testing;
 
+pub use self::error::StoreError;
 pub use self::files::{Files, Folder};
 pub use self::inspect::{Inspection, RowsView, SegmentView, SlotView, StateView, TermRun};
 pub use self::item::STATE_BYTES_MAX;
-pub use self::log::{FileLog, LOG_BYTES_MAX, StoreError};
 pub use self::log_store::{LogStore, Opened};
 pub use self::record::{Damage, Fault, RECORD_BYTES_MAX, Scan, encode, scan};

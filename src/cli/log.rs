@@ -20,7 +20,7 @@ pub(super) enum LogCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// The folder of the log, as NAME.store under the data folder of a box
+    /// The folder of the log, as NAME.store or NAME.local under the data folder of a box
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// One object of JSON
@@ -30,7 +30,7 @@ pub(super) struct InspectArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// The folder of the log, as NAME.store under the data folder of a box
+    /// The folder of the log, as NAME.store or NAME.local under the data folder of a box
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
@@ -56,7 +56,7 @@ pub(super) fn run(command: &LogCommand) -> anyhow::Result<ExitCode> {
 
 fn look_at(folder: &Path) -> anyhow::Result<Inspection> {
     if folder.is_file() {
-        bail!("{} is a file: expected the folder of a log, as NAME.store", folder.display());
+        bail!("{} is a file: expected the folder of a log, as NAME.store or NAME.local", folder.display());
     }
     Inspection::of(folder).with_context(|| format!("cannot read the log in {}", folder.display()))
 }
@@ -130,12 +130,10 @@ fn judge(seen: &Inspection) -> Vec<String> {
     for (first, last) in &seen.damaged {
         lines.push(format!("lost: entries {first} to {last}"));
     }
+    let of_one = is_of_one(seen);
     if !seen.damaged.is_empty() || seen.suspect {
-        lines.push(
-            "damaged: a server that starts on this log neither votes nor leads until it has got back from the others what it may have lost; \
-             start it, and see `log status` there"
-                .to_owned(),
-        );
+        let means = if of_one { LOST_ALONE } else { LOST_TOGETHER };
+        lines.push(format!("damaged: {means}"));
     }
     if seen.state_is_unsure() {
         lines.push(
@@ -144,11 +142,8 @@ fn judge(seen: &Inspection) -> Vec<String> {
         );
     }
     if seen.rows_are_unsure() {
-        lines.push(
-            "damaged: the rows; while the server is stopped, move rows.redb to another place: what comes next is made of the log, or got from the \
-             others"
-                .to_owned(),
-        );
+        let instead = if of_one { ROWS_ALONE } else { ROWS_TOGETHER };
+        lines.push(format!("damaged: the rows; while the server is stopped, {instead}"));
     }
     if !seen.is_damaged() {
         let (first, last) = (seen.first, seen.last);
@@ -161,5 +156,17 @@ fn judge(seen: &Inspection) -> Vec<String> {
     lines
 }
 
+/// Whether it is the log of one agent: nobody was ever elected there.
+fn is_of_one(seen: &Inspection) -> bool {
+    let terms = seen.terms.iter().map(|run| run.term).chain(seen.rows.map(|rows| rows.term));
+    terms.max() == Some(0)
+}
+
+const LOST_TOGETHER: &str = "a server that starts on this log neither votes nor leads until it has got back from the others what it may have lost; start \
+                             it, and see `log status` there";
+const LOST_ALONE: &str = "nobody else has this log: its agent goes on without these records; restore the folder from a copy if there is one";
+const ROWS_TOGETHER: &str =
+    "move rows.redb to another place: what comes next is made of the log, or got from the others";
+const ROWS_ALONE: &str = "restore the folder from a copy; if the log still begins with entry 1, it is enough to move rows.redb to another place";
 const IN_USE: &str =
     "in use by a server: its end may be in the middle of a write, and the rows are not looked at";

@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use bytes::Bytes;
 use crossbeam_channel::{Receiver, Select, Sender, TrySendError, bounded};
 use log::{error, info, warn};
 use mio::Waker;
 
-use crate::agent::{Found, Index, Lsn, Read, Recovered, Write};
+use crate::agent::{Found, Lsn, Read, Recovered, Write};
 use crate::server::LogId;
-use crate::store::{FileLog, LogStore, Opened, Scan, StoreError};
+use crate::store::{LogStore, Opened, StoreError};
 
 /// How many batches of requests may lie between the loop and the thread.
 const CHANNEL_BATCHES: usize = 64;
@@ -25,17 +24,13 @@ const CHANNEL_ANSWERS: usize = 4096;
 /// What the thread is asked to do.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// Open the file of a log of this box.
-    Open { log: LogId, path: PathBuf },
-    /// Append a record to it.
-    Append { log: LogId, index: Index, record: Bytes },
-    /// Open the folder of an agent that is a log itself; answered by `Recovered`.
-    OpenStore { log: LogId, path: PathBuf },
-    /// Write what such an agent asks for. Its writes are counted from 1 from each opening on.
+    /// Open the folder of a log, taking over the file that was one before; answered by `Opened`.
+    Open { log: LogId, path: PathBuf, former: Option<PathBuf> },
+    /// Write something there. Writes are counted from 1 from each opening on.
     Write { log: LogId, write: Write },
-    /// Read what it asks for, after all writes before.
+    /// Read something there, after all writes before.
     Read { log: LogId, read: Read },
-    /// Close a log of either kind; no answer.
+    /// Close a log; no answer.
     Close(LogId),
 }
 
@@ -44,17 +39,9 @@ pub(super) enum Request {
 pub(super) enum Answer {
     Opened {
         log: LogId,
-        scan: Scan,
-    },
-    Stored {
-        log: LogId,
-        upto: Index,
-    },
-    Recovered {
-        log: LogId,
         recovered: Recovered,
     },
-    StoredUpto {
+    Stored {
         log: LogId,
         upto: Lsn,
     },
@@ -140,11 +127,8 @@ impl Drop for Disk {
 /// The thread's logs.
 #[derive(Debug, Default)]
 struct Logs {
-    open: BTreeMap<LogId, FileLog>,
-    stores: BTreeMap<LogId, LogStore>,
-    /// Records that gather until they are written in one go.
-    waiting: BTreeMap<LogId, (Index, Vec<Bytes>)>,
-    /// Stores that were written since they were last synced.
+    open: BTreeMap<LogId, LogStore>,
+    /// Those that were written since they were last synced.
     unsynced: BTreeSet<LogId>,
 }
 
@@ -171,42 +155,25 @@ impl Logs {
         let mut answers = Vec::new();
         for request in batch {
             match request {
-                Request::Append { log, index, record } => {
-                    let (upto, records) = self.waiting.entry(log).or_default();
-                    *upto = index;
-                    records.push(record);
-                }
                 Request::Write { log, write } => self.write(log, &write, &mut answers),
                 Request::Read { log, read } => self.read(log, &read, &mut answers),
-                Request::Open { log, path } => answers.push(self.open(log, &path)),
-                Request::OpenStore { log, path } => answers.push(self.open_store(log, &path)),
+                Request::Open { log, path, former } => answers.push(self.open(log, &path, former.as_deref())),
                 Request::Close(log) => {
-                    self.finish(&mut answers);
+                    self.sync(&mut answers);
                     self.open.remove(&log);
-                    self.stores.remove(&log);
                 }
             }
         }
-        self.finish(&mut answers);
+        self.sync(&mut answers);
         answers
     }
 
-    /// Makes everything durable that has gathered.
-    fn finish(&mut self, answers: &mut Vec<Answer>) {
-        for (log, (upto, records)) in std::mem::take(&mut self.waiting) {
-            let Some(file) = self.open.get_mut(&log) else {
-                answers.push(Answer::Failed { log, why: NOT_OPEN.into() });
-                continue;
-            };
-            answers.push(match file.append(&records) {
-                Ok(()) => Answer::Stored { log, upto },
-                Err(error) => Answer::Failed { log, why: error.to_string() },
-            });
-        }
+    /// Makes everything durable that was written.
+    fn sync(&mut self, answers: &mut Vec<Answer>) {
         for log in std::mem::take(&mut self.unsynced) {
-            let Some(store) = self.stores.get_mut(&log) else { continue };
+            let Some(store) = self.open.get_mut(&log) else { continue };
             match store.sync() {
-                Ok(upto) => answers.push(Answer::StoredUpto { log, upto }),
+                Ok(upto) => answers.push(Answer::Stored { log, upto }),
                 Err(error) => self.fail(log, &error, answers),
             }
         }
@@ -214,7 +181,7 @@ impl Logs {
 
     fn write(&mut self, log: LogId, write: &Write, answers: &mut Vec<Answer>) {
         // One that has failed has been told of, and is gone.
-        let Some(store) = self.stores.get_mut(&log) else { return };
+        let Some(store) = self.open.get_mut(&log) else { return };
         match store.write(write) {
             Ok(()) => drop(self.unsynced.insert(log)),
             Err(error) => self.fail(log, &error, answers),
@@ -222,7 +189,7 @@ impl Logs {
     }
 
     fn read(&mut self, log: LogId, read: &Read, answers: &mut Vec<Answer>) {
-        let Some(store) = self.stores.get_mut(&log) else { return };
+        let Some(store) = self.open.get_mut(&log) else { return };
         match store.read(read) {
             Ok(Some(found)) => answers.push(Answer::Found { log, found }),
             Ok(None) if matches!(read, Read::EndRows { .. }) => {}
@@ -240,23 +207,12 @@ impl Logs {
         }
     }
 
-    fn open(&mut self, log: LogId, path: &Path) -> Answer {
-        match FileLog::open(path) {
-            Ok((file, scan)) => {
-                let (records, torn_bytes) = (scan.records.len(), scan.torn_bytes);
-                info!("disk: opened path={} records={records} torn_bytes={torn_bytes}", path.display());
-                for damage in &scan.damaged {
-                    warn!("disk: damaged path={} what=\"{damage}\"", path.display());
-                }
-                self.open.insert(log, file);
-                Answer::Opened { log, scan }
-            }
-            Err(error) => Answer::Failed { log, why: error.to_string() },
-        }
-    }
-
-    fn open_store(&mut self, log: LogId, path: &Path) -> Answer {
-        match LogStore::open(path) {
+    fn open(&mut self, log: LogId, path: &Path, former: Option<&Path>) -> Answer {
+        let opened = match former {
+            Some(former) => LogStore::open_with_former(path, former),
+            None => LogStore::open(path),
+        };
+        match opened {
             Ok(Opened { store, recovered, torn_bytes, faults }) => {
                 let (first, last) = (recovered.first, recovered.last);
                 info!(
@@ -266,39 +222,18 @@ impl Logs {
                 for fault in &faults {
                     warn!("disk: damaged path={} what=\"{fault}\"", path.display());
                 }
-                self.stores.insert(log, store);
-                Answer::Recovered { log, recovered }
+                self.open.insert(log, store);
+                Answer::Opened { log, recovered }
             }
             Err(error) => Answer::Failed { log, why: error.to_string() },
         }
     }
 }
 
-const NOT_OPEN: &str = "it is not open";
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::{Entry, Term};
-
-    #[test]
-    fn what_waits_is_written_together_and_is_there_after_opening_again() {
-        let folder = tempfile::tempdir().expect("a scratch folder");
-        let path = folder.path().join("box/a.log");
-        let log = LogId(1);
-        let mut logs = Logs::default();
-        let append = |number: u64| Request::Append { log, index: Index(number), record: vec![1; 3].into() };
-        let batch =
-            vec![Request::Open { log, path: path.clone() }, append(1), append(2), Request::Close(log)];
-        let answers = logs.carry_out(batch);
-        assert!(matches!(answers[..], [Answer::Opened { .. }, Answer::Stored { upto: Index(2), .. }]));
-        let again = LogId(2);
-        let answers = logs.carry_out(vec![Request::Open { log: again, path }]);
-        let [Answer::Opened { scan, .. }] = &answers[..] else { panic!("{answers:?}") };
-        assert_eq!(scan.records.len(), 2);
-        let answers = logs.carry_out(vec![append(3)]);
-        assert!(matches!(answers[..], [Answer::Failed { .. }]), "a log that is closed takes nothing");
-    }
+    use crate::agent::{Entry, Index, Term};
 
     #[test]
     fn a_store_answers_writes_with_one_sync_and_reads_what_was_written_before() {
@@ -311,13 +246,14 @@ mod tests {
         let read =
             Request::Read { log, read: Read::Entries { from: Index(1), upto: Index(9), bytes_max: 1000 } };
         let mut logs = Logs::default();
-        let answers =
-            logs.carry_out(vec![Request::OpenStore { log, path: path.clone() }, append(1), read, append(2)]);
-        let [
-            Answer::Recovered { recovered, .. },
-            Answer::Found { found, .. },
-            Answer::StoredUpto { upto, .. },
-        ] = &answers[..]
+        let answers = logs.carry_out(vec![
+            Request::Open { log, path: path.clone(), former: None },
+            append(1),
+            read,
+            append(2),
+        ]);
+        let [Answer::Opened { recovered, .. }, Answer::Found { found, .. }, Answer::Stored { upto, .. }] =
+            &answers[..]
         else {
             panic!("{answers:?}")
         };
@@ -329,10 +265,11 @@ mod tests {
             matches!(&answers[..], [Answer::Failed { why, .. }] if why.contains("entry 7")),
             "{answers:?}"
         );
-        let busy = logs.carry_out(vec![Request::OpenStore { log: LogId(2), path: path.clone() }]);
+        let busy = logs.carry_out(vec![Request::Open { log: LogId(2), path: path.clone(), former: None }]);
         assert!(matches!(&busy[..], [Answer::Failed { why, .. }] if why.contains("in use")), "{busy:?}");
-        let again = logs.carry_out(vec![Request::Close(log), Request::OpenStore { log: LogId(3), path }]);
-        let [Answer::Recovered { recovered, .. }] = &again[..] else { panic!("{again:?}") };
+        let again =
+            logs.carry_out(vec![Request::Close(log), Request::Open { log: LogId(3), path, former: None }]);
+        let [Answer::Opened { recovered, .. }] = &again[..] else { panic!("{again:?}") };
         assert_eq!((recovered.first, recovered.last), (Index(1), Index(2)));
     }
 
@@ -343,7 +280,11 @@ mod tests {
         let mut disk = Disk::start(waker).expect("a thread");
         for number in 0..20 * CHANNEL_ANSWERS as u64 {
             // A file is no folder, so each of them is answered.
-            disk.ask(Request::Open { log: LogId(number), path: "/dev/null/box/a.log".into() });
+            disk.ask(Request::Open {
+                log: LogId(number),
+                path: "/dev/null/box/a.store".into(),
+                former: None,
+            });
             disk.flush();
         }
         for number in 0..2 * CHANNEL_ANSWERS as u64 {

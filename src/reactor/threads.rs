@@ -38,10 +38,8 @@ impl Reactor {
         while let Some(answer) = self.disk.as_mut().and_then(Disk::next_answer) {
             let now = self.now();
             match answer {
-                Answer::Opened { log, scan } => server.log_opened(log, &scan.records, scan.next, now),
-                Answer::Stored { log, upto } => server.log_stored(log, upto, now),
-                Answer::Recovered { log, recovered } => server.store_recovered(log, &recovered, now),
-                Answer::StoredUpto { log, upto } => server.store_stored(log, upto, now),
+                Answer::Opened { log, recovered } => server.store_recovered(log, &recovered, now),
+                Answer::Stored { log, upto } => server.store_stored(log, upto, now),
                 Answer::Found { log, found } => server.store_found(log, found, now),
                 Answer::Failed { log, why } => server.log_failed(log, &why, now),
             }

@@ -16,7 +16,7 @@ use super::outside::Outside;
 use super::overlay::OverlayHost;
 use super::tracing::Tracing;
 use super::{BoxSetup, Settings, lab};
-use crate::agent::{AgentBytes, Audience, Index, Input, Looked, Outbox, Output, Peer, Request, Taken, Why};
+use crate::agent::{AgentBytes, Audience, Input, Outbox, Output, Peer, Request, Taken, Why};
 use crate::grid::ServerId;
 use crate::seldom;
 use crate::time::Time;
@@ -278,7 +278,7 @@ impl Core {
             Output::Barrier { token } => {
                 self.agents.post(agent, Waiting::Barrier { token });
             }
-            Output::Look(look) => self.look_at_no_rows(agent, look.token),
+            Output::Look(look) => self.look_at_rows(agent, look),
             Output::Outside(outward) => self.ask_outside(agent, outward, now),
             Output::Compute { token, work } => self.ask_work(agent, token, work),
             Output::Write(write) => self.write_to_store(agent, write),
@@ -288,16 +288,6 @@ impl Core {
                 self.tracing.note(now, || What::Note { text });
             }
         }
-    }
-
-    /// The logs of this server are read from their beginning: agents that have one, and are none themselves, keep no rows.
-    fn look_at_no_rows(&mut self, agent: Peer, token: u64) {
-        if seldom::count(&mut self.looked_at_nothing) {
-            let (name, so_far) = (self.agent_name(agent), self.looked_at_nothing);
-            warn!("server: looks at rows that its log does not keep agent={name} so_far={so_far}");
-        }
-        let looked = Looked { token, rows: Vec::new(), more: false };
-        self.agents.post(agent, Waiting::Looked { looked });
     }
 
     fn send_lines(&mut self, agent: Peer, to: Audience, lines: &Bytes, now: Time) {
@@ -389,7 +379,7 @@ impl Core {
                 self.hand(agent, Input::Message { from, port, message }, now);
             }
             Waiting::Committed { index, record } => {
-                self.hand(agent, Input::Committed { index, record: &record }, now);
+                self.hand_record(agent, index, &record, now);
             }
             Waiting::NotCommitted { record, why } => {
                 self.hand(agent, Input::NotCommitted { record: &record, why: &why }, now);
@@ -432,22 +422,6 @@ impl Core {
             .into_iter()
             .flatten()
             .fold(self.links.deadline(), Time::min)
-    }
-
-    pub(super) fn log_opened(&mut self, log: LogId, records: &[(Index, Vec<u8>)], next: Index, now: Time) {
-        let Some(agent) = self.logs.agent_of(log).filter(|_| !self.ending) else { return };
-        self.logs.opened(agent, next.0);
-        for (index, record) in records {
-            self.hand(agent, Input::Committed { index: *index, record }, now);
-        }
-        self.agents.post(agent, Waiting::Start);
-    }
-
-    pub(super) fn log_stored(&mut self, log: LogId, upto: Index) {
-        let Some(agent) = self.logs.agent_of(log) else { return };
-        for waiting in self.logs.stored(agent, upto) {
-            self.agents.post(agent, waiting);
-        }
     }
 
     pub(super) fn log_failed(&mut self, log: LogId, why: &str) {

@@ -6,13 +6,11 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::hosting::Waiting;
+use super::local_log::LocalLog;
 use super::outputs::{Action, LogId, Outputs};
 use crate::agent::{Index, Lsn, Peer, Read, Refusal, Row, Write};
 use crate::store::RECORD_BYTES_MAX;
 
-/// The most that may wait to become durable in one log, in bytes and in records.
-const PENDING_BYTES_MAX: usize = 16 * 1024 * 1024;
-const PENDING_RECORDS_MAX: usize = 65_536;
 /// The most that an agent which is a log itself may have asked to be written and that is not durable, in bytes. It bounds that itself, far below.
 const STORE_PENDING_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -23,7 +21,7 @@ pub(super) enum LogKind {
     None,
     /// It lasts as long as the process.
     Memory,
-    /// A file of this box.
+    /// A folder of this box.
     Local,
     /// The agent is a log itself, on a folder of this box.
     Own,
@@ -32,9 +30,7 @@ pub(super) enum LogKind {
 #[derive(Debug)]
 enum Log {
     Memory { next: u64 },
-    Opening { id: LogId },
-    Local { id: LogId, next: u64, pending: VecDeque<(Index, Bytes)>, pending_bytes: usize },
-    Failed { id: LogId, why: String },
+    Local(LocalLog),
     Own { id: LogId, last: Lsn, pending: VecDeque<(Lsn, usize)>, pending_bytes: usize },
     OwnFailed { id: LogId },
 }
@@ -44,11 +40,8 @@ impl Log {
     fn id(&self) -> Option<LogId> {
         match self {
             Self::Memory { .. } => None,
-            Self::Opening { id }
-            | Self::Local { id, .. }
-            | Self::Failed { id, .. }
-            | Self::Own { id, .. }
-            | Self::OwnFailed { id } => Some(*id),
+            Self::Local(log) => Some(log.id()),
+            Self::Own { id, .. } | Self::OwnFailed { id } => Some(*id),
         }
     }
 }
@@ -71,9 +64,8 @@ impl Logs {
             }
             LogKind::Local => {
                 self.ids_used += 1;
-                let id = LogId(self.ids_used);
-                self.by_agent.insert(peer, Log::Opening { id });
-                out.act(Action::OpenLog { log: id, name: name.to_owned() });
+                let log = LocalLog::open(LogId(self.ids_used), name, out);
+                self.by_agent.insert(peer, Log::Local(log));
                 false
             }
             LogKind::Own => {
@@ -81,7 +73,7 @@ impl Logs {
                 let id = LogId(self.ids_used);
                 let own = Log::Own { id, last: Lsn(0), pending: VecDeque::new(), pending_bytes: 0 };
                 self.by_agent.insert(peer, own);
-                out.act(Action::OpenStore { log: id, name: name.to_owned() });
+                out.act(Action::OpenStore { log: id, name: format!("{name}.store"), former: None });
                 false
             }
         }
@@ -99,71 +91,42 @@ impl Logs {
         self.by_agent.iter().find(|(_, state)| state.id() == Some(log)).map(|(peer, _)| *peer)
     }
 
-    /// The log has been read; its next record will be `next`.
-    pub(super) fn opened(&mut self, peer: Peer, next: u64) {
-        if let Some(state @ Log::Opening { .. }) = self.by_agent.get_mut(&peer) {
-            let Log::Opening { id } = *state else { return };
-            *state = Log::Local { id, next, pending: VecDeque::new(), pending_bytes: 0 };
+    /// The log of an agent that has one on this box and is none itself.
+    pub(super) fn local(&mut self, peer: Peer) -> Option<&mut LocalLog> {
+        match self.by_agent.get_mut(&peer) {
+            Some(Log::Local(log)) => Some(log),
+            _ => None,
         }
     }
 
     /// The log cannot be written any more; what becomes of the records that waited.
     pub(super) fn failed(&mut self, peer: Peer, why: &str) -> Vec<Waiting> {
-        let Some(state) = self.by_agent.get_mut(&peer) else { return Vec::new() };
-        let (id, pending) = match state {
-            Log::Opening { id } | Log::Failed { id, .. } => (*id, VecDeque::new()),
-            Log::Local { id, pending, .. } => (*id, std::mem::take(pending)),
-            Log::Own { id, .. } | Log::OwnFailed { id } => {
-                *state = Log::OwnFailed { id: *id };
-                return vec![Waiting::StoreFailed { why: why.to_owned() }];
+        match self.by_agent.get_mut(&peer) {
+            Some(Log::Local(log)) => log.fail(why),
+            Some(state @ (Log::Own { .. } | Log::OwnFailed { .. })) => {
+                if let Some(id) = state.id() {
+                    *state = Log::OwnFailed { id };
+                }
+                vec![Waiting::StoreFailed { why: why.to_owned() }]
             }
-            Log::Memory { .. } => return Vec::new(),
-        };
-        *state = Log::Failed { id, why: why.to_owned() };
-        let refuse = |(_, record)| Waiting::NotCommitted { record, why: Refusal::Failed(why.to_owned()) };
-        pending.into_iter().map(refuse).collect()
-    }
-
-    /// Everything up to `upto` is durable: the records that waited for that.
-    pub(super) fn stored(&mut self, peer: Peer, upto: Index) -> Vec<Waiting> {
-        let mut committed = Vec::new();
-        if let Some(Log::Local { pending, pending_bytes, .. }) = self.by_agent.get_mut(&peer) {
-            while pending.front().is_some_and(|(index, _)| *index <= upto)
-                && let Some((index, record)) = pending.pop_front()
-            {
-                *pending_bytes -= record.len();
-                committed.push(Waiting::Committed { index, record });
-            }
+            Some(Log::Memory { .. }) | None => Vec::new(),
         }
-        committed
     }
 
     /// An agent proposes a record; what it is to be told at once, if anything.
     pub(super) fn propose(&mut self, peer: Peer, record: Bytes, out: &mut Outputs) -> Option<Waiting> {
-        let why = match self.by_agent.get_mut(&peer) {
-            None | Some(Log::Own { .. } | Log::OwnFailed { .. }) => Refusal::NoLog,
-            Some(_) if record.len() > RECORD_BYTES_MAX => {
-                Refusal::TooLong { bytes: record.len(), bytes_max: RECORD_BYTES_MAX }
+        let (record, why) = match self.by_agent.get_mut(&peer) {
+            None | Some(Log::Own { .. } | Log::OwnFailed { .. }) => (record, Refusal::NoLog),
+            Some(Log::Memory { .. }) if record.len() > RECORD_BYTES_MAX => {
+                let bytes = record.len();
+                (record, Refusal::TooLong { bytes, bytes_max: RECORD_BYTES_MAX })
             }
-            Some(Log::Failed { why, .. }) => Refusal::Failed(why.clone()),
-            Some(Log::Opening { .. }) => Refusal::Busy,
             Some(Log::Memory { next }) => {
                 let index = Index(*next);
                 *next += 1;
                 return Some(Waiting::Committed { index, record });
             }
-            Some(Log::Local { id, next, pending, pending_bytes }) => {
-                let fits = *pending_bytes + record.len() <= PENDING_BYTES_MAX;
-                if fits && pending.len() < PENDING_RECORDS_MAX {
-                    let index = Index(*next);
-                    *next += 1;
-                    *pending_bytes += record.len();
-                    pending.push_back((index, record.clone()));
-                    out.act(Action::Append { log: *id, index, record });
-                    return None;
-                }
-                Refusal::Busy
-            }
+            Some(Log::Local(log)) => log.propose(record, out).err()?,
         };
         Some(Waiting::NotCommitted { record, why })
     }
@@ -243,51 +206,35 @@ mod tests {
     }
 
     #[test]
-    fn a_record_comes_back_when_the_disk_has_it_and_not_before() {
+    fn a_log_in_memory_commits_at_once_and_refuses_what_a_disk_would() {
         let (mut logs, mut out) = (Logs::default(), Outputs::default());
-        assert!(!logs.open(AGENT, LogKind::Local, "a", &mut out));
-        let log = LogId(1);
-        assert_eq!(actions(&mut out), [Action::OpenLog { log, name: "a".into() }]);
-        let record = Bytes::from_static(b"r");
-        let early = logs.propose(AGENT, record.clone(), &mut out);
-        assert!(matches!(early, Some(Waiting::NotCommitted { why: Refusal::Busy, .. })));
-        logs.opened(AGENT, 5);
-        assert!(logs.propose(AGENT, record.clone(), &mut out).is_none());
-        assert!(logs.propose(AGENT, record.clone(), &mut out).is_none());
-        assert_eq!(actions(&mut out)[0], Action::Append { log, index: Index(5), record: record.clone() });
-        assert!(logs.stored(AGENT, Index(4)).is_empty());
-        let stored = logs.stored(AGENT, Index(5));
-        assert!(matches!(stored[..], [Waiting::Committed { index: Index(5), .. }]));
-        let refused = logs.failed(AGENT, "no space");
-        assert!(matches!(refused[..], [Waiting::NotCommitted { why: Refusal::Failed(_), .. }]));
-        let later = logs.propose(AGENT, record, &mut out);
-        assert!(matches!(later, Some(Waiting::NotCommitted { why: Refusal::Failed(_), .. })));
-        assert_eq!(logs.agent_of(log), Some(AGENT));
+        assert!(logs.open(AGENT, LogKind::Memory, "a", &mut out));
+        let endless = logs.propose(AGENT, Bytes::from(vec![0; RECORD_BYTES_MAX + 1]), &mut out);
+        assert!(matches!(endless, Some(Waiting::NotCommitted { why: Refusal::TooLong { .. }, .. })));
+        let first = logs.propose(AGENT, Bytes::from_static(b"r"), &mut out);
+        assert!(matches!(first, Some(Waiting::Committed { index: Index(1), .. })));
         logs.close(AGENT, &mut out);
-        assert_eq!(actions(&mut out), [Action::CloseLog(log)]);
-        assert_eq!(logs.agent_of(log), None);
+        assert_eq!(actions(&mut out), []);
     }
 
     #[test]
-    fn what_waits_for_the_disk_is_bounded() {
+    fn an_answer_about_a_log_that_is_closed_finds_nobody() {
         let (mut logs, mut out) = (Logs::default(), Outputs::default());
-        logs.open(AGENT, LogKind::Local, "a", &mut out);
-        logs.opened(AGENT, 1);
-        let endless = logs.propose(AGENT, Bytes::from(vec![0; RECORD_BYTES_MAX + 1]), &mut out);
-        assert!(matches!(endless, Some(Waiting::NotCommitted { why: Refusal::TooLong { .. }, .. })));
-        let record = Bytes::from(vec![0; PENDING_BYTES_MAX / 4]);
-        for _ in 0..4 {
-            assert!(logs.propose(AGENT, record.clone(), &mut out).is_none());
-        }
-        let refused = logs.propose(AGENT, record, &mut out);
-        assert!(matches!(refused, Some(Waiting::NotCommitted { why: Refusal::Busy, .. })));
+        assert!(!logs.open(AGENT, LogKind::Local, "a", &mut out));
+        let log = LogId(1);
+        assert_eq!(logs.agent_of(log), Some(AGENT));
+        actions(&mut out);
+        logs.close(AGENT, &mut out);
+        assert_eq!((actions(&mut out), logs.agent_of(log)), (vec![Action::CloseLog(log)], None));
+        assert!(logs.local(AGENT).is_none());
     }
+
     #[test]
     fn a_disk_of_its_own_takes_writes_in_order_until_it_fails() {
         let (mut logs, mut out) = (Logs::default(), Outputs::default());
-        assert!(!logs.open(AGENT, LogKind::Own, "a.store", &mut out));
+        assert!(!logs.open(AGENT, LogKind::Own, "a", &mut out));
         let log = LogId(1);
-        assert_eq!(actions(&mut out), [Action::OpenStore { log, name: "a.store".into() }]);
+        assert_eq!(actions(&mut out), [Action::OpenStore { log, name: "a.store".into(), former: None }]);
         assert_eq!((logs.is_own(AGENT), logs.agent_of(log)), (true, Some(AGENT)));
         let write = Write::Truncate { from: Index(1) };
         assert!(logs.write(AGENT, write.clone(), &mut out).is_none());
@@ -310,7 +257,7 @@ mod tests {
     #[test]
     fn an_agent_whose_disk_does_not_keep_up_loses_it_before_the_server_loses_its_memory() {
         let (mut logs, mut out) = (Logs::default(), Outputs::default());
-        logs.open(AGENT, LogKind::Own, "a.store", &mut out);
+        logs.open(AGENT, LogKind::Own, "a", &mut out);
         let state = Bytes::from(vec![0; STORE_PENDING_BYTES_MAX / 4]);
         let mut write = || logs.write(AGENT, Write::State { state: state.clone() }, &mut out);
         assert!((0..3).all(|_| write().is_none()));

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use crate::agent::{Carries, Index, Read, Work, Write};
+use crate::agent::{Carries, Read, Work, Write};
 
 /// Names one connection for its whole life. Never used again: a late event of a connection that is gone finds nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub usize);
 
-/// Names one opening of a log, a file or a folder. Never used again: a late answer finds nobody.
+/// Names one opening of a log. Never used again: a late answer finds nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogId(pub u64);
 
@@ -43,30 +43,16 @@ pub enum Action {
     Crash,
     /// End the process in order: whoever controls it asked for that.
     Stop,
-    /// Open the log file `name`, a relative path; answer with `log_opened` or `log_failed`.
-    OpenLog {
-        /// The log that this becomes.
-        log: LogId,
-        /// Which file.
-        name: String,
-    },
-    /// Write a record behind the others of its log; answer with `log_stored` when it is durable, or `log_failed`.
-    Append {
-        /// Which log.
-        log: LogId,
-        /// The record's place: one more than that of the record before.
-        index: Index,
-        /// The record.
-        record: Bytes,
-    },
-    /// Open the folder `name`, a relative path, of an agent that is a log itself; answer with `store_recovered` or `log_failed`.
+    /// Open the folder `name`, a relative path, of a log; answer with `store_recovered` or `log_failed`.
     OpenStore {
         /// The log that this becomes.
         log: LogId,
         /// Which folder.
         name: String,
+        /// The file that was the log before logs had folders, a relative path; if it is there, it is taken over.
+        former: Option<String>,
     },
-    /// Write what such an agent asks for, in its order; answer with `store_stored` when it is durable, or `log_failed`. Writes are counted from 1
+    /// Write something there, in this order; answer with `store_stored` when it is durable, or `log_failed`. Writes are counted from 1
     /// from each opening on.
     Write {
         /// Which log.
@@ -74,14 +60,14 @@ pub enum Action {
         /// What.
         write: Write,
     },
-    /// Read what such an agent asks for, after all its writes before; answer with `store_found`, where there is an answer.
+    /// Read something there, after all writes before; answer with `store_found`, where there is an answer.
     Read {
         /// Which log.
         log: LogId,
         /// What.
         read: Read,
     },
-    /// Close the log, of whichever kind, once everything before has been written; no answer.
+    /// Close the log, once everything before has been written; no answer.
     CloseLog(LogId),
     /// Open a port for an agent; answer with `listening` or `not_listening`.
     Listen {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 
-use super::log::{StoreError, make_folder};
+use super::error::StoreError;
 
 /// The files of one folder. Nothing is durable before [`Files::sync`], and no name before [`Files::sync_folder`].
 pub trait Files: Clone + Debug + Send + Sync + 'static {
@@ -162,5 +162,48 @@ impl Files for Folder {
     }
 }
 
+/// Makes `folder` and those above it, each so that it survives a crash of the machine.
+fn make_folder(folder: &Path) -> Result<(), StoreError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = folder.parent().filter(|above| !above.as_os_str().is_empty()) {
+        make_folder(above)?;
+    }
+    match fs::create_dir(folder) {
+        Ok(()) => {}
+        // Another box of the same grid makes it at the same time.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
+        Err(source) => {
+            return Err(StoreError::Io { doing: "make the folder", path: folder.to_owned(), source });
+        }
+    }
+    let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    sync_folder(above)
+}
+
+/// Makes sure that the entries of `folder` are on the disk.
+pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| StoreError::Io {
+        doing: "sync the folder",
+        path: folder.to_owned(),
+        source,
+    })
+}
+
 /// The file by which processes see that the folder is in use.
 const LOCK: &str = "lock";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_cannot_be_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let file = folder.path().join("file");
+        fs::write(&file, "").expect("a file");
+        let error = Folder::open(&file.join("a.store")).expect_err("a file is no folder");
+        assert!(error.to_string().contains("make the folder"), "{error}");
+    }
+}

@@ -6,9 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::error::StoreError;
 use super::files::{Files, Folder};
 use super::item::STATE_BYTES_MAX;
-use super::log::StoreError;
 use super::record::RECORD_BYTES_MAX;
 use super::rows::{self, Rows};
 use super::segments::{NO_STATE, Segments, Sizes, Trouble};

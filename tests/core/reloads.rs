@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ovid::agent::{Index, Recovered};
 use ovid::server::{Action, ConnId, Door, LogId, Server};
 use ovid::time::Time;
 
@@ -54,7 +55,7 @@ impl Bare {
     fn log(&mut self) -> LogId {
         let actions = std::iter::from_fn(|| self.server.next_action());
         let opened = actions.filter_map(|action| match action {
-            Action::OpenLog { log, .. } => Some(log),
+            Action::OpenStore { log, .. } => Some(log),
             _ => None,
         });
         opened.last().expect("a log is wanted")
@@ -111,7 +112,8 @@ fn an_agent_begins_before_anything_else_happens_to_it() {
     bare.turn();
     let control = bare.server.accepted(Door::Masters, bare.now);
     assert!(bare.ask(control, "status").concat().contains(r#""frames_dropped":1"#));
-    bare.server.log_opened(log, &[], ovid::agent::Index(1), bare.now);
+    let recovered = Recovered { first: Index(1), ..Recovered::default() };
+    bare.server.store_recovered(log, &recovered, bare.now);
     assert_eq!(bare.lines(b), ["routes: to", "up"]);
 }
 

@@ -125,7 +125,7 @@ fn a_leader_with_a_full_disk(attrs: &str) {
 
     // A full disk is no damage, and once there is room nothing is missing.
     boxes.kill(0);
-    let verified = boxes.log("verify", 0, "s0");
+    let verified = boxes.log("verify", 0, "s0.store");
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
     make_room(&boxes, 0);
     start(&mut boxes, &[0]);

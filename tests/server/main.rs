@@ -8,6 +8,7 @@ mod chat_tls;
 mod disks;
 mod gen_hypar;
 mod grid;
+mod local_logs;
 mod messenger;
 mod outside;
 mod overlay;

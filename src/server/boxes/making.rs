@@ -62,15 +62,15 @@ fn secret_of(Secret(secret): &Secret, id: &AgentId) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// Which log an agent has, and its file or folder, below the folder of the box's data. Ids and addresses hold nothing that could lead
+/// Which log an agent has, and what its folder is called, below that of the box's data and without its end. Ids and addresses hold nothing that could lead
 /// elsewhere.
 pub(super) fn log_of(address: BoxAddress, id: &AgentId, entry: &Entry) -> (LogKind, String) {
-    let (kind, end) = match entry.log {
-        LogChoice::Local => (LogKind::Local, "log"),
-        LogChoice::Memory => (LogKind::Memory, ""),
-        LogChoice::Replicated(_) => (LogKind::Own, "store"),
-        LogChoice::None => (LogKind::None, ""),
+    let kind = match entry.log {
+        LogChoice::Local => LogKind::Local,
+        LogChoice::Memory => LogKind::Memory,
+        LogChoice::Replicated(_) => LogKind::Own,
+        LogChoice::None => LogKind::None,
     };
     let plain = |text: &str| text.replace('/', "%2F").replace(':', "-");
-    (kind, format!("{}/{}.{end}", plain(&address.to_string()), plain(id.as_str())))
+    (kind, format!("{}/{}", plain(&address.to_string()), plain(id.as_str())))
 }

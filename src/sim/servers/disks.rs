@@ -3,23 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
-use crate::agent::{Found, Index, Lsn, Read, Recovered, Write};
+use crate::agent::{Found, Lsn, Read, Recovered, Write};
 use crate::server::LogId;
 use crate::sim::world::{Contents, Reading};
 
 /// The disks of all machines.
 #[derive(Debug, Default)]
 pub(super) struct Disks {
-    /// The records of each log file, by machine and name.
-    files: BTreeMap<(u16, String), Vec<Bytes>>,
-    /// Which file a process means, by machine and what the process calls it.
-    open: BTreeMap<(u16, LogId), String>,
-    /// What the folder of each agent holds that is a log itself, by machine and name.
+    /// What the folder of each log holds, by machine and name.
     folders: BTreeMap<(u16, String), Contents>,
     /// Which folder a process means, by machine and what the process calls it.
-    stores: BTreeMap<(u16, LogId), Store>,
+    open: BTreeMap<(u16, LogId), Store>,
 }
 
 /// A folder that is open.
@@ -31,32 +25,16 @@ struct Store {
 }
 
 impl Disks {
-    /// A process opens a file: its records, and the place of the next one.
-    pub(super) fn open(&mut self, id: u16, log: LogId, name: String) -> (Vec<(Index, Vec<u8>)>, Index) {
-        let file = self.files.entry((id, name.clone())).or_default();
-        let records = (1..).map(Index).zip(file.iter().map(|record| record.to_vec())).collect();
-        let next = Index(file.len() as u64 + 1);
-        self.open.insert((id, log), name);
-        (records, next)
-    }
-
-    /// A process appends a record; whether it had opened the file.
-    pub(super) fn append(&mut self, id: u16, log: LogId, record: Bytes) -> bool {
-        let name = self.open.get(&(id, log)).cloned();
-        let file = name.and_then(|name| self.files.get_mut(&(id, name)));
-        file.map(|file| file.push(record)).is_some()
-    }
-
-    /// A process opens the folder of an agent that is a log itself.
-    pub(super) fn open_store(&mut self, id: u16, log: LogId, name: String) -> Recovered {
+    /// A process opens the folder of a log.
+    pub(super) fn open(&mut self, id: u16, log: LogId, name: String) -> Recovered {
         let recovered = self.folders.entry((id, name.clone())).or_default().recovered();
-        self.stores.insert((id, log), Store { name, written: Lsn(0), readings: BTreeMap::new() });
+        self.open.insert((id, log), Store { name, written: Lsn(0), readings: BTreeMap::new() });
         recovered
     }
 
     /// A process writes there; the number of that write, or why it cannot be.
     pub(super) fn write(&mut self, id: u16, log: LogId, write: &Write) -> Result<Lsn, String> {
-        let store = self.stores.get_mut(&(id, log)).ok_or("it is not open")?;
+        let store = self.open.get_mut(&(id, log)).ok_or("it is not open")?;
         self.folders.entry((id, store.name.clone())).or_default().write(write)?;
         store.written = store.written.next();
         Ok(store.written)
@@ -64,7 +42,7 @@ impl Disks {
 
     /// A process reads there; nothing if it only gives up reading, or had not begun to.
     pub(super) fn read(&mut self, id: u16, log: LogId, read: &Read) -> Option<Found> {
-        let store = self.stores.get_mut(&(id, log))?;
+        let store = self.open.get_mut(&(id, log))?;
         let contents = self.folders.get(&(id, store.name.clone()))?;
         match *read {
             Read::Look(ref look) => Some(contents.look(look)),
@@ -82,15 +60,13 @@ impl Disks {
         }
     }
 
-    /// A process closes a file or a folder.
+    /// A process closes a folder.
     pub(super) fn close(&mut self, id: u16, log: LogId) {
         self.open.remove(&(id, log));
-        self.stores.remove(&(id, log));
     }
 
     /// The process is gone, and with it what it had open.
     pub(super) fn close_all(&mut self, id: u16) {
         self.open.retain(|(machine, _), _| *machine != id);
-        self.stores.retain(|(machine, _), _| *machine != id);
     }
 }

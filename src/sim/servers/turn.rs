@@ -302,19 +302,9 @@ impl ServerWorld {
                 }
             }
             Action::Crash | Action::Stop => self.kill(id),
-            Action::OpenLog { log, name } => {
-                let (records, next) = self.disks.open(id, log, name);
-                self.input(id, |server, now| server.log_opened(log, &records, next, now));
-            }
-            Action::Append { log, index, record } => {
-                if self.disks.append(id, log, record) {
-                    self.input(id, |server, now| server.log_stored(log, index, now));
-                } else {
-                    self.input(id, |server, now| server.log_failed(log, "it is not open", now));
-                }
-            }
-            Action::OpenStore { log, name } => {
-                let recovered = self.disks.open_store(id, log, name);
+            // Nobody has lived here before logs had folders.
+            Action::OpenStore { log, name, former: _ } => {
+                let recovered = self.disks.open(id, log, name);
                 self.input(id, |server, now| server.store_recovered(log, &recovered, now));
             }
             Action::Write { log, write } => match self.disks.write(id, log, &write) {

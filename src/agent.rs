@@ -91,8 +91,8 @@ pub trait Agent {
 
     /// The rows of the agent's state that have changed since this was asked for last, each key once; the host keeps them, and that they have come of the records
     /// handed over so far. Before it is asked for the first time the agent has no rows but those of a [`Restore`](Input::Restore). Asked for only between two
-    /// inputs, only of an agent that [keeps rows](Self::keeps_rows), and never where the log is read from its beginning: an agent
-    /// that may have such a log must not gather without bound what nobody takes.
+    /// inputs, only of an agent that [keeps rows](Self::keeps_rows), and never where the log is not on a disk: an agent
+    /// that may have such a log must not gather without bound what nobody takes ([`Setup::log_keeps_rows`]).
     fn take_rows(&mut self) -> Vec<Row> {
         Vec::new()
     }

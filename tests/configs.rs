@@ -241,3 +241,24 @@ fn a_multicast_reaches_every_dummy() {
         assert_eq!(host.counter(id, "messages"), 2, "{id}");
     }
 }
+
+#[test]
+fn a_ledger_keeps_rows_only_where_somebody_takes_them() {
+    let ledger = |log: &str| {
+        let text = format!(
+            r#"{{"l": {{"type": "ledger", "box": "127.0.0.1:4000", "attrs": {{"rows": true{log}}}}}}}"#
+        );
+        config::read(&text, Format::Json, &Registry::builtin())
+    };
+    for log in ["", r#", "log": "memory""#] {
+        let findings = ledger(log).expect_err("nobody takes them");
+        let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        assert_eq!(shown.len(), 1, "{shown:?}");
+        assert!(shown[0].contains("1:69: l.attrs.rows: only a log on a disk keeps rows"), "{shown:?}");
+    }
+    for log in [r#", "log": "local""#, r#", "log": {"members": ["l"]}"#] {
+        assert!(ledger(log).is_ok(), "{log}");
+    }
+    let findings = ledger(r#", "log": "none""#).expect_err("no such log");
+    assert_eq!(findings.len(), 1, "nothing is said of the rows: {findings:?}");
+}

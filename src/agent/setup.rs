@@ -55,6 +55,7 @@ pub struct Setup<'a> {
     seed: u64,
     secret: Option<[u8; 32]>,
     unix_ms_at_start: u64,
+    log_keeps_rows: bool,
     attrs_asked: BTreeSet<String>,
     routes_asked: BTreeSet<String>,
     any_route: bool,
@@ -73,9 +74,18 @@ impl fmt::Debug for Setup<'_> {
 impl<'a> Setup<'a> {
     /// The entry of agent `id`: its attributes, the names of its routes ascending, and a seed for it alone.
     pub fn new(id: &'a str, attrs: &'a Attrs, routes: &'a [String], seed: u64) -> Self {
-        let (attrs_asked, routes_asked) = (BTreeSet::new(), BTreeSet::new());
-        let (secret, unix_ms_at_start, any_route) = (None, 0, false);
-        Self { id, attrs, routes, seed, secret, unix_ms_at_start, attrs_asked, routes_asked, any_route }
+        Self {
+            id,
+            attrs,
+            routes,
+            seed,
+            secret: None,
+            unix_ms_at_start: 0,
+            log_keeps_rows: true,
+            attrs_asked: BTreeSet::new(),
+            routes_asked: BTreeSet::new(),
+            any_route: false,
+        }
     }
 
     /// The same with these bytes for [`Setup::secret`], of the system's chance.
@@ -88,6 +98,12 @@ impl<'a> Setup<'a> {
     #[must_use]
     pub fn begun_at_unix_ms(self, unix_ms_at_start: u64) -> Self {
         Self { unix_ms_at_start, ..self }
+    }
+
+    /// The same with a log that asks for rows, which is one on a disk, or without.
+    #[must_use]
+    pub fn with_rows_kept(self, log_keeps_rows: bool) -> Self {
+        Self { log_keeps_rows, ..self }
     }
 
     /// The agent's id.
@@ -116,6 +132,11 @@ impl<'a> Setup<'a> {
     /// What the calendar said when the host's clock began ([`Time::ZERO`]), in milliseconds since 1970 (UTC); 0 where nobody has a calendar.
     pub fn unix_ms_at_start(&self) -> u64 {
         self.unix_ms_at_start
+    }
+
+    /// Whether anybody will ask the agent for its rows ([`Agent::take_rows`]).
+    pub fn log_keeps_rows(&self) -> bool {
+        self.log_keeps_rows
     }
 
     /// The attribute `name`, if it is there.

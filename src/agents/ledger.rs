@@ -52,7 +52,12 @@ enum Question {
 impl Configure for Ledger {
     fn configure(setup: &mut Setup<'_>) -> Result<Self, Mistake> {
         let readable = setup.attr_or("readable_bytes", READABLE_BYTES_DEFAULT)?;
-        let mut ledger = Self::new(setup.rng().number(), readable, setup.attr_or("rows", false)?);
+        let rows = setup.attr_or("rows", false)?;
+        if rows && !setup.log_keeps_rows() {
+            let what = "only a log on a disk keeps rows: take this away, or let \"log\" be \"local\" or {\"members\": [...]}";
+            return Err(Mistake::in_attr("rows", what));
+        }
+        let mut ledger = Self::new(setup.rng().number(), readable, rows);
         ledger.patience = setup.ms_or("patience_ms", PATIENCE_DEFAULT)?;
         Ok(ledger)
     }

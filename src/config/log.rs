@@ -19,7 +19,7 @@ pub enum LogChoice {
     None,
     /// It lasts as long as the process.
     Memory,
-    /// A file of the agent's box.
+    /// A folder of the agent's box.
     Local,
     /// One that several agents agree on.
     Replicated(SharedLog),
@@ -51,6 +51,11 @@ impl LogChoice {
                 Err(Mistake::in_attr(LOG_ATTR, what))
             }
         }
+    }
+
+    /// Whether the log asks its agent for rows, and keeps them.
+    pub fn keeps_rows(&self) -> bool {
+        matches!(self, Self::Local | Self::Replicated(_))
     }
 }
 

@@ -139,11 +139,14 @@ impl<'a> Reader<'a> {
         let attrs = self.attrs(member);
         let routes = self.routes(member, agents);
         let (Some(kind), Some(attrs), Some(routes)) = (kind, attrs, routes) else { return };
-        let log = LogChoice::of(&attrs).unwrap_or_else(|mistake| {
+        let log = LogChoice::of(&attrs);
+        // Where the log itself is a mistake, nothing follows from it.
+        let keeps_rows = log.as_ref().map_or(true, LogChoice::keeps_rows);
+        let log = log.unwrap_or_else(|mistake| {
             self.mistake(member, &mistake, true);
             LogChoice::None
         });
-        self.make(member, kind, &attrs, &routes);
+        self.make(member, kind, &attrs, &routes, keeps_rows);
         if let (Ok(id), Some(on)) = (id.parse(), on) {
             self.configuration.agents.insert(id, Entry { kind: kind.to_owned(), on, attrs, log, routes });
         }
@@ -304,11 +307,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Makes the agent once, to see whether it can be made.
-    fn make(&mut self, member: &Member, kind: &str, attrs: &Attrs, routes: &BTreeMap<String, RouteTargets>) {
+    fn make(
+        &mut self,
+        member: &Member,
+        kind: &str,
+        attrs: &Attrs,
+        routes: &BTreeMap<String, RouteTargets>,
+        keeps_rows: bool,
+    ) {
         let mut own = attrs.clone();
         own.0.remove(LOG_ATTR);
         let names: Vec<String> = routes.keys().cloned().collect();
-        let mut setup = Setup::new(&member.name, &own, &names, 0);
+        let mut setup = Setup::new(&member.name, &own, &names, 0).with_rows_kept(keeps_rows);
         match self.registry.make(kind, &mut setup) {
             Some(Err(mistake)) => self.mistake(member, &mistake, true),
             Some(Ok(_)) => {

@@ -18,12 +18,11 @@ use serde_json::json;
 
 use super::figures::Figures;
 use super::log::cluster::Cluster;
-use super::log::load::{self, Flow, Until};
+use super::log::phase;
 use super::log::{Chat, Engine};
 use super::report::{Progress, Report, spread};
-use super::stats::{as_f64, median};
+use super::stats::median;
 use super::system::Ports;
-use super::usage::Usage;
 use super::verify::MESSAGE_BYTES_MIN;
 use super::{Setup, require};
 
@@ -201,25 +200,10 @@ impl Run<'_> {
             say(name);
             let cluster = self.start(&engine, self.options.servers, 0)?;
             let leader = cluster.await_leader(Duration::from_secs(30))?;
-            let flow = Flow {
-                in_flight: self.options.in_flight,
-                bytes: self.options.bytes,
-                warm_up: Duration::from_millis(500),
-                until: Until::Elapsed(Duration::from_secs_f64(self.options.seconds)),
-            };
-            let (mut before, mut after) = (None, None);
-            let outcome = load::run(
-                vec![cluster.client(leader)?],
-                &flow,
-                &mut || before = cluster.usage(),
-                &mut || after = cluster.usage(),
-            )
-            .map_err(|error| cluster.explain(error))?;
-            let acknowledged = as_f64(outcome.acknowledged);
-            figures.add(name, 0, acknowledged / outcome.elapsed.as_secs_f64());
-            if let Some(ns) = Usage::cpu_between(before, after) {
-                figures.add(format!("{name}: servers' CPU us a record"), 1, as_f64(ns) / 1e3 / acknowledged);
-            }
+            let load = (self.options.in_flight, self.options.bytes);
+            let phase = phase::measure(&cluster, &[leader], load, self.options.seconds)?;
+            figures.add(name, 0, phase.records_per_s);
+            phase.add_cost(figures, name);
         }
         Ok(())
     }

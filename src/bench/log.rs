@@ -13,6 +13,7 @@ mod jetstream;
 pub(super) mod load;
 pub(super) mod messenger;
 mod ours;
+pub(super) mod phase;
 mod restart;
 mod wire;
 
@@ -26,18 +27,16 @@ use serde_json::{Value, json};
 
 use self::cluster::Cluster;
 pub use self::engine::Engine;
-use self::load::{Client, Flow, Outcome, Until};
+use self::load::{Flow, Until};
 pub use self::messenger::Chat;
 use super::figures::Figures;
 use super::groups::Folder;
 use super::report::{Progress, Report, spread};
 use super::stats::{as_f64, percentile, sorted};
 use super::system::Ports;
-use super::usage::Usage;
 use super::verify::MESSAGE_BYTES_MIN;
 use super::{Setup, require};
 
-const WARM_UP: Duration = Duration::from_millis(500);
 /// How many records are under way while a log is filled.
 const FILL_IN_FLIGHT: usize = 1024;
 /// What fits into one frame of any engine, and into one record of ours.
@@ -150,7 +149,7 @@ fn measure_all(
         options.repeats,
         options.bytes,
         options.seconds,
-        WARM_UP.as_secs_f64(),
+        phase::WARM_UP.as_secs_f64(),
         engines[0].name()
     ));
     Ok(())
@@ -255,27 +254,8 @@ impl Run<'_> {
         in_flight: usize,
         figures: &mut Figures,
     ) -> anyhow::Result<()> {
-        let clients = lanes.iter().map(|&id| cluster.client(id)).collect::<anyhow::Result<Vec<Client>>>()?;
-        let until = Until::Elapsed(Duration::from_secs_f64(self.options.seconds));
-        let flow = Flow { in_flight, bytes: self.options.bytes, warm_up: WARM_UP, until };
-        let (mut before, mut after) = (None, None);
-        let outcome =
-            load::run(clients, &flow, &mut || before = cluster.usage(), &mut || after = cluster.usage())
-                .map_err(|error| cluster.explain(error))?;
-        anyhow::ensure!(outcome.acknowledged > 0, "no record was acknowledged within --seconds");
-        let Outcome { acknowledged, elapsed, latencies_ms, generator_cpu } = outcome;
-        figures.add(format!("{name}: records/s"), 0, as_f64(acknowledged) / elapsed.as_secs_f64());
-        figures.add(format!("{name}: p50 ms"), 3, percentile(&latencies_ms, 50.0));
-        figures.add(format!("{name}: p99 ms"), 3, percentile(&latencies_ms, 99.0));
-        if let Some(ns) = Usage::cpu_between(before, after) {
-            figures.add(
-                format!("{name}: servers' CPU us a record"),
-                1,
-                as_f64(ns) / 1e3 / as_f64(acknowledged),
-            );
-        }
-        let load_share = generator_cpu.as_secs_f64() / elapsed.as_secs_f64() * 100.0;
-        figures.add(format!("{name}: load, % of a core"), 0, load_share);
+        let load = (in_flight, self.options.bytes);
+        phase::measure(cluster, lanes, load, self.options.seconds)?.add_all(figures, name);
         Ok(())
     }
 

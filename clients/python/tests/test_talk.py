@@ -81,6 +81,23 @@ class Commands(unittest.TestCase):
         self.assertEqual(said[-2], "me: hello ✓")
         self.assertIn("not sent (to nobody): are you there", said[-1])
 
+    def test_who_writes_to_somebody_first_sees_the_answer(self) -> None:
+        with fake_chat() as chat:
+            chat.users.update(ann="secret", bob="secret", cat="secret")
+
+            async def what(talk: Talk, said: list[str]) -> None:
+                await talk.line("/msg ann hello")
+                await self.until(lambda: any("hello" in line for line in said))
+                chat.say("ann", "bob", "an answer")
+                await self.until(lambda: chat.marks == {("bob", 1): 2})
+                # What is open stays open.
+                await talk.line("/msg cat hello")
+                await self.until(lambda: any("to cat" in line for line in said))
+                self.assertEqual(talk.prompt(), "bob > ann: ")
+
+            said = self.run_talk(chat, what)
+        self.assertEqual(said[1:], ["* -- ann --", "me: hello ✓", "ann: an answer", "me: hello (to cat) ✓"])
+
     def test_own_messages_that_take_long_are_shown_as_pending(self) -> None:
         with fake_chat() as chat:
             chat.users.update(ann="secret", bob="secret")
@@ -89,6 +106,7 @@ class Commands(unittest.TestCase):
 
             async def what(talk: Talk, said: list[str]) -> None:
                 nonlocal wanted
+                await talk.line("/msg bob")
                 await talk.line("/msg ann slow")
                 await self.until(lambda: any("slow" in line for line in said))
                 self.assertIn("1 pending", talk.status())

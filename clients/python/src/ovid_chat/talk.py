@@ -20,7 +20,7 @@ PENDING_AFTER_S = 0.3
 """A message that takes longer to be accepted is shown as pending."""
 
 HELP = {
-    "/msg NAME [TEXT]": "write to somebody or to a group; without a text, open the conversation",
+    "/msg NAME [TEXT]": "write to somebody or to a group; without a text, or if none is open, open the conversation",
     "/join NAME": "open a group; a name that is free becomes a new group",
     "/create NAME": "make a group",
     "/add USER": "take somebody into the open group",
@@ -180,8 +180,11 @@ class Talk:
         room = self._room(words[0])
         if len(words) == 1:
             await self._open(room)
-        else:
-            self._post(room, line.split(None, 2)[2])
+            return
+        if self.room is None:
+            # The answer is shown where one is looking.
+            await self._open(room)
+        self._post(room, line.split(None, 2)[2])
 
     async def _join(self, words: list[str], _: str) -> None:
         if len(words) != 1:
@@ -215,8 +218,12 @@ class Talk:
             self._say("* /add USER: open a group first (/join NAME), and name somebody")
             return
         for user in words:
-            await self._client.add_to_group(self.room.name, user)
-            self._say(f"* {clean(user)} belongs to {self.room} now")
+            try:
+                await self._client.add_to_group(self.room.name, user)
+            except ChatError as error:
+                self._say(f"* {clean(user)} is not taken in: {clean(str(error))}")
+            else:
+                self._say(f"* {clean(user)} belongs to {self.room} now")
 
     async def _part(self, words: list[str], _: str) -> None:
         room = self._room(words[0]) if words else self.room
@@ -245,6 +252,9 @@ class Talk:
             words = list(self._known[self.room].members) if self.room in self._known else []
         found = await self._client.who(*words)
         self.online.update(found)
+        if self._client.user in words:
+            # Servers tell of others only.
+            found = {**found, self._client.user: True}
         if not found:
             self._say("* you write with nobody yet")
         for user, online in sorted(found.items()):

@@ -14,12 +14,19 @@ from ovid_chat.aio import AsyncClient
 from ovid_chat.errors import ChatError, WrongPassword
 from ovid_chat.talk import Quit, Talk
 
+SLOW_AFTER_S = 2
+"""After this time it is told that it takes so long."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs it; the exit status."""
     options = _options(arguments)
     try:
         client = _client(options)
+    except (EOFError, KeyboardInterrupt):
+        # While it asked for the password.
+        print(file=sys.stderr)
+        return 130
     except (OSError, ValueError) as error:
         print(f"ovid-chat: {error}", file=sys.stderr)
         return 2
@@ -92,11 +99,13 @@ def _client(options: argparse.Namespace) -> AsyncClient:
 async def _run(client: AsyncClient, read: Callable[[Talk], Awaitable[None]], register: bool) -> int:
     talk = Talk(client, lambda line: print(line, flush=True))
     async with client:
+        slow = asyncio.get_running_loop().call_later(SLOW_AFTER_S, _tell_slow)
         try:
             if register:
                 await client.register(exist_ok=True)
             else:
                 await client.log_in()
+            slow.cancel()
             print(f"* {client.user} on the server {client.server}; /help tells the commands", flush=True)
             await talk.begin()
         except WrongPassword:
@@ -106,9 +115,15 @@ async def _run(client: AsyncClient, read: Callable[[Talk], Awaitable[None]], reg
         except ChatError as error:
             print(f"ovid-chat: {error}", file=sys.stderr)
             return 1
+        finally:
+            slow.cancel()
         await read(talk)
         await talk.end()
     return 0
+
+
+def _tell_slow() -> None:
+    print("* no server has let you in yet; it is tried on (Ctrl-C ends)", file=sys.stderr, flush=True)
 
 
 async def _plain(talk: Talk) -> None:

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use log::{info, warn};
+use log::{debug, info, warn};
 
 use super::core::{Core, Role, Told};
 use super::directory::{Directory, Home};
@@ -72,6 +72,8 @@ pub(super) struct BoxHost {
     secret: Option<Secret>,
     unix_ms_at_start: u64,
     frames_dropped: u64,
+    /// How many were besides that came before their agent, or the box of a member of the same log, had started.
+    frames_early: u64,
 }
 
 impl BoxSetup {
@@ -93,6 +95,7 @@ impl BoxSetup {
             secret,
             unix_ms_at_start,
             frames_dropped: 0,
+            frames_early: 0,
         };
         (host, configuration)
     }
@@ -120,7 +123,11 @@ impl BoxHost {
     }
 
     fn drop_frame(&mut self, why: &str, from: &str, to: &str) {
-        if seldom::count(&mut self.frames_dropped) {
+        if [NOT_STARTED, NOT_REACHED].contains(&why) {
+            // As it has to be at each start: boxes begin one after the other, and an agent reads its log first. Those who agree on a log greet each other again then.
+            self.frames_early += 1;
+            debug!("server: message dropped from={from} to={to} why=\"{why}\"");
+        } else if seldom::count(&mut self.frames_dropped) {
             let so_far = self.frames_dropped;
             warn!("server: message dropped from={from} to={to} why=\"{why}\" so_far={so_far}");
         }
@@ -321,7 +328,7 @@ impl Core {
     pub(super) fn drop_early(&mut self, from: Peer, to: Peer) {
         let Role::Box(host) = &mut self.role else { return };
         let (from, to) = host.names(from, to);
-        host.drop_frame("the agent has not started yet", &from, &to);
+        host.drop_frame(NOT_STARTED, &from, &to);
     }
 
     fn send_frame(
@@ -338,18 +345,19 @@ impl Core {
             return host.drop_frame("longer than a frame may be", &sender, &destination);
         }
         let bytes = frame(&sender, &destination, to.1, &message.bytes);
+        let no_link = if to.1 == Port::LOG { NOT_REACHED } else { "no link" };
         for _ in 0..host.experiment.admit(number, &bytes, now) {
-            self.put_on_link(number, bytes.clone(), now);
+            self.put_on_link(number, bytes.clone(), no_link, now);
         }
     }
 
     /// A frame leaves, if there is a link.
-    fn put_on_link(&mut self, number: ServerId, bytes: Bytes, now: Time) {
+    fn put_on_link(&mut self, number: ServerId, bytes: Bytes, no_link: &str, now: Time) {
         self.trace_frame_sent(number, &bytes, now);
         if !self.links.send_to(number, bytes, now, &mut self.outputs) {
             let Role::Box(host) = &mut self.role else { return };
             let name = self.links.roster().name(number);
-            host.drop_frame("no link", "", &name);
+            host.drop_frame(no_link, "", &name);
         }
     }
 
@@ -358,7 +366,7 @@ impl Core {
         while let Role::Box(host) = &mut self.role
             && let Some((number, bytes)) = host.experiment.next_due(now)
         {
-            self.put_on_link(number, bytes, now);
+            self.put_on_link(number, bytes, "no link", now);
         }
     }
 
@@ -387,7 +395,7 @@ impl Core {
         let sender = lives(frame.sender, Home::Box(from)).ok_or("its sender does not live there")?;
         let agent = lives(frame.destination, Home::Here).ok_or("nobody of that name lives here")?;
         let started = self.agents.get(agent).is_some_and(|hosted| hosted.started);
-        if started { Ok((sender, agent)) } else { Err("the agent has not started yet") }
+        if started { Ok((sender, agent)) } else { Err(NOT_STARTED) }
     }
 
     fn trace_frame_sent(&mut self, to: ServerId, bytes: &Bytes, now: Time) {
@@ -415,6 +423,10 @@ impl BoxHost {
         (self.directory.name(from).to_owned(), self.directory.name(to).to_owned())
     }
 }
+
+/// Why a message is dropped that comes before its agent can take it, or is for a member of a log whose box is not there: what those say to each other may be lost, and is said again.
+const NOT_STARTED: &str = "the agent has not started yet";
+const NOT_REACHED: &str = "no link to that member of the log";
 
 /// What traces call a message between boxes. Not what sort of message it is: only an agent can tell, the sender's and the receiver's
 /// may tell it differently, and a trace finds the two ends by this word.

@@ -84,7 +84,7 @@ impl Core {
                 .map(|peer| NeighbourStatus::of(&self.links, peer, now))
                 .collect(),
             bytes_queued: self.links.queued_bytes() as u64,
-            frames_dropped: host.frames_dropped,
+            frames_dropped: host.frames_dropped + host.frames_early,
             frames_lost_on_purpose: host.experiment.lost(),
             connections_refused: self.outside.refused(),
         }

@@ -26,6 +26,7 @@ mod message;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use ::log::info;
 use bytes::Bytes;
 
 pub use self::log::{
@@ -414,6 +415,9 @@ impl<L: ReplicatedLog, A: Agent> Replicated<L, A> {
             LogOutput::Barrier { token } => self.hand_service(now, Input::Barrier { token }, out),
             LogOutput::WantsRows => self.rows_wanted = true,
             LogOutput::Leads(leads) => {
+                let (agent, term) = (&self.members.own().name, self.log.status().term);
+                let news = if leads { "became leader" } else { "leads no more" };
+                info!("log: {news} agent={agent} term={term}");
                 self.leads = leads;
                 self.tell_leads(now, out);
             }

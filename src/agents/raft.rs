@@ -119,6 +119,8 @@ pub struct Raft {
     asked: Asked,
     changes: Changes,
 
+    /// How many times it has stood for election since it knew a leader.
+    candidacies: u32,
     election_at: Option<Time>,
     heartbeat_at: Option<Time>,
     /// When whatever a leader has not answered is asked again.
@@ -197,6 +199,7 @@ impl Raft {
             proposals,
             asked: Asked::default(),
             changes: Changes::default(),
+            candidacies: 0,
             election_at: None,
             heartbeat_at: None,
             retry_at: None,
@@ -397,7 +400,9 @@ impl Raft {
 
     /// The writes up to this one are on the disk: what waited for them can go on.
     fn stored(&mut self, upto: Lsn) {
+        let had_vote = self.disk.has(self.state_lsn);
         self.disk.advance(upto);
+        self.vote_may_be_stored(had_vote);
         while let Some(what) = self.disk.due() {
             match what {
                 Deferred::Send(to, message) => self.send(to, message),

@@ -31,7 +31,8 @@ impl Raft {
     /// Nothing was heard of a leader for too long, or no election has been won.
     pub(super) fn election_timeout(&mut self) {
         self.set_election_timer();
-        if self.leads() || !self.may_campaign() {
+        // A vote that is still on its way to the disk: another one would only have to wait behind it.
+        if self.leads() || !self.may_campaign() || self.is_writing_vote() {
             return;
         }
         self.counters.elections += 1;
@@ -112,6 +113,7 @@ impl Raft {
         self.voted = Some(self.id);
         self.persist();
         self.out.note(|| format!("raft: became candidate term={}", self.term));
+        self.candidacies = self.candidacies.saturating_add(1);
         self.ballot = Some(Ballot::new(false, transfer));
         if self.laws.vote_after_sync {
             self.disk.defer(self.state_lsn, Deferred::Campaign(self.term));
@@ -213,9 +215,24 @@ impl Raft {
         self.election_at = self.election_at.map(|at| at.min(soon));
     }
 
+    /// An election of its own gets twice the time of the one before, if that led to nothing: where disks take longer for a vote than the time-out lasts, nobody would ever be elected
+    /// (Raft, section 5.6, asks for far quicker ones).
     pub(super) fn set_election_timer(&mut self) {
-        let election = self.options.election;
+        let stands = self.ballot.as_ref().is_some_and(|ballot| !ballot.pre);
+        let doublings = if stands { self.candidacies.saturating_sub(1).min(DOUBLINGS_MAX) } else { 0 };
+        let election = self.options.election * (1 << doublings);
         self.election_at = Some(self.now + self.rng.duration(election, election * 2));
+    }
+
+    fn is_writing_vote(&self) -> bool {
+        self.laws.vote_after_sync && !self.disk.has(self.state_lsn)
+    }
+
+    /// Writes have become durable. If term and vote are among them, which `had` not been before, the others have the whole time from now on: to give their votes, or to win.
+    pub(super) fn vote_may_be_stored(&mut self, had: bool) {
+        if !had && self.leader.is_none() && self.disk.has(self.state_lsn) {
+            self.set_election_timer();
+        }
     }
 
     /// A message of this term has come: if that is greater than the own one, that one is over.
@@ -247,6 +264,11 @@ impl Raft {
         self.lose_leader();
     }
 
+    /// Somebody leads: the next election is the first one again.
+    pub(super) fn forget_candidacies(&mut self) {
+        self.candidacies = 0;
+    }
+
     /// Nobody is known to lead. What was asked of whoever did is asked again of the next one.
     pub(super) fn lose_leader(&mut self) {
         self.leader = None;
@@ -265,3 +287,6 @@ impl Raft {
         self.state_lsn = self.write(Write::State { state: state.to_bytes() });
     }
 }
+
+/// How often the time for an election is doubled at most.
+const DOUBLINGS_MAX: u32 = 4;

@@ -19,6 +19,7 @@ impl Raft {
         if self.leader != Some(from) {
             self.ballot = None;
             self.leader = Some(from);
+            self.forget_candidacies();
             self.acknowledged = Index(0);
             self.proposals.forget_sent();
             self.asked.forget_sent();

@@ -15,6 +15,7 @@ impl Raft {
         self.out.note(|| format!("raft: became leader term={}", self.term));
         self.counters.reigns += 1;
         self.leader = Some(self.id);
+        self.forget_candidacies();
         self.election_at = None;
         self.acknowledged = Index(0);
         let first = Index(self.log.last().0 + 1);

@@ -190,6 +190,20 @@ impl Run {
         }
     }
 
+    /// Whatever was proposed or asked by those who belong to the log has its answer.
+    fn check_nobody_waits(&self, leader: &str) {
+        let members = self.cluster.raft_of(leader).members.latest();
+        for name in NAMES.into_iter().filter(|name| members.contains(id(name))) {
+            let raft = self.cluster.raft_of(name);
+            assert!(
+                !raft.proposals.is_waiting(),
+                "{name} has proposals that nobody takes: {:?}",
+                raft.proposals
+            );
+            assert!(!raft.asked.is_waiting(), "{name} has asked what nobody answers: {:?}", raft.asked);
+        }
+    }
+
     fn finish(mut self) {
         let mut next: BTreeMap<&str, u64> = BTreeMap::new();
         // What is needed to go on: everybody lives and can reach each other.
@@ -206,6 +220,7 @@ impl Run {
         let states = || NAMES.map(|name| (name, self.cluster.status(name)));
         assert_eq!(leaders.len(), 1, "{:#?} after everything is well again: {leaders:?}", states());
         let leader = leaders[0].to_owned();
+        self.check_nobody_waits(&leader);
         self.cluster.propose(&leader, "the last");
         self.cluster.advance(ms(2000));
         self.look();

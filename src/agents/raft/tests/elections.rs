@@ -280,3 +280,27 @@ fn a_single_server_leads_at_once() {
     cluster.settle();
     assert_eq!(cluster.records("a"), ["x"]);
 }
+
+#[test]
+fn section_5_6_a_leader_is_elected_although_disks_take_longer_than_the_time_out() {
+    for seconds_4 in [1, 2, 4, 8] {
+        let mut cluster = Cluster::new(&["a", "b", "c"]);
+        for name in ["a", "b", "c"] {
+            cluster.node_mut(name).syncs = false;
+        }
+        // A disk begins with what has gathered while it was busy.
+        let mut waited = 0;
+        while cluster.leaders().is_empty() || cluster.records("c").is_empty() {
+            if waited == 0 {
+                cluster.propose("c", "x");
+            }
+            cluster.advance(ms(250 * seconds_4));
+            for name in ["a", "b", "c"] {
+                cluster.sync(name);
+            }
+            waited += 1;
+            assert!(waited < 40, "no leader in {waited} times {} ms", 250 * seconds_4);
+        }
+        assert_eq!(cluster.records("c"), ["x"]);
+    }
+}

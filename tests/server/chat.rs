@@ -1,17 +1,15 @@
 //! `ovid chat`: servers from a file of nodes, and the whole of two clusters.
 
-use std::fs;
-use std::net::{Ipv4Addr, UdpSocket};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+mod cases;
+pub(crate) mod client;
+mod nodes;
 
-use ovid::wire::proto::network_discovery_packet::{Mode, Sender};
-use ovid::wire::proto::route::{Path, Payload};
-use ovid::wire::proto::{NetworkDiscoveryPacket, Route};
-use prost::Message as _;
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
 use tempfile::TempDir;
 
-use crate::grid::{free_ports, wait_for_exit, wait_until};
+use crate::grid::free_ports;
 
 fn chat(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ovid"));
@@ -29,54 +27,6 @@ fn nodes(folder: &TempDir, base: u16, discovery: u16) -> String {
     let path = folder.path().join("nodes.json");
     fs::write(&path, text).expect("written");
     path.to_str().expect("UTF-8").to_owned()
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.kill().expect("it still runs");
-        wait_for_exit(&mut self.0);
-    }
-}
-
-#[test]
-fn a_server_of_a_file_of_nodes_answers_who_looks_for_one() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (base, _) = free_ports(3);
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a limit");
-    // A port for datagrams that nobody has.
-    let discovery =
-        UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr()).expect("a port");
-    let file = nodes(&folder, base, discovery.port());
-    let data = folder.path().join("data");
-    let mut command =
-        chat(&["serve", "--nodes", &file, "--id", "1", "--data", data.to_str().expect("UTF-8")]);
-    let _server = Running(command.stderr(Stdio::null()).spawn().expect("the binary runs"));
-    let packet = NetworkDiscoveryPacket {
-        mode: Mode::Request.into(),
-        sender: Sender::EndUserClient.into(),
-        node_address: "127.0.0.1".to_owned(),
-        node_port: 1,
-        secret: "sesame".to_owned(),
-        ..NetworkDiscoveryPacket::default()
-    };
-    let payload = Some(Payload::NetworkDiscoveryPacket(packet));
-    let question = Route { id: 7, path: Path::NetworkDiscovery.into(), payload, ..Route::default() };
-    let mut answer = None;
-    wait_until("the server answers", || {
-        // As long as it has not begun, nobody takes the question, of which the next call is told.
-        let _ = socket.send_to(&question.encode_to_vec(), discovery);
-        let mut bytes = [0; 2048];
-        answer = socket.recv(&mut bytes).ok().map(|count| Route::decode(&bytes[..count]).expect("a Route"));
-        answer.is_some()
-    });
-    let Some(Route { id: 7, payload: Some(Payload::NetworkDiscoveryPacket(told)), .. }) = answer else {
-        panic!("{answer:?}");
-    };
-    assert_eq!((told.mode(), told.group_tag()), (Mode::Response, "solo"));
-    assert_eq!((told.node_address.as_str(), told.node_port), ("127.0.0.1", i64::from(base + 1)));
 }
 
 #[test]

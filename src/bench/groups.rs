@@ -4,6 +4,7 @@
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
@@ -13,6 +14,14 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
+/// Whether a signal has come that ends everything. Set before the first group is killed.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Whether a signal is ending all groups and this process: then that they end is no news.
+pub fn is_ending() -> bool {
+    ENDING.load(Ordering::SeqCst)
+}
+
 /// From now on SIGINT, SIGTERM and SIGHUP end all groups and then this process, with the status that a shell expects.
 pub fn end_on_signals() -> anyhow::Result<()> {
     let mut signals =
@@ -21,6 +30,7 @@ pub fn end_on_signals() -> anyhow::Result<()> {
         if let Some(signal) = signals.forever().next() {
             // The lock is never released again: nothing can be started between the kill and the exit.
             let groups = locked();
+            ENDING.store(true, Ordering::SeqCst);
             for &group in groups.iter() {
                 let _ = kill_process_group(group, Signal::KILL);
             }

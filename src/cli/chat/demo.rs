@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
@@ -20,6 +20,7 @@ use crate::reactor::Trust;
 use crate::rng::Rng;
 use crate::talk::{ClientEvent, ClientOptions, Recipient, Talk};
 use crate::wire::proto::Message;
+use crate::wire::proto::message::Type;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DemoArgs {
@@ -51,6 +52,36 @@ const PASSWORD: &str = "open sesame";
 
 pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     groups::end_on_signals()?;
+    ports_are_free(args.base_port)?;
+    let end = demonstrate(args);
+    while groups::is_ending() {
+        // What went wrong is the end of the servers. This process ends with the signal's status, as soon as they have.
+        thread::park();
+    }
+    end
+}
+
+/// A port that somebody has is found out before anything is started.
+fn ports_are_free(base_port: u16) -> anyhow::Result<()> {
+    for cluster in &CLUSTERS {
+        // Where a server is controlled lies above where the others connect.
+        let internal =
+            cluster.servers.clone().flat_map(|number| [0, 10_000].map(|above| base_port + number + above));
+        let clients = cluster.servers.clone().map(|number| client_at(base_port, number).port());
+        let stream =
+            internal.chain(clients).map(|port| (port, TcpListener::bind((Ipv4Addr::LOCALHOST, port)).err()));
+        let datagrams = discovery_port(base_port, cluster);
+        let datagram = (datagrams, UdpSocket::bind((Ipv4Addr::LOCALHOST, datagrams)).err());
+        for (port, error) in stream.chain([datagram]) {
+            if let Some(error) = error {
+                bail!("port {port} cannot be had ({error}): --base-port chooses others");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn demonstrate(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let scratch = match &args.dir {
         Some(_) => None,
         None => Some(Folder::create_in(&std::env::temp_dir(), "ovid-chat")?),
@@ -87,7 +118,9 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         let more = if args.tls { format!(" --ca {}", authority.display()) } else { String::new() };
         say(&format!("join {}: ovid-chat --server {at}{more} --user NAME --register", cluster.tag))?;
     }
-    say("alice and bob answer who writes to them; kill a server and see; Ctrl-C ends everything")?;
+    say(
+        "alice answers who writes to her in east, bob in west; kill a server and see; Ctrl-C ends everything",
+    )?;
     for (name, group) in &servers {
         say(&format!("kill -9 {} ends {name}", group.pgid()))?;
     }
@@ -268,8 +301,17 @@ fn live(who: &str, mut talk: Talk, lines: &Sender<String>) {
             }
             ClientEvent::Message { message, .. } => {
                 if message.cluster.is_none() && !USERS.contains(&message.sender_id.as_str()) {
-                    let (to, text) = (message.sender_id.clone(), format!("you wrote: {}", message.payload));
-                    let ticket = talk.send(Recipient::User(to.clone()), text.clone());
+                    let text = format!("you wrote: {}", message.payload);
+                    let (to, recipient) = match message.r#type() {
+                        Type::Single => {
+                            (message.sender_id.clone(), Recipient::User(message.sender_id.clone()))
+                        }
+                        Type::Group => (
+                            format!("#{}", message.receiver_id),
+                            Recipient::Group(message.receiver_id.clone()),
+                        ),
+                    };
+                    let ticket = talk.send(recipient, text.clone());
                     answers.insert(ticket, (to, text));
                 }
                 heard(who, &message)
@@ -303,6 +345,10 @@ fn check(servers: &[(String, Group)]) -> anyhow::Result<()> {
 }
 
 fn say(line: &str) -> anyhow::Result<()> {
+    if groups::is_ending() {
+        // Whoever ends everything knows that servers end.
+        return Ok(());
+    }
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{}", line.escape_debug())
         .and_then(|()| stdout.flush())

@@ -18,7 +18,6 @@
 //! - Messages of a conversation are told of in their order, each once.
 //! - What is acknowledged to a server was told of before.
 
-mod agent;
 mod link;
 mod receiving;
 mod sending;
@@ -31,7 +30,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::agent::ChatUser;
 use self::link::Link;
 use self::sending::Sending;
 use super::{ClientInstance, ConversationId, Place, Sequence};

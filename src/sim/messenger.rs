@@ -1,6 +1,9 @@
 //! The scenario `messenger`: users of a chat whose servers agree on a log. They register, write to each other and to a group, read, leave and come back, while servers
 //! and users crash and stand still, connections and links break, disks tear, and parts of the network do not hear each other.
 //!
+//! There is one cluster of servers, or there are two, which the seed says. Where there are two, everybody registers in both and goes from one to the other, and clusters part; at the
+//! end one of them may be out of reach for good, and everybody is in the other one.
+//!
 //! What must hold is judged by what users see, on their connections and of their answers: see the checkers.
 
 mod book;
@@ -12,12 +15,12 @@ mod user;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
-use self::book::{Book, Seen};
+use self::book::{Book, Lives, Seen};
 use self::checkers::{
-    Answered, ClassReads, Delivered, Judge, Lives, Marks, Once, Order, Remembered, Strangers,
+    Answered, ClassReads, Delivered, History, Judge, Marks, Once, Order, Presence, Remembered, Shown,
+    Strangers,
 };
 use self::node::{Node, Server};
 use self::user::{Identity as UserIdentity, Kind, User};
@@ -27,9 +30,10 @@ use crate::agents::raft::{Options, Raft};
 use crate::agents::replicated::{Identity, LOG_ROUTE, Replicated};
 use crate::rng::{Probability, Rng};
 use crate::sim::{
-    Carrier, Checker, Delay, FailureModel, Fault, Outcome, Plan, Scenario, Service, Settings, Severity,
-    World, run_service,
+    Carrier, Checker, Delay, FailureModel, Fault, Outcome, PartitionId, Plan, Scenario, Service, Settings,
+    Severity, World, run_service,
 };
+use crate::time::Time;
 use crate::trace::Event;
 
 /// The scenario `messenger`.
@@ -42,13 +46,13 @@ impl Scenario for MessengerScenario {
     }
 
     fn about(&self) -> &'static str {
-        "three servers of a chat (0 to 2) and its users: what is acknowledged arrives, once and in order, and nobody reads what is not for them"
+        "a chat of one or two clusters of three servers (0 to 5) and its users: what is acknowledged arrives, once and in order, and nobody reads what is not for them"
     }
 
     fn default_plan(&self) -> Plan {
         let carrier = Carrier::Stream;
         let (faults, failure_model) = (self.faults(carrier), FailureModel::Rst);
-        Plan { servers: 9, seed: 1, faults, steps: 200, carrier, failure_model, wire: false }
+        Plan { servers: 12, seed: 1, faults, steps: 200, carrier, failure_model, wire: false }
     }
 
     fn carriers(&self) -> &'static [Carrier] {
@@ -64,7 +68,7 @@ impl Scenario for MessengerScenario {
     }
 
     fn run(&self, plan: &Plan, trace: Option<&mut Vec<Event>>) -> Outcome {
-        run_service(&mut Chat::new(plan, |messenger| messenger), plan, trace)
+        run_service(&mut Chat::new(plan, Setting::of(plan), |messenger| messenger), plan, trace)
     }
 }
 
@@ -78,6 +82,8 @@ struct Chat {
     users: Vec<UserIdentity>,
     book: Book,
     lives: Lives,
+    /// Partitions between clusters, and until when they last.
+    parted: Option<([PartitionId; 2], Time)>,
     /// How often and how long things go wrong, where that is not to be drawn.
     severity: Option<Severity>,
 }
@@ -91,9 +97,23 @@ struct Setting {
     drifts: Vec<i32>,
     /// How many steps of a hundred write something, of each user.
     writes: u32,
+    clusters: usize,
+    /// How many steps of a hundred go to another cluster, of each user.
+    moves: u32,
+    /// How many steps of a hundred part the clusters, if they are not parted.
+    parts: u32,
+    /// Which cluster is out of reach at the end.
+    lost: Option<usize>,
+    /// Whether users leave their groups.
+    leaves_groups: bool,
+    /// Whether servers speak as the class's client needs it.
+    quirks: bool,
 }
 
+/// Of each cluster.
 const SERVERS: u32 = 3;
+/// What the clusters are called.
+const TAGS: [&str; 2] = ["east", "west"];
 const CLIENTS_PORT: u16 = 4001;
 const GROUP: &str = "g0";
 /// Who gives users their commands.
@@ -115,19 +135,46 @@ impl Setting {
             part_bytes_max: [300, 10_000][rng.index(2)],
             ..Options::default()
         };
-        let drifts = (0..SERVERS).map(|_| {
+        // Everything is drawn whether it is wanted or not, so that the rest stays the same when the plan wants less.
+        let clusters = [1, 2][rng.index(2)];
+        let drifts = (0..2 * SERVERS).map(|_| {
             let drift = i32::try_from(rng.below(2 * DRIFT_PPM_MAX + 1)).expect("a small number") - 24_000;
             if plan.faults.contains(&Fault::Drift) { drift } else { 0 }
         });
         let drifts = drifts.collect();
+        let (moves, parts, lost) =
+            ([1, 3][rng.index(2)], [0, 2, 10][rng.index(3)], [0, 1, 2, 2][rng.index(4)]);
+        let parting = clusters > 1 && plan.faults.contains(&Fault::Partition);
         Self {
             options,
             drifts,
             open_bytes_max: [300, 1_000_000][rng.index(2)],
             on_the_way_bytes_max: [500, 256 * 1024][rng.index(2)],
             writes: [10, 40][rng.index(2)],
+            clusters,
+            moves: if clusters > 1 { moves } else { 0 },
+            parts: if parting { parts } else { 0 },
+            lost: (parting && lost < clusters).then_some(lost),
+            leaves_groups: rng.index(2) == 0,
+            quirks: rng.index(4) == 0,
         }
     }
+
+    /// The servers of all clusters.
+    fn servers(&self) -> impl Iterator<Item = Peer> + use<> {
+        (0..self.clusters).flat_map(servers_of)
+    }
+}
+
+/// The servers of a cluster.
+fn servers_of(cluster: usize) -> impl Iterator<Item = Peer> {
+    let first = u32::try_from(cluster).expect("a small number") * SERVERS;
+    (first..first + SERVERS).map(Peer)
+}
+
+/// The cluster of a server.
+fn cluster_of(server: Peer) -> usize {
+    server.index() / SERVERS as usize
 }
 
 /// Where a node is reached, as [`World::address`] says.
@@ -137,13 +184,15 @@ fn address(peer: Peer) -> SocketAddr {
 }
 
 /// The devices of a plan: two of the first user, then one of each, every third one of a client of the class; some of them in a group.
-fn users(plan: &Plan) -> Vec<UserIdentity> {
-    let count = plan.servers.saturating_sub(SERVERS).max(3);
-    let servers: Vec<SocketAddr> = (0..SERVERS).map(|number| address(Peer(number))).collect();
+fn users(plan: &Plan, clusters: usize) -> Vec<UserIdentity> {
+    let servers: Vec<Vec<SocketAddr>> =
+        (0..clusters).map(|cluster| servers_of(cluster).map(address).collect()).collect();
+    let first = u32::try_from(servers.iter().flatten().count()).expect("a small number");
+    let count = plan.servers.saturating_sub(first).max(3);
     let name = |device: u32| format!("u{}", device.max(1));
     let members: Vec<String> = (2..count).filter(|device| device % 4 != 0).map(name).collect();
     let identity = |device: u32| UserIdentity {
-        device: Peer(SERVERS + device),
+        device: Peer(first + device),
         name: name(device),
         kind: if device % 3 == 2 { Kind::Class } else { Kind::Ours },
         servers: servers.clone(),
@@ -158,7 +207,7 @@ fn server_name(peer: Peer) -> String {
 
 impl Chat {
     /// With servers whose messengers are made into something by `make`.
-    fn new<M>(plan: &Plan, make: fn(Messenger) -> M) -> Self
+    fn new<M>(plan: &Plan, setting: Setting, make: fn(Messenger) -> M) -> Self
     where
         M: Agent<Msg = crate::agents::messenger::MessengerMessage> + 'static,
     {
@@ -166,15 +215,26 @@ impl Chat {
             Box::new(Replicated::new(raft, make(messenger), identity))
         });
         let (book, lives) = (Book::default(), Lives::default());
-        Self { setting: Setting::of(plan), make_server, users: users(plan), book, lives, severity: None }
+        let users = users(plan, setting.clusters);
+        Self { setting, make_server, users, book, lives, parted: None, severity: None }
     }
 
     fn server(&self, peer: Peer, seed: u64) -> Server {
-        let names: Vec<String> = (0..SERVERS).map(|number| server_name(Peer(number))).collect();
+        let cluster = cluster_of(peer);
+        let names: Vec<String> = servers_of(cluster).map(server_name).collect();
         let name = server_name(peer);
         let open_bytes_max = self.setting.open_bytes_max;
+        let others = (0..self.setting.clusters).filter(|other| *other != cluster);
+        let others = others.map(|other| {
+            let servers: Vec<String> = servers_of(other).map(|server| address(server).to_string()).collect();
+            (TAGS[other], servers)
+        });
         let attrs = serde_json::json!({
             "clients": address(peer).to_string(),
+            "group_tag": TAGS[cluster],
+            "secret": "open sesame",
+            "clusters": others.collect::<BTreeMap<_, _>>(),
+            "quirks": self.setting.quirks,
             "password": {"memory_kib": 8, "passes": 1},
             "limits": {"open_bytes_max": open_bytes_max},
         });
@@ -202,33 +262,62 @@ impl Chat {
         }
         rng.pick(&self.users).map_or_else(String::new, |user| user.name.clone())
     }
+
+    /// How a user may call a conversation of theirs.
+    fn conversation(&self, user: &UserIdentity, rng: &mut Rng) -> String {
+        let with = self.receiver(user, rng);
+        let tag = TAGS[rng.index(TAGS.len())];
+        if rng.index(3) == 0 { format!("{with}@{tag}") } else { with }
+    }
+
+    /// Lets clusters part, or find each other again. At times nobody at all reaches the first of them.
+    fn part(&mut self, world: &mut World<Node>, rng: &mut Rng) {
+        if self.parted.is_some_and(|(_, until)| until <= world.now()) {
+            self.join(world);
+        }
+        let (parts, lasts) = (rng.chance(Probability::percent(self.setting.parts)), rng.between(50..=2_000));
+        let (cluster, alone) = (rng.index(self.setting.clusters), rng.index(3) == 0);
+        if parts && self.parted.is_none() {
+            let others: Vec<Peer> = if alone {
+                world.peers().filter(|peer| !servers_of(cluster).any(|server| server == *peer)).collect()
+            } else {
+                self.setting.servers().filter(|server| cluster_of(*server) != cluster).collect()
+            };
+            let one: Vec<Peer> = servers_of(cluster).collect();
+            let until = world.now() + Duration::from_millis(lasts);
+            self.parted = Some((world.partition(&one, &others), until));
+        }
+    }
+
+    fn join(&mut self, world: &mut World<Node>) {
+        for id in self.parted.take().into_iter().flat_map(|(both, _)| both) {
+            world.heal(id);
+        }
+    }
 }
 
 impl Service for Chat {
     type Agent = Node;
 
     fn make(&mut self, peer: Peer, seed: u64) -> Node {
-        let Some(who) = self.users.iter().find(|user| user.device == peer) else {
-            return Node::Server(self.server(peer, seed));
-        };
-        let mut lives = self.lives.borrow_mut();
-        let life = lives.entry(peer).or_default();
-        *life += 1;
-        Node::User(Box::new(User::new(who.clone(), *life, seed, Rc::clone(&self.book))))
+        match self.users.iter().find(|user| user.device == peer) {
+            None => Node::Server(self.server(peer, seed)),
+            Some(who) => Node::User(User::new(who.clone(), seed, &self.book, &self.lives)),
+        }
     }
 
     fn build(&mut self, world: &mut World<Node>, _: &Plan) {
-        for peer in (0..SERVERS).map(Peer) {
+        for peer in self.setting.servers() {
             let agent = self.make(peer, world.seed_for(peer));
             assert_eq!(world.add(agent), peer, "agents are numbered in the order in which they come");
             world.name(peer, server_name(peer));
             world.give_store(peer);
             world.drift(peer, self.setting.drifts[peer.index()]);
-            for other in (0..peer.0).map(Peer) {
+            let others = || servers_of(cluster_of(peer)).filter(move |other| *other != peer);
+            for other in others().filter(|other| *other < peer) {
                 world.link(other, peer);
             }
-            let others = (0..SERVERS).map(Peer).filter(|other| *other != peer);
-            let others: Vec<(Peer, Port)> = others.map(|other| (other, Port::LOG)).collect();
+            let others: Vec<(Peer, Port)> = others().map(|other| (other, Port::LOG)).collect();
             world.route(peer, LOG_ROUTE, &others);
         }
         for user in self.users.clone() {
@@ -239,12 +328,25 @@ impl Service for Chat {
     }
 
     fn act(&mut self, world: &mut World<Node>, _: u64, rng: &mut Rng) {
+        self.part(world, rng);
         for user in &self.users {
             let (writes, leaves) =
                 (rng.chance(Probability::percent(self.setting.writes)), rng.below(100) < 2);
             let (to, burst) = (self.receiver(user, rng), [1, 1, 1, 8][rng.index(4)]);
             let bytes = [0, 50, 200, 3_000][rng.index(4)];
-            if leaves {
+            let (moves, cluster) =
+                (rng.chance(Probability::percent(self.setting.moves)), rng.index(self.setting.clusters));
+            let (parts, looks_back) = (rng.below(400) == 0, rng.below(100) == 0);
+            let of = self.conversation(user, rng);
+            if looks_back {
+                world.command(user.device, COMMANDER, &format!("back {of}"));
+            }
+            if parts && self.setting.leaves_groups {
+                world.command(user.device, COMMANDER, &format!("part {GROUP}"));
+            }
+            if moves {
+                world.command(user.device, COMMANDER, &format!("move {cluster}"));
+            } else if leaves {
                 world.command(user.device, COMMANDER, "leave");
             } else if writes {
                 for _ in 0..burst {
@@ -256,10 +358,24 @@ impl Service for Chat {
 
     fn last_act(&mut self, world: &mut World<Node>) {
         world.set_delays(Delay::uniform_ms(1, 10), Delay::uniform_ms(0, 5));
-        self.book.borrow_mut().push(Seen::Closing);
+        self.join(world);
+        let lost = self.setting.lost;
+        if let Some(cluster) = lost {
+            let is_lost = |peer: &Peer| servers_of(cluster).any(|server| server == *peer);
+            let (one, others): (Vec<Peer>, Vec<Peer>) = world.peers().partition(is_lost);
+            world.partition(&one, &others);
+        }
+        for user in &self.users {
+            world.command(user.device, COMMANDER, "settle");
+            if let Some(cluster) = lost {
+                world.command(user.device, COMMANDER, &format!("move {}", 1 - cluster));
+            }
+        }
+        self.book.borrow_mut().push(Seen::Closing { lost });
         for (place, user) in self.users.iter().enumerate() {
             let other = &self.users[(place + 1) % self.users.len()];
             world.command(user.device, COMMANDER, &format!("write {} 0", other.name));
+            world.command(user.device, COMMANDER, &format!("back {}", other.name));
             if user.kind == Kind::Class {
                 world.command(user.device, COMMANDER, "visit");
             }
@@ -271,14 +387,17 @@ impl Service for Chat {
         let ours = self.users.iter().filter(|user| user.kind == Kind::Ours);
         let ours: BTreeSet<String> = ours.map(|user| user.name.clone()).collect();
         vec![
+            Box::new(Judge::new(Strangers::new(members.clone()), book, lives)),
             Box::new(Judge::new(Once::default(), book, lives)),
             Box::new(Judge::new(Order::default(), book, lives)),
-            Box::new(Judge::new(Strangers::new(members.clone()), book, lives)),
+            Box::new(Judge::new(Shown::default(), book, lives)),
             Box::new(Judge::new(Remembered, book, lives)),
             Box::new(Judge::new(Marks::new(ours.clone()), book, lives)),
+            Box::new(Judge::new(History::default(), book, lives)),
             Box::new(Judge::new(ClassReads::default(), book, lives)),
             Box::new(Judge::new(Answered::default(), book, lives)),
-            Box::new(Judge::new(Delivered::new(members, ours), book, lives)),
+            Box::new(Judge::new(Delivered::new(members, ours.clone()), book, lives)),
+            Box::new(Judge::new(Presence::new(ours), book, lives)),
         ]
     }
 
@@ -300,7 +419,15 @@ impl Service for Chat {
                 && !world.has_failed(server)
                 && !world.agent(server).and_then(Agent::about).is_some_and(repairs)
         };
-        !(0..SERVERS).map(Peer).filter(|server| *server != peer).all(well)
+        if self.setting.servers().all(|server| server != peer) {
+            return false;
+        }
+        !servers_of(cluster_of(peer)).filter(|server| *server != peer).all(well)
+    }
+
+    fn patience(&self) -> Duration {
+        // A cluster that was out of reach is tried again after up to 15 s, and may then have to be asked for a user who comes.
+        Duration::from_secs(if self.setting.clusters > 1 { 60 } else { 30 })
     }
 
     fn settings(&self, plan: &Plan) -> Settings {

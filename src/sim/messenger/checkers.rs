@@ -1,23 +1,21 @@
 //! What must hold of a chat, judged by what its users see.
 
 mod delivery;
+mod history;
 mod order;
+mod presence;
 mod reading;
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 pub(super) use self::delivery::{Answered, Delivered};
-pub(super) use self::order::{Once, Order, Remembered, Strangers};
+pub(super) use self::history::History;
+pub(super) use self::order::{Once, Order, Remembered, Shown, Strangers};
+pub(super) use self::presence::Presence;
 pub(super) use self::reading::{ClassReads, Marks};
-use super::book::{Book, Life, Seen};
+use super::book::{Book, Life, Lives, Seen};
 use super::node::Node;
-use crate::agent::Peer;
 use crate::sim::{Checker, World};
-
-/// Which life each device is in.
-pub(super) type Lives = Rc<RefCell<BTreeMap<Peer, u64>>>;
 
 /// One thing that must hold.
 pub(super) trait Law {

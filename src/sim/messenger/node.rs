@@ -16,7 +16,7 @@ pub(super) type Server = Box<dyn Agent<Msg = ServerMessage>>;
 /// An agent of this world.
 pub(super) enum Node {
     Server(Server),
-    User(Box<User>),
+    User(User),
 }
 
 impl Agent for Node {

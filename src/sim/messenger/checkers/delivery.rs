@@ -2,23 +2,36 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::book::{Got, Life, Place, Seen, Writer};
+use super::super::book::{Got, Life, Place, Room, Seen};
 use super::Law;
 
-/// What was acknowledged comes to everybody that it is for, as far as their clients acknowledge; and a client that has something of a conversation gets
+/// What was acknowledged comes to everybody that it is for, in whatever cluster they are, as far as their clients acknowledge; and a client that has something of a conversation gets
 /// everything behind it.
 pub(in super::super) struct Delivered {
     members: BTreeMap<String, BTreeSet<String>>,
     /// Whose clients are ours.
     acknowledging: BTreeSet<String>,
-    written: BTreeMap<String, (Writer, String)>,
-    acknowledged: BTreeSet<String>,
+    written: BTreeMap<String, Written>,
+    /// By the cluster in which that was.
+    acknowledged: BTreeMap<String, usize>,
     placed: BTreeMap<Place, String>,
-    /// Groups that have all of their members, and what was written before.
-    complete: BTreeSet<String>,
-    before: BTreeSet<String>,
+    /// Groups that have all of their members.
+    complete: BTreeSet<(usize, String)>,
     by_user: BTreeSet<(String, String)>,
-    by_client: BTreeMap<(Life, u64), (String, BTreeSet<u64>)>,
+    by_client: BTreeMap<(Life, Room), (String, BTreeSet<u64>)>,
+    /// Who does not belong to which group any more, or perhaps not.
+    left: BTreeSet<(String, usize, String)>,
+    closing: bool,
+    /// Whether a cluster is out of reach at the end, with what was fetched there.
+    is_lost: bool,
+}
+
+struct Written {
+    by: String,
+    to: String,
+    /// Where the group that it is for, if it is for one, was complete already.
+    complete: BTreeSet<usize>,
+    is_last: bool,
 }
 
 impl Delivered {
@@ -30,25 +43,46 @@ impl Delivered {
             members,
             acknowledging,
             written: BTreeMap::new(),
-            acknowledged: BTreeSet::new(),
+            acknowledged: BTreeMap::new(),
             placed: BTreeMap::new(),
             complete: BTreeSet::new(),
-            before: BTreeSet::new(),
             by_user: BTreeSet::new(),
             by_client: BTreeMap::new(),
+            left: BTreeSet::new(),
+            closing: false,
+            is_lost: false,
         }
     }
 
-    /// For whom a message is.
-    fn receivers(&self, text: &str) -> Vec<&String> {
-        let Some((by, to)) = self.written.get(text).filter(|_| !self.before.contains(text)) else {
+    /// For whom a message is that was accepted in this cluster.
+    fn receivers(&self, text: &str, cluster: usize) -> Vec<&String> {
+        let Some(written) = self.written.get(text) else { return Vec::new() };
+        let receivers: Vec<&String> = match self.members.get(&written.to) {
+            Some(members) if written.complete.contains(&cluster) => members.iter().collect(),
+            Some(_) => Vec::new(),
+            None => vec![&written.to],
+        };
+        // Who is where nobody can reach it now may have got it there, or have left it there.
+        if self.is_lost && !written.is_last {
             return Vec::new();
+        }
+        let awaits = |user: &&String| {
+            **user != written.by
+                && self.acknowledging.contains(*user)
+                && !self.has_left(user, cluster, &written.to)
         };
-        let receivers: Vec<&String> = match self.members.get(to) {
-            Some(members) => members.iter().collect(),
-            None => vec![to],
-        };
-        receivers.into_iter().filter(|user| **user != by.user && self.acknowledging.contains(*user)).collect()
+        receivers.into_iter().filter(awaits).collect()
+    }
+
+    fn has_left(&self, user: &str, cluster: usize, group: &str) -> bool {
+        self.left.contains(&(user.to_owned(), cluster, group.to_owned()))
+    }
+
+    fn wrote(&mut self, text: &str, by: &str, to: &str) {
+        let complete = self.complete.iter().filter(|(_, group)| group == to).map(|(cluster, _)| *cluster);
+        let (by, to) = (by.to_owned(), to.to_owned());
+        let written = Written { by, to, complete: complete.collect(), is_last: self.closing };
+        self.written.insert(text.to_owned(), written);
     }
 }
 
@@ -57,21 +91,22 @@ impl Law for Delivered {
 
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
         match seen {
-            Seen::Wrote { text, by, to } => {
-                self.written.insert(text.clone(), (by.clone(), to.clone()));
-                if self.members.contains_key(to) && !self.complete.contains(to) {
-                    self.before.insert(text.clone());
-                }
+            Seen::Wrote { text, by, to } => self.wrote(text, &by.user, to),
+            Seen::Leaves { user, cluster, group } => {
+                self.left.insert((user.clone(), *cluster, group.clone()));
             }
-            Seen::GroupComplete { group } => drop(self.complete.insert(group.clone())),
-            Seen::Acknowledged { text, place } => {
-                self.acknowledged.insert(text.clone());
+            Seen::GroupComplete { cluster, group, .. } => {
+                self.complete.insert((*cluster, group.clone()));
+            }
+            Seen::Closing { lost } => (self.closing, self.is_lost) = (true, lost.is_some()),
+            Seen::Acknowledged { text, cluster, place } => {
+                self.acknowledged.insert(text.clone(), *cluster);
                 if let Some(place) = place {
                     self.placed.insert(*place, text.clone());
                 }
             }
-            Seen::Got(Got { user, life, text, place, .. }) => {
-                self.placed.insert(*place, text.clone());
+            Seen::Got(Got { text, place, .. }) => drop(self.placed.insert(*place, text.clone())),
+            Seen::Shown { life, user, text, place, .. } => {
                 self.by_user.insert((user.clone(), text.clone()));
                 let of =
                     self.by_client.entry((*life, place.0)).or_insert_with(|| (user.clone(), BTreeSet::new()));
@@ -83,25 +118,26 @@ impl Law for Delivered {
     }
 
     fn settled(&self, lives: &dyn Fn(Life) -> bool) -> Result<(), String> {
-        for text in &self.acknowledged {
-            for user in self.receivers(text) {
+        for (text, cluster) in &self.acknowledged {
+            for user in self.receivers(text, *cluster) {
                 if !self.by_user.contains(&(user.clone(), text.clone())) {
-                    return Err(format!("{user} has not got {text}, which was acknowledged"));
+                    return Err(format!(
+                        "{user} has not got {text}, which was acknowledged in cluster {cluster}"
+                    ));
                 }
             }
         }
-        for ((life, conversation), (user, got)) in &self.by_client {
+        for ((life, room), (user, got)) in &self.by_client {
             let first = *got.first().expect("one at least");
-            if !lives(*life) || !self.acknowledging.contains(user) {
+            if !lives(*life) {
                 continue;
             }
-            for ((_, sequence), text) in self.placed.range((*conversation, first)..=(*conversation, u64::MAX))
-            {
-                let own = self.written.get(text).is_some_and(|(by, _)| by.user == *user);
-                if !own && !got.contains(sequence) {
-                    return Err(format!(
-                        "client {life:?} of {user} lacks {text} at {conversation}, {sequence}"
-                    ));
+            for ((_, sequence), text) in self.placed.range((*room, first)..=(*room, u64::MAX)) {
+                let not_for_it = self.written.get(text).is_some_and(|written| {
+                    written.by == *user || self.has_left(user, room.cluster, &written.to)
+                });
+                if !not_for_it && !got.contains(sequence) {
+                    return Err(format!("client {life:?} of {user} lacks {text} at {room:?}, {sequence}"));
                 }
             }
         }
@@ -113,8 +149,8 @@ impl Law for Delivered {
 #[derive(Default)]
 pub(in super::super) struct Answered {
     open: BTreeMap<String, Life>,
-    known: BTreeSet<String>,
-    /// Messages that are written since all is well, to somebody who is known.
+    known: BTreeSet<(usize, String)>,
+    /// Messages that are written since all is well, to somebody who is known there.
     last: BTreeSet<String>,
     closing: bool,
 }
@@ -124,11 +160,14 @@ impl Law for Answered {
 
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
         match seen {
-            Seen::LoggedIn { user } => drop(self.known.insert(user.clone())),
-            Seen::Closing => self.closing = true,
+            Seen::LoggedIn { user, cluster, .. } => drop(self.known.insert((*cluster, user.clone()))),
+            Seen::Closing { .. } => self.closing = true,
+            Seen::Moved { from, to } => {
+                self.open.values_mut().filter(|life| *life == from).for_each(|life| *life = *to);
+            }
             Seen::Wrote { text, by, to } => {
                 self.open.insert(text.clone(), by.life);
-                if self.closing && by.is_ours && self.known.contains(to) {
+                if self.closing && by.is_ours && self.known.contains(&(by.cluster, to.clone())) {
                     self.last.insert(text.clone());
                 }
             }

@@ -2,33 +2,67 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::book::{Got, Life, Place, Seen, Writer};
+use super::super::TAGS;
+use super::super::book::{Got, Life, Place, Room, Seen, Writer};
 use super::Law;
 
-/// A message is accepted once, and no place holds two.
+/// A message is accepted once, in one cluster; in another one it stands once for each user for whom it was fetched. No place holds two.
 #[derive(Default)]
 pub(in super::super) struct Once {
-    places: BTreeMap<String, Place>,
+    /// In which cluster each was accepted.
+    clusters: BTreeMap<String, usize>,
+    /// Where they stand: in which cluster, and for whom it was fetched, if it was.
+    places: BTreeMap<(String, usize, Option<String>), Place>,
     texts: BTreeMap<Place, String>,
+}
+
+impl Once {
+    fn was_accepted(&mut self, text: &str, cluster: usize) -> Result<(), String> {
+        let before = *self.clusters.entry(text.to_owned()).or_insert(cluster);
+        if before != cluster {
+            return Err(format!("message {text} was accepted in cluster {before} and in cluster {cluster}"));
+        }
+        Ok(())
+    }
+
+    fn stands(&mut self, text: &str, reader: Option<&String>, place: Place) -> Result<(), String> {
+        let key = (text.to_owned(), place.0.cluster, reader.cloned());
+        let before = self.places.entry(key).or_insert(place);
+        if *before != place {
+            return Err(format!("message {text} stands at {before:?} and at {place:?}"));
+        }
+        let before = self.texts.entry(place).or_insert_with(|| text.to_owned());
+        if *before != text {
+            return Err(format!("message {before} and message {text} both stand at {place:?}"));
+        }
+        Ok(())
+    }
 }
 
 impl Law for Once {
     const NAME: &'static str = "once";
 
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
-        let (Seen::Got(Got { text, place, .. }) | Seen::Acknowledged { text, place: Some(place) }) = seen
-        else {
-            return Ok(());
-        };
-        let before = self.places.entry(text.clone()).or_insert(*place);
-        if before != place {
-            return Err(format!("message {text} stands at {before:?} and at {place:?}"));
+        match seen {
+            Seen::Acknowledged { text, cluster, place } => {
+                self.was_accepted(text, *cluster)?;
+                place.map_or(Ok(()), |place| self.stands(text, None, place))
+            }
+            Seen::Got(Got { text, place, from: None, .. }) => {
+                self.was_accepted(text, place.0.cluster)?;
+                self.stands(text, None, *place)
+            }
+            Seen::Got(Got { text, user, place, from: Some(tag), .. }) => {
+                let from = TAGS.iter().position(|known| known == tag);
+                let from = from.ok_or_else(|| format!("{user} got {text} of an unknown cluster {tag}"))?;
+                if from == place.0.cluster {
+                    return Err(format!("{user} got {text} in cluster {from} as if from another one"));
+                }
+                self.was_accepted(text, from)?;
+                self.stands(text, Some(user), *place)
+            }
+            _ => Ok(()),
         }
-        let before = self.texts.entry(*place).or_insert_with(|| text.clone());
-        if before != text {
-            return Err(format!("message {before} and message {text} both stand at {place:?}"));
-        }
-        Ok(())
     }
 }
 
@@ -36,10 +70,10 @@ impl Law for Once {
 #[derive(Default)]
 pub(in super::super) struct Order {
     /// By connection and conversation: the last that came.
-    brought: BTreeMap<(Life, u64, u64), u64>,
+    brought: BTreeMap<(Life, u64, Room), u64>,
     writers: BTreeMap<String, Writer>,
     /// By client and conversation: where each of its messages stands.
-    stand: BTreeMap<(Life, u64), BTreeMap<u64, u64>>,
+    stand: BTreeMap<(Life, Room), BTreeMap<u64, u64>>,
 }
 
 impl Order {
@@ -64,7 +98,7 @@ impl Law for Order {
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
         match seen {
             Seen::Wrote { text, by, .. } => drop(self.writers.insert(text.clone(), by.clone())),
-            Seen::Acknowledged { text, place: Some(place) } => self.stands(text, *place)?,
+            Seen::Acknowledged { text, place: Some(place), .. } => self.stands(text, *place)?,
             Seen::Got(Got { life, connection, text, place, .. }) => {
                 let last = self.brought.entry((*life, *connection, place.0)).or_default();
                 if place.1 <= *last {
@@ -84,13 +118,17 @@ impl Law for Order {
 /// Nobody gets a message that is not for them, or under another name.
 pub(in super::super) struct Strangers {
     members: BTreeMap<String, BTreeSet<String>>,
-    written: BTreeMap<String, (String, String)>,
+    /// Who has written what to whom, and how much was seen before.
+    written: BTreeMap<String, (String, String, usize)>,
+    /// Who has left which group of which cluster, and how much was seen before.
+    left: BTreeMap<(String, usize, String), usize>,
+    seen: usize,
 }
 
 impl Strangers {
     /// Who belongs to each group, or may at some time.
     pub(in super::super) fn new(members: BTreeMap<String, BTreeSet<String>>) -> Self {
-        Self { members, written: BTreeMap::new() }
+        Self { members, written: BTreeMap::new(), left: BTreeMap::new(), seen: 0 }
     }
 }
 
@@ -98,14 +136,25 @@ impl Law for Strangers {
     const NAME: &'static str = "strangers";
 
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
+        self.seen += 1;
         match seen {
             Seen::Wrote { text, by, to } => {
-                self.written.insert(text.clone(), (by.user.clone(), to.clone()));
+                self.written.insert(text.clone(), (by.user.clone(), to.clone(), self.seen));
             }
-            Seen::Got(Got { user, sender, text, .. }) => {
-                let Some((by, to)) = self.written.get(text) else {
+            Seen::HasLeft { user, cluster, group } => {
+                self.left.insert((user.clone(), *cluster, group.clone()), self.seen);
+            }
+            Seen::Got(Got { user, sender, text, from, place, .. }) => {
+                let Some((by, to, at)) = self.written.get(text) else {
                     return Err(format!("{user} got {text}, which nobody has written"));
                 };
+                let from = from.as_ref().and_then(|from| TAGS.iter().position(|tag| tag == from));
+                let key = (user.clone(), from.unwrap_or(place.0.cluster), to.clone());
+                if self.left.get(&key).is_some_and(|left| left < at) {
+                    return Err(format!(
+                        "{user} got {text}, which was written to {to} after it had left that"
+                    ));
+                }
                 let belongs = self.members.get(to).is_some_and(|members| members.contains(user));
                 if user != by && user != to && !belongs {
                     return Err(format!("{user} got {text}, which is for {to}"));
@@ -120,7 +169,39 @@ impl Law for Strangers {
     }
 }
 
-/// Servers remember more clients than there are here, so they forget none.
+/// A client of ours shows each message that has come, once, and those of a conversation in their order.
+#[derive(Default)]
+pub(in super::super) struct Shown {
+    came: BTreeSet<(Life, Place, String)>,
+    /// The last that was shown.
+    shown: BTreeMap<(Life, Room), u64>,
+}
+
+impl Law for Shown {
+    const NAME: &'static str = "shown";
+
+    fn see(&mut self, seen: &Seen) -> Result<(), String> {
+        match seen {
+            Seen::Got(Got { life, text, place, .. }) => {
+                self.came.insert((*life, *place, text.clone()));
+            }
+            Seen::Shown { life, user, text, place, .. } => {
+                let last = self.shown.entry((*life, place.0)).or_default();
+                if place.1 <= *last {
+                    return Err(format!("the client of {user} shows {text} at {place:?} behind {last}"));
+                }
+                *last = place.1;
+                if !self.came.contains(&(*life, *place, text.clone())) {
+                    return Err(format!("the client of {user} shows {text}, which has not come"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Servers remember more clients than there are here, so they forget none; and whoever shows the right password is let in.
 pub(in super::super) struct Remembered;
 
 impl Law for Remembered {
@@ -129,6 +210,7 @@ impl Law for Remembered {
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
         match seen {
             Seen::Forgotten { life } => Err(format!("the servers have forgotten client {life:?}")),
+            Seen::TurnedAway { user, why } => Err(format!("{user} is not let in: {why}")),
             _ => Ok(()),
         }
     }

@@ -1,6 +1,9 @@
 //! What clients ask, as messages of their protocol.
 
-use crate::wire::proto::{Group, Login, Message, Position, Route, User, group, message, route, user};
+use crate::wire::proto::{
+    Group, History, Message, MessagesRequest, Route, User, WhoRequest, group, message, messages_request,
+    route, user,
+};
 
 /// Somebody wants to be a user.
 pub(super) fn register(name: &str) -> User {
@@ -12,41 +15,62 @@ pub(super) fn access(name: &str) -> User {
     User {
         uname: name.to_owned(),
         email: None,
-        password: Some(format!("the password of {name}")),
+        password: Some(password(name)),
         recent_active_time: None,
         action: user::Action::Access.into(),
     }
 }
 
-/// What a client of ours says of itself when it logs in.
-pub(super) fn login(instance: &[u8; 16], have: Vec<Position>) -> Login {
-    Login { client: Some(instance.to_vec().into()), token: None, have, echo: None }
+/// What a user logs in with.
+pub(super) fn password(name: &str) -> String {
+    format!("the password of {name}")
 }
 
-/// A message to a user, or to a group, whose names begin with `g`.
+/// Whether a name is that of a group.
+pub(in super::super) fn is_group(name: &str) -> bool {
+    name.starts_with('g')
+}
+
+/// A message of a client that does not number what it writes.
 pub(super) fn message(from: &str, to: &str, payload: String) -> Message {
-    let kind = if to.starts_with('g') { message::Type::Group } else { message::Type::Single };
+    let kind = if is_group(to) { message::Type::Group } else { message::Type::Single };
     Message {
         r#type: kind.into(),
         sender_id: from.to_owned(),
         payload,
         receiver_id: to.to_owned(),
         timestamp: "now".to_owned(),
-        status: None,
         action: message::Action::Post.into(),
-        number: None,
-        position: None,
-        time_ms: None,
-        cluster: None,
+        ..Message::default()
     }
 }
 
 /// What makes a group, and takes users into it. Each may be asked again.
 pub(super) fn group(name: &str, members: &[String]) -> Vec<Route> {
-    let route = |action: group::Action, username: Option<String>| {
-        let group = Group { gname: name.to_owned(), gid: None, action: action.into(), username };
-        Route { path: 4, payload: Some(route::Payload::Group(group)), ..Route::default() }
-    };
-    let adds = members.iter().map(|member| route(group::Action::Adduser, Some(member.clone())));
-    [route(group::Action::Create, None)].into_iter().chain(adds).collect()
+    let adds = members.iter().map(|member| of_group(name, group::Action::Adduser, Some(member)));
+    [of_group(name, group::Action::Create, None)].into_iter().chain(adds).collect()
+}
+
+/// Whoever asks belongs to a group no more.
+pub(super) fn leave_group(name: &str) -> Route {
+    of_group(name, group::Action::Removeuser, None)
+}
+
+fn of_group(name: &str, action: group::Action, member: Option<&String>) -> Route {
+    let group = Group { gname: name.to_owned(), gid: None, action: action.into(), username: member.cloned() };
+    Route { path: 4, payload: Some(route::Payload::Group(group)), ..Route::default() }
+}
+
+/// Who is there of those with whom the user writes.
+pub(super) fn who() -> Route {
+    Route { who: Some(WhoRequest::default()), ..Route::default() }
+}
+
+/// What was said in a conversation before a message: so many messages.
+pub(super) fn history(of: &str, before: Option<u64>, limit: u32) -> Route {
+    let kind = if is_group(of) { messages_request::Type::Group } else { messages_request::Type::User };
+    let request = MessagesRequest { r#type: kind.into(), id: of.to_owned() };
+    let history = History { before, limit: Some(limit), ..History::default() };
+    let payload = Some(route::Payload::MessagesRequest(request));
+    Route { path: 5, payload, history: Some(history), ..Route::default() }
 }

@@ -1,17 +1,34 @@
 //! Clients of the class look twice what they are sent, when all is well: what came before a request counts as read, and does not come again.
 
-use super::{Alarm, Stage, User, Visit, send};
+use super::{Alarm, Class, Seen, Stage, send};
 use crate::agent::{NoMessage, Outbox};
-use crate::sim::messenger::book::Seen;
 use crate::time::Time;
 use crate::wire::proto::Route;
 
-impl User {
+/// How far a client is with that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Visit {
+    None,
+    First,
+    Requested,
+    Second,
+    Done,
+}
+
+impl Class {
+    /// Begins.
+    pub(in super::super) fn visit(&mut self, now: Time, out: &mut Outbox<NoMessage>) {
+        self.visit = Visit::First;
+        self.witness.see(Seen::AskedToVisit { life: self.witness.life });
+        self.leave(now, out);
+    }
+
     pub(super) fn visit_online(&mut self, now: Time) {
         if matches!(self.visit, Visit::First | Visit::Second) {
-            self.see(Seen::Visits { life: self.life, again: self.visit == Visit::Second });
-            self.ring_in(now, Alarm::Visit, 1_000, 1_000);
-            self.alarms.remove(&Alarm::Ping);
+            let (life, again) = (self.witness.life, self.visit == Visit::Second);
+            self.witness.see(Seen::Visits { life, again });
+            self.ring_in(now, Alarm::Visit, (1_000, 1_000));
+            self.alarms.at.remove(&Alarm::Ping);
         }
     }
 
@@ -19,10 +36,10 @@ impl User {
         match (self.visit, self.stage) {
             (Visit::First, Stage::Online { conn }) => {
                 self.visit = Visit::Requested;
-                self.see(Seen::Requests { life: self.life });
+                self.witness.see(Seen::Requests { life: self.witness.life });
                 let id = self.request();
                 send(&Route { id, ..Route::default() }, conn, out);
-                self.ring_in(now, Alarm::Visit, 1_000, 1_000);
+                self.ring_in(now, Alarm::Visit, (1_000, 1_000));
             }
             (Visit::Requested, _) => {
                 self.visit = Visit::Second;
@@ -30,8 +47,8 @@ impl User {
             }
             (Visit::Second, Stage::Online { .. }) => {
                 self.visit = Visit::Done;
-                self.see(Seen::HasVisited { life: self.life });
-                self.ring_in(now, Alarm::Ping, 200, 500);
+                self.witness.see(Seen::HasVisited { life: self.witness.life });
+                self.ring_in(now, Alarm::Ping, (200, 500));
             }
             _ => {}
         }

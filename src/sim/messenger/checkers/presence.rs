@@ -1,0 +1,67 @@
+//! Who is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::book::{Life, Seen};
+use super::Law;
+
+/// When all is quiet, everybody who asks knows who of their acquaintances is there.
+#[derive(Default)]
+pub(in super::super) struct Presence {
+    /// Who is logged in, and in which cluster.
+    online: BTreeMap<Life, (usize, String)>,
+    told: BTreeMap<Life, BTreeMap<String, bool>>,
+    /// Who has asked since all is well.
+    asked: BTreeSet<Life>,
+    /// Whose clients are ours; the others cannot ask.
+    ours: BTreeSet<String>,
+    closing: bool,
+}
+
+impl Presence {
+    pub(in super::super) fn new(ours: BTreeSet<String>) -> Self {
+        Self { ours, ..Self::default() }
+    }
+}
+
+impl Law for Presence {
+    const NAME: &'static str = "presence";
+
+    fn see(&mut self, seen: &Seen) -> Result<(), String> {
+        match seen {
+            Seen::LoggedIn { life, user, cluster } => {
+                self.online.insert(*life, (*cluster, user.clone()));
+                // What was told before may have changed meanwhile.
+                self.told.remove(life);
+            }
+            Seen::LoggedOut { life } => drop(self.online.remove(life)),
+            Seen::ToldPresence { life, user, online } => {
+                self.told.entry(*life).or_default().insert(user.clone(), *online);
+            }
+            Seen::Asked { life } if self.closing => drop(self.asked.insert(*life)),
+            Seen::Closing { .. } => self.closing = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn settled(&self, lives: &dyn Fn(Life) -> bool) -> Result<(), String> {
+        let online = || self.online.iter().filter(|(life, _)| lives(**life));
+        let there: BTreeSet<(usize, &str)> =
+            online().map(|(_, (cluster, user))| (*cluster, user.as_str())).collect();
+        for (life, (cluster, user)) in online().filter(|(_, (_, user))| self.ours.contains(user)) {
+            if !self.asked.contains(life) {
+                return Err(format!("{user} has not been told who is there"));
+            }
+            for (other, online) in self.told.get(life).into_iter().flatten() {
+                if there.contains(&(*cluster, other.as_str())) != *online {
+                    let (what, is) = if *online { ("", "is not") } else { ("not ", "is") };
+                    return Err(format!(
+                        "{user} knows in cluster {cluster} that {other} is {what}there, who {is}"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}

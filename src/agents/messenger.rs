@@ -41,7 +41,7 @@ pub use self::discovery::{CLASS_PORT, DISCOVERY_PORT, Discovery, Heard, ServerLo
 use self::front::{CLIENTS, Front, Turn, Waiter};
 pub use self::key::{ClusterIdentity, ClusterKey};
 pub use self::message::MessengerMessage;
-pub use self::record::{ClientInstance, Command, Imported, Record, Target};
+pub use self::record::{ClientInstance, Command, Imported, Origin, Record, Target};
 use self::settings::Settings;
 pub use self::state::{
     Conversation, ConversationId, Effect, GroupChange, Kind, Limits, Messages, Outcome, Place, Reading,
@@ -53,6 +53,7 @@ use crate::agent::{
 };
 use crate::seldom;
 use crate::time::Time;
+use crate::wire::proto::Welcome;
 
 /// A server of the chat: agent `messenger`. It needs a log that keeps rows; where several servers agree on that, each is one of them.
 #[derive(Debug)]
@@ -249,8 +250,9 @@ impl Messenger {
     fn go_between(&mut self, now: Time, out: &mut Outbox<MessengerMessage>) {
         for (conn, id, packet) in self.front.take_strangers() {
             let Some(peer) = self.front.peer(conn) else { continue };
-            let servers = servers(&self.front);
-            if self.clusters.adopt(now, conn, peer, id, &packet, &servers, out) {
+            let welcome = self.welcome();
+            // Without a key there was nobody yet, and what it is known by is to be the same from the first message on.
+            if self.state.key().is_some() && self.clusters.adopt(now, conn, peer, id, &packet, welcome, out) {
                 for said in self.front.hand_over(conn) {
                     self.clusters.said(conn, &said, &self.state, out);
                 }
@@ -305,6 +307,16 @@ impl Messenger {
         }
     }
 
+    /// What another cluster may know of this one.
+    fn welcome(&self) -> Welcome {
+        Welcome {
+            servers: self.front.servers().map(|(at, _)| at.to_owned()).take(SERVERS_TOLD_MAX).collect(),
+            group_tag: Some(self.settings.clusters.group_tag.clone()),
+            cluster: self.state.key().map(|key| key.identity().0.to_vec().into()),
+            ..Welcome::default()
+        }
+    }
+
     /// Answers who looks after the server.
     fn command(&self, line: &str) -> String {
         match (line.trim(), self.listening) {
@@ -330,5 +342,7 @@ fn servers(front: &Front) -> Vec<ServerLoad> {
     front.servers().map(|(client, sessions)| ServerLoad { client: client.to_owned(), sessions }).collect()
 }
 
+/// How many servers of this cluster another one is told.
+const SERVERS_TOLD_MAX: usize = 16;
 /// What can be asked of a server.
 const HELP: &str = "clients (where they connect), servers (that are alive, with their sessions), log help";

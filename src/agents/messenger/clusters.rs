@@ -16,6 +16,7 @@
 //! - What is fetched is acknowledged only once it is committed here; only then the user's mark moves there. So it is in one of the logs at each moment.
 //! - The state passes over what stands there not behind the last that was fetched from the same place, so what is fetched twice, by whomever, is there once.
 //! - Of one user and one cluster, one batch at a time is proposed, and the same until it is committed: none can overtake another, and be taken for it.
+//! - A cluster that is begun anew is another one, whatever it is called: it tells its identity, and what was fetched is counted by that.
 //! - What has come from another cluster is never sent on, neither back nor further.
 //! - What is sent and not acknowledged is bounded, for each subscription.
 //!
@@ -44,7 +45,7 @@ use super::{
 use crate::agent::{Conn, Inward, Looked, Opening, Outbox};
 use crate::rng::Rng;
 use crate::time::Time;
-use crate::wire::proto::{NetworkDiscoveryPacket, Route};
+use crate::wire::proto::{NetworkDiscoveryPacket, Route, Welcome};
 
 /// What has become of something that was proposed.
 #[derive(Clone, Copy, Debug)]
@@ -151,8 +152,8 @@ impl Clusters {
         self.pulling.owns(conn) || self.serving.owns(conn)
     }
 
-    /// Takes over a connection to this server on which nobody has logged in, and on which somebody said, under the number `id`, to be another cluster. False if they may not: then nothing
-    /// was answered, and the connection is to be closed.
+    /// Takes over a connection to this server on which nobody has logged in, and on which somebody said, under the number `id`, to be another cluster; they are told `welcome`. False if
+    /// they may not: then nothing was answered, and the connection is to be closed.
     #[expect(clippy::too_many_arguments, reason = "who, what they said, and what they are answered")]
     pub fn adopt<M>(
         &mut self,
@@ -161,10 +162,10 @@ impl Clusters {
         peer: SocketAddr,
         id: i64,
         packet: &NetworkDiscoveryPacket,
-        servers: &[ServerLoad],
+        welcome: Welcome,
         out: &mut Outbox<M>,
     ) -> bool {
-        if !self.serving.adopt(conn, peer, id, packet, servers, out) {
+        if !self.serving.adopt(conn, peer, id, packet, welcome, out) {
             return false;
         }
         if let (Some(tag), Some(server)) = (&packet.group_tag, wire::server_of(packet, peer.ip()))

@@ -13,6 +13,13 @@ pub struct ClusterKey([u8; 32]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClusterIdentity(pub [u8; 16]);
 
+impl ClusterIdentity {
+    /// As it travels; none if these bytes are no identity.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+}
+
 impl ClusterKey {
     /// These bytes, which nobody can guess.
     pub fn new(key: [u8; 32]) -> Self {

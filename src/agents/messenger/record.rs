@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{ClusterKey, ConversationId, Limits, Place, Refused, Sequence, UserId};
+use super::{ClusterIdentity, ClusterKey, ConversationId, Limits, Place, Refused, Sequence, UserId};
 use crate::agent::WireError;
 use crate::agents::codec::{Reader, put_bytes, put_list, put_number, put_option, put_word};
 
@@ -109,8 +109,8 @@ pub enum Command {
     },
     /// Messages to a user of this cluster that were sent in another one.
     Import {
-        /// That one's tag.
-        cluster: String,
+        /// That one.
+        from: Origin,
         /// Whose they are.
         user: UserId,
         /// They; those of one place there come in the order of their numbers.
@@ -130,6 +130,15 @@ pub enum Target {
 /// A running client: sixteen bytes at random. It numbers its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientInstance(pub [u8; 16]);
+
+/// Another cluster, in which messages were written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// What it is called.
+    pub tag: String,
+    /// Which one it is of those that were ever called so; none if it does not say.
+    pub identity: Option<ClusterIdentity>,
+}
 
 /// A message of another cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,8 +245,9 @@ impl Command {
                 put_number(bytes, group.0);
                 put_number(bytes, by.0);
             }
-            Self::Import { cluster, user, messages } => {
-                put_bytes(bytes, cluster.as_bytes());
+            Self::Import { from, user, messages } => {
+                put_bytes(bytes, from.tag.as_bytes());
+                put_option(bytes, from.identity, |bytes, identity| bytes.extend_from_slice(&identity.0));
                 put_number(bytes, user.0);
                 put_list(bytes, messages, |bytes, message| message.encode(bytes));
             }
@@ -277,7 +287,10 @@ impl Command {
             }
             DELETE_GROUP => Self::DeleteGroup { group: group(reader)?, by: user(reader)? },
             IMPORT => Self::Import {
-                cluster: reader.text()?,
+                from: Origin {
+                    tag: reader.text()?,
+                    identity: reader.option(|reader| reader.array().map(ClusterIdentity))?,
+                },
                 user: user(reader)?,
                 messages: reader.list(Imported::decode)?,
             },
@@ -335,7 +348,7 @@ fn place(reader: &mut Reader) -> Result<Place, WireError> {
 }
 
 /// The form of records that is written; it stands at the front of each.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 /// About what stands in a record beside names and payloads.
 const HEAD_BYTES_ABOUT: usize = 64;
 
@@ -421,7 +434,10 @@ mod tests {
                     7 => Command::AddMember { group, by, user },
                     8 => Command::RemoveMember { group, by, user },
                     9 => Command::DeleteGroup { group, by },
-                    _ => Command::Import { cluster: name, user, messages },
+                    _ => {
+                        let identity = (a % 2 == 0).then_some(ClusterIdentity(client));
+                        Command::Import { from: Origin { tag: name, identity }, user, messages }
+                    }
                 }
             },
         );

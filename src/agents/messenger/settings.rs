@@ -211,7 +211,8 @@ mod tests {
     #[test]
     fn the_longest_message_fits_into_a_record() {
         use crate::agents::messenger::{
-            ClientInstance, Command, ConversationId, Imported, Place, Record, Sequence, Target, UserId,
+            ClientInstance, ClusterIdentity, Command, ConversationId, Imported, Origin, Place, Record,
+            Sequence, Target, UserId,
         };
         let payload = bytes::Bytes::from(vec![b'x'; PAYLOAD_BYTES_MOST]);
         let timestamp = "t".repeat(128);
@@ -225,8 +226,8 @@ mod tests {
         let place = Place { conversation: ConversationId(u64::MAX), sequence: Sequence(u64::MAX) };
         let (sender, group) = ("s".repeat(256), Some("g".repeat(256)));
         let imported = Imported { place, sender, group, time_ms: u64::MAX, timestamp, payload };
-        let (cluster, user) = ("c".repeat(64), UserId(u64::MAX));
-        let import = Command::Import { cluster, user, messages: vec![imported] };
+        let from = Origin { tag: "c".repeat(64), identity: Some(ClusterIdentity([0; 16])) };
+        let import = Command::Import { from, user: UserId(u64::MAX), messages: vec![imported] };
         for command in [post, import] {
             let record = Record { life: u64::MAX, number: u64::MAX, at_ms: u64::MAX, command };
             assert!(record.encode().len() <= crate::agents::raft::RECORD_BYTES_MAX);

@@ -38,7 +38,7 @@ pub(super) use self::limits::{EMAIL_BYTES_MAX, TIMESTAMP_BYTES_MAX};
 pub use self::outcome::{Effect, GroupChange, Outcome, Refused};
 use self::pages::Pages;
 pub use self::reading::{Messages, Reading, Wanted};
-use super::{ClientInstance, ClusterKey, Command};
+use super::{ClientInstance, ClusterKey, Command, Origin};
 
 /// A user, by a number that is never used again: who takes the name of somebody who is gone gets nothing of theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -196,7 +196,7 @@ impl State {
             Command::AddMember { group, by, user } => self.add_member(group, by, user),
             Command::RemoveMember { group, by, user } => self.remove_member(group, by, user),
             Command::DeleteGroup { group, by } => self.delete_group(group, by),
-            Command::Import { cluster, user, messages } => self.import(at_ms, &cluster, user, messages),
+            Command::Import { from, user, messages } => self.import(at_ms, &from, user, messages),
         };
         match done {
             Ok(effects) => Outcome::Done(effects),
@@ -292,8 +292,8 @@ impl State {
     }
 
     /// The last message that was imported for `user` from a conversation of another cluster; 0 if none was.
-    pub fn imported(&self, user: UserId, cluster: &str, there: ConversationId) -> Sequence {
-        self.imports.get(&(user, Arc::from(cluster), there)).copied().unwrap_or_default()
+    pub fn imported(&self, user: UserId, from: &Origin, there: ConversationId) -> Sequence {
+        self.imports.get(&(user, rows::Source::of(from), there)).copied().unwrap_or_default()
     }
 
     /// How much there is of what, for people: bytes are those of pages in memory.

@@ -638,6 +638,10 @@ pub struct Welcome {
     /// The tag of this cluster.
     #[prost(string, optional, tag = "6")]
     pub group_tag: ::core::option::Option<::prost::alloc::string::String>,
+    /// Which cluster it is: sixteen bytes that stay for as long as its log does. One that is begun anew under the same tag has others: its conversations and its client
+    /// instances have nothing to do with those of the old one.
+    #[prost(bytes = "bytes", optional, tag = "7")]
+    pub cluster: ::core::option::Option<::prost::bytes::Bytes>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Posted {

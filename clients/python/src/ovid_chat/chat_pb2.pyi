@@ -295,20 +295,22 @@ class Login(_message.Message):
     def __init__(self, client: _Optional[bytes] = ..., token: _Optional[bytes] = ..., have: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., echo: bool = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("token", "servers", "expected", "payloadBytesMax", "inFlightMax", "groupTag")
+    __slots__ = ("token", "servers", "expected", "payloadBytesMax", "inFlightMax", "groupTag", "cluster")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     SERVERS_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_FIELD_NUMBER: _ClassVar[int]
     PAYLOADBYTESMAX_FIELD_NUMBER: _ClassVar[int]
     INFLIGHTMAX_FIELD_NUMBER: _ClassVar[int]
     GROUPTAG_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
     token: bytes
     servers: _containers.RepeatedScalarFieldContainer[str]
     expected: int
     payloadBytesMax: int
     inFlightMax: int
     groupTag: str
-    def __init__(self, token: _Optional[bytes] = ..., servers: _Optional[_Iterable[str]] = ..., expected: _Optional[int] = ..., payloadBytesMax: _Optional[int] = ..., inFlightMax: _Optional[int] = ..., groupTag: _Optional[str] = ...) -> None: ...
+    cluster: bytes
+    def __init__(self, token: _Optional[bytes] = ..., servers: _Optional[_Iterable[str]] = ..., expected: _Optional[int] = ..., payloadBytesMax: _Optional[int] = ..., inFlightMax: _Optional[int] = ..., groupTag: _Optional[str] = ..., cluster: _Optional[bytes] = ...) -> None: ...
 
 class Posted(_message.Message):
     __slots__ = ("position", "timeMs", "expected")

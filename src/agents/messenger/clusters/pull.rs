@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use log::warn;
 
-use crate::agents::messenger::{Command, ConversationId, Effect, Imported, Place, Sequence, UserId};
+use crate::agents::messenger::{Command, ConversationId, Effect, Imported, Origin, Place, Sequence, UserId};
 use crate::time::Time;
 use crate::wire::proto::{Message, message};
 
@@ -64,7 +64,7 @@ impl Pull {
     }
 
     /// The next batch, if there is something to propose and nothing under way.
-    pub(super) fn next(&mut self, now: Time, token: u64, cluster: &str, user: UserId) -> Option<Command> {
+    pub(super) fn next(&mut self, now: Time, token: u64, from: &Origin, user: UserId) -> Option<Command> {
         let free = match self.under_way {
             UnderWay::Nothing => true,
             UnderWay::Again(at) => at <= now,
@@ -81,7 +81,7 @@ impl Pull {
         let count = self.queue.iter().take(BATCH_MAX).take_while(fits).count().max(1);
         self.under_way = UnderWay::Proposed(token, count);
         let messages = self.queue.iter().take(count).cloned().collect();
-        Some(Command::Import { cluster: cluster.to_owned(), user, messages })
+        Some(Command::Import { from: from.clone(), user, messages })
     }
 
     /// Whether this is the proposal that is under way.
@@ -183,6 +183,10 @@ mod tests {
         }
     }
 
+    fn west() -> Origin {
+        Origin { tag: "west".to_owned(), identity: None }
+    }
+
     fn imported_upto(conversation: u64, sequence: u64) -> Effect {
         let (conversation, sequence) = (ConversationId(conversation), Sequence(sequence));
         Effect::Imported { upto: Place { conversation, sequence } }
@@ -202,7 +206,8 @@ mod tests {
     fn one_batch_is_under_way_and_is_the_same_when_it_is_tried_again() {
         let mut pull = Pull::new(1);
         pull.take(vec![message(7, 1), message(7, 2)]).expect("taken");
-        let next = |pull: &mut Pull, now, token| places(pull.next(now, token, "west", UserId(3)));
+        let west = west();
+        let next = |pull: &mut Pull, now, token| places(pull.next(now, token, &west, UserId(3)));
         let nothing: [u64; 0] = [];
         assert_eq!(next(&mut pull, Time::ZERO, 1), [1, 2]);
         pull.take(vec![message(7, 3)]).expect("taken");
@@ -226,11 +231,11 @@ mod tests {
         let mut pull = Pull::new(1);
         let count = BATCH_MAX as u64 + 10;
         pull.take((1..=count).map(|sequence| message(7, sequence)).collect()).expect("taken");
-        assert_eq!(places(pull.next(Time::ZERO, 1, "west", UserId(3))).len(), BATCH_MAX);
+        assert_eq!(places(pull.next(Time::ZERO, 1, &west(), UserId(3))).len(), BATCH_MAX);
         let mut pull = Pull::new(1);
         let long = Message { payload: "x".repeat(BATCH_BYTES_MAX * 2), ..message(7, 1) };
         pull.take(vec![long, message(7, 2)]).expect("taken");
-        assert_eq!(places(pull.next(Time::ZERO, 1, "west", UserId(3))), [1], "a long one goes alone");
+        assert_eq!(places(pull.next(Time::ZERO, 1, &west(), UserId(3))), [1], "a long one goes alone");
     }
 
     #[test]

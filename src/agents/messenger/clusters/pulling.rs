@@ -14,7 +14,7 @@ use super::pull::Pull;
 use super::wire::{frame, packet, route, subscription};
 use super::{ClusterSettings, Settled};
 use crate::agent::{Conn, Outbox, Outward};
-use crate::agents::messenger::{Command, Effect, Outcome, Refused, UserId};
+use crate::agents::messenger::{ClusterIdentity, Command, Effect, Origin, Outcome, Refused, UserId};
 use crate::rng::Rng;
 use crate::seldom;
 use crate::time::Time;
@@ -86,6 +86,8 @@ enum Link {
 struct Up {
     conn: Conn,
     at: SocketAddr,
+    /// Which cluster it is.
+    from: Origin,
     heard: Time,
     /// Whether it was asked for a sign of life.
     asked: bool,
@@ -280,6 +282,11 @@ impl Pulling {
                 if !is_from(&self.settings, tag, &packet) {
                     return None;
                 }
+                let told = route.welcome.as_ref().and_then(|welcome| welcome.cluster.as_ref());
+                let identity = match told {
+                    Some(told) => Some(ClusterIdentity::of(told)?),
+                    None => None,
+                };
                 self.counts.connected += 1;
                 info!("messenger: connected to another cluster cluster={tag} at={at}");
                 known.here(now, tag, at);
@@ -288,7 +295,7 @@ impl Pulling {
                         known.here(now, tag, server);
                     }
                 }
-                let mut up = Up::new(conn, at, now);
+                let mut up = Up::new(conn, at, Origin { tag: tag.to_owned(), identity }, now);
                 for (user, name) in &self.users {
                     up.subscribe(*user, name, out);
                 }
@@ -333,7 +340,7 @@ impl Pulling {
         let Some(Cluster { link: Link::Up(up), .. }) = self.clusters.get_mut(tag) else { return };
         while let Some(user) = up.ready.pop_first() {
             let pull = up.pulls.get_mut(&user);
-            if let Some(command) = pull.and_then(|pull| pull.next(now, self.tokens + 1, tag, user)) {
+            if let Some(command) = pull.and_then(|pull| pull.next(now, self.tokens + 1, &up.from, user)) {
                 self.tokens += 1;
                 self.waiting.insert(self.tokens, Waiting { tag: tag.to_owned(), user, since: now });
                 self.proposals.push((self.tokens, command));
@@ -519,9 +526,9 @@ impl Pulling {
 }
 
 impl Up {
-    fn new(conn: Conn, at: SocketAddr, now: Time) -> Self {
+    fn new(conn: Conn, at: SocketAddr, from: Origin, now: Time) -> Self {
         let (pulls, ready, timers) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { conn, at, heard: now, asked: false, idle: None, next_id: 1, pulls, ready, timers }
+        Self { conn, at, from, heard: now, asked: false, idle: None, next_id: 1, pulls, ready, timers }
     }
 
     fn subscribe<M>(&mut self, user: UserId, name: &str, out: &mut Outbox<M>) {

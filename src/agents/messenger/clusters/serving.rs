@@ -10,7 +10,7 @@ use super::feed::{Feed, Pumped};
 use super::wire::{frame, packet, route};
 use super::{ClusterSettings, LOOK_TOKENS_FROM};
 use crate::agent::{Conn, Looked, Outbox, Outward};
-use crate::agents::messenger::{ConversationId, Place, Sequence, ServerLoad, State, Stored, UserId};
+use crate::agents::messenger::{ConversationId, Place, Sequence, State, Stored, UserId};
 use crate::seldom;
 use crate::wire::LengthFrames;
 use crate::wire::proto::network_discovery_packet::{Mode, Sender};
@@ -74,7 +74,7 @@ impl Serving {
         peer: SocketAddr,
         id: i64,
         said: &NetworkDiscoveryPacket,
-        servers: &[ServerLoad],
+        welcome: Welcome,
         out: &mut Outbox<M>,
     ) -> bool {
         let tag = said.group_tag.clone().unwrap_or_default();
@@ -92,9 +92,7 @@ impl Serving {
         };
         info!("messenger: another cluster has connected cluster={tag} peer={peer}");
         let mut route = route(id, Path::NetworkDiscovery, Some(Payload::NetworkDiscoveryPacket(answer)));
-        let servers = servers.iter().map(|server| server.client.clone()).take(SERVERS_TOLD_MAX).collect();
-        let group_tag = Some(self.settings.group_tag.clone());
-        route.welcome = Some(Welcome { servers, group_tag, ..Welcome::default() });
+        route.welcome = Some(welcome);
         out.outside(Outward::Frames { conn, bytes: frame(&route) });
         self.sessions.insert(conn, Session { tag, feeds: BTreeMap::new(), leaves: false });
         true
@@ -349,5 +347,3 @@ const NO_USER: &str = "there is no such user here";
 const SESSIONS_MAX: usize = 256;
 /// How many users may be asked for on one connection.
 const FEEDS_MAX: usize = 65_536;
-/// How many of our servers another cluster is told.
-const SERVERS_TOLD_MAX: usize = 16;

@@ -185,6 +185,32 @@ fn whoever_takes_the_name_of_somebody_who_is_gone_is_found() {
 }
 
 #[test]
+fn a_cluster_that_is_begun_anew_under_its_tag_is_another_one() {
+    for is_known in [true, false] {
+        let (mut net, ann, bob) = pair(10);
+        if is_known {
+            net.begin_anew(WEST, [1; 32]);
+            for name in ["ann", "carol", "bob"] {
+                net.register(WEST, name);
+            }
+        }
+        net.post(WEST, bob[1], Target::User(ann[1]), "1");
+        net.post(WEST, bob[1], Target::User(ann[1]), "2");
+        net.online(EAST, 0, ann[0]);
+        run(&mut net, 300);
+        assert_eq!(texts(&net, EAST, ann[0]), ["1", "2"]);
+        net.begin_anew(WEST, [2; 32]);
+        for name in ["ann", "carol", "bob"] {
+            net.register(WEST, name);
+        }
+        run(&mut net, 3000);
+        net.post(WEST, bob[1], Target::User(ann[1]), "of the new one");
+        run(&mut net, 3000);
+        assert_eq!(texts(&net, EAST, ann[0]), ["1", "2", "of the new one"], "known: {is_known}");
+    }
+}
+
+#[test]
 fn a_cluster_that_is_down_delays_nobody() {
     let mut net = Net::new(6, &[("east", 1), ("west", 1), ("north", 1)]);
     let ann: Vec<UserId> = (0..3).map(|group| net.register(group, "ann")).collect();

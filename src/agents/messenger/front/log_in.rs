@@ -350,6 +350,7 @@ impl Front {
             payload_bytes_max: Some(turn.state.limits().payload_bytes_max as u64),
             in_flight_max: Some(self.settings.in_flight_max as u64),
             group_tag: Some(self.settings.clusters.group_tag.clone()),
+            cluster: turn.state.key().map(|key| key.identity().0.to_vec().into()),
         }
     }
 

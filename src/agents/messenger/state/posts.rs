@@ -7,11 +7,12 @@ use bytes::Bytes;
 
 use super::clients::Numbered;
 use super::conversation::Conversation;
+use super::rows::Source;
 use super::{
     ClientInstance, ConversationId, Effect, ForeignName, Kind, NAME_BYTES_MAX, Place, Refused, Sequence,
     State, Stored, TIMESTAMP_BYTES_MAX, UserId,
 };
-use crate::agents::messenger::{Imported, Target};
+use crate::agents::messenger::{Imported, Origin, Target};
 
 /// A message that somebody has written, and when.
 pub(super) struct Written {
@@ -83,24 +84,24 @@ impl State {
     pub(super) fn import(
         &mut self,
         at_ms: u64,
-        cluster: &str,
+        from: &Origin,
         user: UserId,
         messages: Vec<Imported>,
     ) -> Result<Vec<Effect>, Refused> {
         if !self.users.contains_key(&user) {
             return Err(Refused::NoUser);
         }
-        if cluster.is_empty() || cluster.len() > NAME_BYTES_MAX {
+        if from.tag.is_empty() || from.tag.len() > NAME_BYTES_MAX {
             return Err(Refused::BadName);
         }
-        let cluster: Arc<str> = Arc::from(cluster);
-        self.check_import(&cluster, user, &messages)?;
+        let source = Source::of(from);
+        self.check_import(&source, user, &messages)?;
         let mut effects = Vec::with_capacity(messages.len() + 1);
         // Up to where the messages of each conversation there are in.
         let mut reached: Vec<Place> = Vec::new();
         for message in messages {
             let place = message.place;
-            effects.extend(self.import_one(at_ms, &cluster, user, message));
+            effects.extend(self.import_one(at_ms, &source, user, message));
             match reached.iter_mut().find(|reached| reached.conversation == place.conversation) {
                 Some(reached) => *reached = place.max(*reached),
                 None => reached.push(place),
@@ -171,10 +172,10 @@ impl State {
     }
 
     /// Whether messages of another cluster are taken; all of them, or none. An inbox that has room for one has room for all that come with it.
-    fn check_import(&self, cluster: &Arc<str>, user: UserId, messages: &[Imported]) -> Result<(), Refused> {
+    fn check_import(&self, source: &Source, user: UserId, messages: &[Imported]) -> Result<(), Refused> {
         let (mut begun, mut counted) = (BTreeSet::new(), BTreeSet::new());
         for message in messages {
-            let key = (user, Arc::clone(cluster), message.place.conversation);
+            let key = (user, source.clone(), message.place.conversation);
             let before = self.imports.get(&key).copied();
             if before >= Some(message.place.sequence) {
                 continue;
@@ -182,7 +183,7 @@ impl State {
             if before.is_none() {
                 counted.insert(message.place.conversation);
             }
-            let Some(foreign) = foreign_name(cluster, user, message) else { continue };
+            let Some(foreign) = foreign_name(&source.tag, user, message) else { continue };
             match self.foreign.get(&foreign).and_then(|id| self.conversations.get(id)) {
                 Some(conversation) if self.is_full(conversation, user) => return Err(Refused::InboxFull),
                 Some(_) => {}
@@ -200,20 +201,14 @@ impl State {
         Ok(())
     }
 
-    fn import_one(
-        &mut self,
-        at_ms: u64,
-        cluster: &Arc<str>,
-        user: UserId,
-        message: Imported,
-    ) -> Option<Effect> {
-        let key = (user, Arc::clone(cluster), message.place.conversation);
+    fn import_one(&mut self, at_ms: u64, source: &Source, user: UserId, message: Imported) -> Option<Effect> {
+        let key = (user, source.clone(), message.place.conversation);
         if self.imports.get(&key) >= Some(&message.place.sequence) {
             return None;
         }
         self.imports.insert(key.clone(), message.place.sequence);
         self.dirty.imports.insert(key);
-        let foreign = foreign_name(cluster, user, &message)?;
+        let foreign = foreign_name(&source.tag, user, &message)?;
         let conversation = self.foreign.get(&foreign).copied().unwrap_or_else(|| {
             let ForeignName { user, cluster, name, is_group } = foreign;
             self.begin_conversation(Kind::Foreign { user, cluster, name, is_group }, &[user])

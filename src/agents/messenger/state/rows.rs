@@ -10,7 +10,7 @@
 //! | `n` | the form of all rows, and how many records, users, conversations and open pages there ever were |
 //! | `r` conversation, user | how far a member has read, and from where on it sees |
 //! | `u` user | its name, e-mail, hash |
-//! | `x` user, conversation there, cluster | the last message that was imported from there |
+//! | `x` user, conversation there, cluster's tag, its identity | the last message that was imported from there |
 //!
 //! Numbers in keys are eight bytes, the most significant first. Restoring relies on the order of the keys: pages come behind their conversations.
 
@@ -28,9 +28,23 @@ use super::{
 };
 use crate::agent::{Row, WireError};
 use crate::agents::codec::{Reader, put_bytes, put_number, put_option};
+use crate::agents::messenger::{ClusterIdentity, Origin};
 
 /// What imports are counted by: for whom, from which cluster and conversation there.
-pub(super) type ImportKey = (UserId, Arc<str>, ConversationId);
+pub(super) type ImportKey = (UserId, Source, ConversationId);
+
+/// Another cluster. Those that were begun one after the other under the same tag are different ones.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Source {
+    pub(super) tag: Arc<str>,
+    pub(super) identity: Option<ClusterIdentity>,
+}
+
+impl Source {
+    pub(super) fn of(origin: &Origin) -> Self {
+        Self { tag: Arc::from(origin.tag.as_str()), identity: origin.identity }
+    }
+}
 
 /// What has changed since rows were taken. What each row says is looked up when it is taken.
 #[derive(Clone, Debug, Default)]
@@ -121,7 +135,8 @@ impl State {
 
     /// What was imported for `user`.
     pub(super) fn imports_of(&self, user: UserId) -> impl Iterator<Item = (&ImportKey, &Sequence)> {
-        let first = (user, Arc::from(""), ConversationId(0));
+        let source = Source { tag: Arc::from(""), identity: None };
+        let first = (user, source, ConversationId(0));
         self.imports.range(first..).take_while(move |((owner, ..), _)| *owner == user)
     }
 
@@ -199,8 +214,9 @@ impl State {
             }
             b'x' => {
                 let (user, there) = (UserId(key.word()?), ConversationId(key.word()?));
-                let cluster = Arc::from(key.text()?);
-                self.imports.insert((user, cluster, there), Sequence(value.number()?));
+                let tag = Arc::from(key.text()?);
+                let identity = if key.is_empty() { None } else { Some(ClusterIdentity(key.array()?)) };
+                self.imports.insert((user, Source { tag, identity }, there), Sequence(value.number()?));
             }
             other => return Err(WireError::new(format!("no rows are called {other}"))),
         }
@@ -361,9 +377,10 @@ pub(super) fn page_first(key: &Bytes) -> Option<Sequence> {
     Some(Sequence(u64::from_be_bytes(*first)))
 }
 
-fn import_key((user, cluster, there): &ImportKey) -> Vec<u8> {
+fn import_key((user, source, there): &ImportKey) -> Vec<u8> {
     let mut key = key(b'x', &[user.0, there.0]);
-    put_bytes(&mut key, cluster.as_bytes());
+    put_bytes(&mut key, source.tag.as_bytes());
+    key.extend(source.identity.iter().flat_map(|identity| identity.0));
     key
 }
 

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use self::model::Model;
 use super::*;
 use crate::agent::{Look, Row};
-use crate::agents::messenger::{Imported, Target};
+use crate::agents::messenger::{ClusterIdentity, Imported, Target};
 use crate::rng::{Probability, Rng};
 
 /// The rows that were taken.
@@ -123,7 +123,12 @@ fn command(rng: &mut Rng, at: u64) -> Command {
         16 => Command::DeleteGroup { group: group(rng), by: user(rng) },
         17..27 => Command::Read { marks: (0..rng.below(4)).map(|_| (user(rng), place(rng))).collect() },
         27..33 => Command::Import {
-            cluster: format!("c{}", rng.below(2)),
+            from: Origin {
+                tag: format!("c{}", rng.below(2)),
+                identity: rng
+                    .chance(Probability::percent(50))
+                    .then(|| ClusterIdentity([u8::try_from(rng.below(2)).expect("small"); 16])),
+            },
             user: user(rng),
             messages: (0..rng.below(4))
                 .map(|_| Imported {

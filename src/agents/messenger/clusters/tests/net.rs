@@ -12,14 +12,14 @@ use crate::agent::{
     Conn, Inward, Look, Looked, NoMessage, Opening, Outbox, Output, Outward, PortId, Row, Why,
 };
 use crate::agents::messenger::{
-    ClusterSettings, Clusters, Command, Effect, Kind, Outcome, Reading, ServerLoad, Settled, SharedSecret,
-    State, Stored, Target, UserId, Wanted,
+    ClusterKey, ClusterSettings, Clusters, Command, Effect, Kind, Outcome, Reading, ServerLoad, Settled,
+    SharedSecret, State, Stored, Target, UserId, Wanted,
 };
 use crate::rng::{Probability, Rng};
 use crate::time::Time;
 use crate::wire::LengthFrames;
-use crate::wire::proto::Route;
 use crate::wire::proto::route::Payload;
+use crate::wire::proto::{Route, Welcome};
 
 pub(super) struct Net {
     pub(super) now: Time,
@@ -132,6 +132,21 @@ impl Net {
         let (timestamp, payload) = ("then".to_owned(), Bytes::copy_from_slice(text.as_bytes()));
         let outcome = self.apply(group, Command::Post { from, to, client: None, timestamp, payload });
         assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    }
+
+    /// A cluster loses all that it has, and begins anew under its tag.
+    pub(super) fn begin_anew(&mut self, group: usize, key: [u8; 32]) {
+        for server in 0..self.groups[group].servers.len() {
+            self.cut(group, server, false);
+        }
+        let Group { state, rows, proposed, servers, .. } = &mut self.groups[group];
+        *state = State::new();
+        rows.clear();
+        proposed.clear();
+        for server in servers.clone() {
+            self.with(server, |clusters, _, _, out| clusters.reset(out));
+        }
+        self.apply(group, Command::Key { key: ClusterKey::new(key) });
     }
 
     /// Applies a command to a cluster's state, of which all its servers hear.
@@ -356,9 +371,12 @@ impl Net {
         assert!(!adopted);
         let route = Route::decode(frames.last().expect("one frame")).expect("a Route");
         let Some(Payload::NetworkDiscoveryPacket(packet)) = route.payload else { panic!("{route:?}") };
-        let (peer, servers) = (SocketAddr::new(IpAddr::from([10, 9, 9, 9]), 1), self.loads(server));
-        let taken = self.with(server, |clusters, now, _, out| {
-            clusters.adopt(now, conn, peer, route.id, &packet, &servers, out)
+        let peer = SocketAddr::new(IpAddr::from([10, 9, 9, 9]), 1);
+        let servers = self.loads(server).into_iter().map(|server| server.client).collect();
+        let taken = self.with(server, |clusters, now, state, out| {
+            let cluster = state.key().map(|key| key.identity().0.to_vec().into());
+            let welcome = Welcome { servers, cluster, ..Welcome::default() };
+            clusters.adopt(now, conn, peer, route.id, &packet, welcome, out)
         });
         assert!(taken);
         self.ends.get_mut(&conn).expect("there").adopted = true;

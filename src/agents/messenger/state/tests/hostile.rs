@@ -99,7 +99,8 @@ fn names_of_other_clusters_hold_nothing_that_could_fool_a_terminal() {
             timestamp: String::new(),
             payload: Bytes::from_static(b"text"),
         };
-        state.apply(1, Command::Import { cluster: "west".into(), user: ann, messages: vec![message] });
+        let from = Origin { tag: "west".into(), identity: None };
+        state.apply(1, Command::Import { from, user: ann, messages: vec![message] });
     }
     let names: Vec<_> = state.conversations_of(ann).filter_map(|id| state.name_of(id, ann)).collect();
     assert_eq!(names, [Arc::from("b\u{fc}b")]);

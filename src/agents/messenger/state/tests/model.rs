@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::*;
-use crate::agents::messenger::{Imported, Target};
+use crate::agents::messenger::{Imported, Origin, Target};
 
 #[derive(Debug, Default)]
 pub(super) struct Model {
@@ -14,7 +14,7 @@ pub(super) struct Model {
     conversations: BTreeMap<ConversationId, Talk>,
     /// Those that were used last come last.
     clients: Vec<Numbering>,
-    imports: BTreeMap<(UserId, String, ConversationId), Sequence>,
+    imports: BTreeMap<(UserId, Origin, ConversationId), Sequence>,
 }
 
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Model {
             Command::AddMember { group, by, user } => self.add(group, by, user),
             Command::RemoveMember { group, by, user } => self.remove(group, by, user),
             Command::DeleteGroup { group, by } => self.delete(group, by),
-            Command::Import { cluster, user, messages } => self.import(at_ms, &cluster, user, messages),
+            Command::Import { from, user, messages } => self.import(at_ms, &from, user, messages),
         };
         done.map_or_else(Outcome::Refused, Outcome::Done)
     }
@@ -118,8 +118,8 @@ impl Model {
         for client in &self.clients {
             assert_eq!(state.expected(client.of.0, client.of.1), Some(client.told.len() as u64 + 1));
         }
-        for ((user, cluster, there), upto) in &self.imports {
-            assert_eq!(state.imported(*user, cluster, *there), *upto);
+        for ((user, from, there), upto) in &self.imports {
+            assert_eq!(state.imported(*user, from, *there), *upto);
         }
         let counted = state.counters();
         let conversations = self.conversations.len() as u64;
@@ -390,9 +390,10 @@ impl Model {
         Ok(vec![Effect::Group { group, change: GroupChange::Deleted }])
     }
 
-    fn import(&mut self, at_ms: u64, cluster: &str, user: UserId, messages: Vec<Imported>) -> Done {
+    fn import(&mut self, at_ms: u64, from: &Origin, user: UserId, messages: Vec<Imported>) -> Done {
         self.needs(user)?;
-        let key = |message: &Imported| (user, cluster.to_owned(), message.place.conversation);
+        let cluster = from.tag.as_str();
+        let key = |message: &Imported| (user, from.clone(), message.place.conversation);
         let is_new = |model: &Self, message: &Imported| {
             model.imports.get(&key(message)).is_none_or(|upto| *upto < message.place.sequence)
         };

@@ -67,7 +67,7 @@ class Play(unittest.TestCase):
         route.messagesResponse.messages.extend(messages)
         self.answer(route)
 
-    def connect(self, expected: int = 1, tag: str = "here") -> pb.Login:
+    def connect(self, expected: int = 1, tag: str = "here", cluster: bytes = b"") -> pb.Login:
         """Carries out the connection that is wanted, and logs in."""
         actions = self.core.take_actions()
         self.assertIsInstance(actions[-1], Connect)
@@ -77,6 +77,8 @@ class Play(unittest.TestCase):
         answer = pb.Route(id=route.id, path=pb.Route.RESPONSE)
         answer.response.success = True
         answer.welcome.token, answer.welcome.expected, answer.welcome.groupTag = b"token", expected, tag
+        if cluster:
+            answer.welcome.cluster = cluster
         self.answer(answer)
         return route.login
 
@@ -156,6 +158,19 @@ class Receiving(Play):
         self.assertNotEqual(first.client, second.client)
         self.push(push(1))
         self.assertEqual(self.arrived(), ["5", "1"])
+
+
+    def test_a_cluster_that_was_begun_anew_under_its_tag_has_other_places(self) -> None:
+        self.core.log_in(self.now, "log-in")
+        self.connect(cluster=b"one")
+        self.push(push(5))
+        self.core.closed(self.now, "died")
+        first = self.connect(cluster=b"two")
+        second = self.connect(cluster=b"two")
+        self.assertEqual((len(first.have), len(second.have)), (1, 0))
+        self.assertNotEqual(first.client, second.client)
+        self.core.closed(self.now, "died")
+        self.assertEqual(self.connect(cluster=b"two").client, second.client)
 
 
 class Sending(Play):

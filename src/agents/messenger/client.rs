@@ -32,6 +32,7 @@ use bytes::Bytes;
 
 use self::link::Link;
 use self::sending::Sending;
+use super::settings::PAYLOAD_BYTES_MOST;
 use super::{ClientInstance, ConversationId, Place, Sequence};
 use crate::agent::Secret;
 use crate::rng::Rng;
@@ -219,6 +220,8 @@ pub struct Client {
     rounds: u32,
     /// What Welcome gave.
     token: Option<Bytes>,
+    /// Which cluster it was, if that one has said so.
+    cluster: Option<Bytes>,
     /// Whether the user has to be registered yet.
     registers: bool,
     instance: ClientInstance,
@@ -255,6 +258,7 @@ impl Client {
             tries: 0,
             rounds: 0,
             token: None,
+            cluster: None,
             registers,
             instance,
             sending,
@@ -272,7 +276,15 @@ impl Client {
     /// Writes a message; what it is called in what is told of it. It leaves when its turn comes.
     pub fn send(&mut self, now: Time, to: Recipient, payload: impl Into<String>) -> u64 {
         self.now = now;
-        let ticket = self.sending.add(to, payload.into());
+        let payload = payload.into();
+        if payload.len() > PAYLOAD_BYTES_MOST {
+            // Nobody would take it, and a server that closes the connection over it would be asked again and again.
+            let (ticket, code) = (self.sending.ticket(), ErrorCode::TooLong);
+            let why = format!("a message has at most {PAYLOAD_BYTES_MOST} bytes");
+            self.tell(ClientEvent::Refused { ticket, code, why });
+            return ticket;
+        }
+        let ticket = self.sending.add(to, payload);
         self.pump();
         self.end();
         ticket

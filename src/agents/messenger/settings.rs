@@ -179,7 +179,7 @@ fn is_host_and_port(text: &str) -> bool {
 /// What a request may have beside a message: a log-in says of each conversation how far its client has it.
 const FRAME_BYTES_BESIDE: usize = 1024 * 1024;
 /// With what stands beside it, here and in the log of another cluster, the longest message makes a record that a log takes.
-const PAYLOAD_BYTES_MOST: usize = 512 * 1024;
+pub(super) const PAYLOAD_BYTES_MOST: usize = 512 * 1024;
 /// The most that looking at a password may cost.
 const MEMORY_KIB_MOST: u32 = 1024 * 1024;
 const PASSES_MOST: u32 = 100;

@@ -90,6 +90,7 @@ class Core:
         self._token = b""
         self._by_token = False
         self._group_tag: str | None = None
+        self._cluster = b""
         self._registration: tuple[Any, str | None, bool] | None = None
         self._registration_doubtful = False
         self._registering = False
@@ -410,8 +411,10 @@ class Core:
         assert server is not None, "there is a connection"
         self._servers.succeeded(server, addresses(welcome.servers))
         tag = welcome.groupTag if welcome.HasField("groupTag") else self._group_tag
-        if self._group_tag is not None and tag != self._group_tag:
-            # Another cluster: other conversations, and it knows nothing of this client instance.
+        known, self._cluster = self._cluster, welcome.cluster or self._cluster
+        moved = self._group_tag is not None and tag != self._group_tag
+        if moved or (known and known != self._cluster):
+            # Another cluster, or one that was begun anew: other conversations, and it knows nothing of this client instance.
             self._group_tag = tag
             self._inbox.clear()
             self._token = b""

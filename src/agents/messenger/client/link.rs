@@ -71,11 +71,8 @@ impl Client {
     pub fn start_anew(&mut self, now: Time) {
         self.now = now;
         self.leave();
-        self.have.clear();
-        self.read.clear();
-        self.unacknowledged.clear();
-        self.acknowledge_at = None;
-        self.token = None;
+        self.forget_places();
+        (self.token, self.cluster) = (None, None);
         self.renew_instance();
     }
 
@@ -177,6 +174,13 @@ impl Client {
         }
     }
 
+    fn forget_places(&mut self) {
+        self.have.clear();
+        self.read.clear();
+        self.unacknowledged.clear();
+        self.acknowledge_at = None;
+    }
+
     fn renew_instance(&mut self) {
         self.instance = new_instance(&mut self.rng);
         for ticket in self.sending.renumber() {
@@ -225,6 +229,13 @@ impl Client {
         self.learn(welcome.servers.iter().filter_map(|server| server.parse().ok()));
         if let Some(in_flight_max) = welcome.in_flight_max {
             self.sending.limit(usize::try_from(in_flight_max).unwrap_or(usize::MAX));
+        }
+        if let Some(cluster) = welcome.cluster
+            && self.cluster.replace(cluster.clone()).is_some_and(|before| before != cluster)
+        {
+            // Another one, or it was begun anew: it calls its conversations by other numbers, and knows nothing of this client instance.
+            self.forget_places();
+            return self.begin_anew();
         }
         if welcome.expected.is_some_and(|expected| expected < self.sending.first()) {
             return self.begin_anew();

@@ -73,9 +73,14 @@ impl Sending {
         self.first
     }
 
-    pub(super) fn add(&mut self, to: Recipient, payload: String) -> u64 {
+    /// What the next message is called.
+    pub(super) fn ticket(&mut self) -> u64 {
         self.tickets += 1;
-        let ticket = self.tickets;
+        self.tickets
+    }
+
+    pub(super) fn add(&mut self, to: Recipient, payload: String) -> u64 {
+        let ticket = self.ticket();
         self.waiting.push_back(Outgoing { ticket, to, payload, was_sent: false, is_settled: false });
         ticket
     }

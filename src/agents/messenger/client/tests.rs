@@ -394,6 +394,50 @@ fn what_is_asked_is_answered_and_be_it_that_the_connection_is_lost() {
     assert_eq!((*request, *code), (second, ErrorCode::Unknown));
 }
 
+#[test]
+fn a_cluster_that_was_begun_anew_is_told_from_the_one_before() {
+    let mut desk = Desk::with_servers(1);
+    desk.client.connect(desk.now, &[]);
+    let in_cluster = |desk: &mut Desk, cluster: &'static [u8]| {
+        let asked = desk.sent.pop().expect("it wants to log in");
+        let welcome = Welcome { cluster: Some(Bytes::from_static(cluster)), ..Welcome::default() };
+        desk.say(&Route { welcome: Some(welcome), ..answer(asked.id, None) });
+        asked.login.expect("a log-in")
+    };
+    desk.gather();
+    assert!(desk.open());
+    let first = in_cluster(&mut desk, b"one");
+    desk.say(&push(7, "seen"));
+    desk.send("lost?");
+    desk.sent.clear();
+    desk.break_link();
+    assert!(desk.open());
+    let again = in_cluster(&mut desk, b"two");
+    assert_eq!((&again.client, again.have.len()), (&first.client, 1));
+    // It logs in once more, on the same connection.
+    let anew = in_cluster(&mut desk, b"two");
+    assert!(anew.client != first.client && anew.have.is_empty());
+    let forgotten =
+        |event: &ClientEvent| matches!(event, ClientEvent::Refused { code: ErrorCode::ClientForgotten, .. });
+    assert_eq!(desk.events.iter().filter(|event| forgotten(event)).count(), 1);
+    assert!(desk.client.is_on());
+}
+
+#[test]
+fn a_message_that_nobody_would_take_is_refused_at_once() {
+    let mut desk = Desk::with_servers(1);
+    desk.client.connect(desk.now, &[]);
+    desk.log_in();
+    desk.send(&"x".repeat(super::PAYLOAD_BYTES_MOST + 1));
+    assert_eq!(desk.client.waiting(), 0);
+    let refused = |event: &ClientEvent| {
+        matches!(event, ClientEvent::Refused { ticket: 1, code: ErrorCode::TooLong, .. })
+    };
+    assert!(desk.events.iter().any(refused));
+    desk.send("short");
+    assert_eq!(desk.numbers(), [1]);
+}
+
 /// A cluster as a client sees it: one connection at a time, and everything that can go wrong.
 #[derive(Default)]
 struct Cluster {

@@ -428,7 +428,7 @@ fn a_message_that_nobody_would_take_is_refused_at_once() {
     let mut desk = Desk::with_servers(1);
     desk.client.connect(desk.now, &[]);
     desk.log_in();
-    desk.send(&"x".repeat(super::PAYLOAD_BYTES_MOST + 1));
+    desk.send(&"x".repeat(PAYLOAD_BYTES_MOST + 1));
     assert_eq!(desk.client.waiting(), 0);
     let refused = |event: &ClientEvent| {
         matches!(event, ClientEvent::Refused { ticket: 1, code: ErrorCode::TooLong, .. })

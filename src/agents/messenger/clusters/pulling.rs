@@ -1,29 +1,29 @@
 //! What is fetched from other clusters: one connection to each, as long as somebody is online here.
 
+mod fetching;
+mod up;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use log::{info, warn};
+use log::warn;
 use prost::Message as _;
 
+use self::up::Up;
 use super::known::Known;
-use super::pull::Pull;
-use super::wire::{frame, packet, route, subscription};
+use super::wire::{frame, packet, route};
 use super::{ClusterSettings, Settled};
 use crate::agent::{Conn, Outbox, Outward};
-use crate::agents::messenger::{ClusterIdentity, Command, Effect, Origin, Outcome, Refused, UserId};
+use crate::agents::messenger::{Command, UserId};
 use crate::rng::Rng;
 use crate::seldom;
 use crate::time::Time;
 use crate::wire::LengthFrames;
+use crate::wire::proto::Route;
 use crate::wire::proto::network_discovery_packet::Mode;
 use crate::wire::proto::route::{Path, Payload};
-use crate::wire::proto::{
-    History, MessagesResponse, NetworkDiscoveryPacket, Position, Route, messages_request,
-};
 
 /// The connections that this server has opened to other clusters.
 #[derive(Debug)]
@@ -80,25 +80,6 @@ enum Link {
         since: Time,
     },
     Up(Up),
-}
-
-#[derive(Debug)]
-struct Up {
-    conn: Conn,
-    at: SocketAddr,
-    /// Which cluster it is.
-    from: Origin,
-    heard: Time,
-    /// Whether it was asked for a sign of life.
-    asked: bool,
-    /// Since when nobody needs it.
-    idle: Option<Time>,
-    next_id: i64,
-    pulls: BTreeMap<UserId, Pull>,
-    /// Those that may have something to propose.
-    ready: BTreeSet<UserId>,
-    /// When something is to be done about which of them.
-    timers: BTreeSet<(Time, UserId)>,
 }
 
 #[derive(Debug, Default)]
@@ -266,137 +247,6 @@ impl Pulling {
         self.propose(now, &tag);
     }
 
-    /// Takes one Route; none if it makes no sense.
-    fn route<M>(
-        &mut self,
-        now: Time,
-        tag: &str,
-        route: Route,
-        known: &mut Known,
-        out: &mut Outbox<M>,
-    ) -> Option<()> {
-        let cluster = self.clusters.get_mut(tag)?;
-        match (&mut cluster.link, route.payload) {
-            (Link::Greeting { conn, at, .. }, Some(Payload::NetworkDiscoveryPacket(packet))) => {
-                let (conn, at) = (*conn, *at);
-                if !is_from(&self.settings, tag, &packet) {
-                    return None;
-                }
-                let told = route.welcome.as_ref().and_then(|welcome| welcome.cluster.as_ref());
-                let identity = match told {
-                    Some(told) => Some(ClusterIdentity::of(told)?),
-                    None => None,
-                };
-                self.counts.connected += 1;
-                info!("messenger: connected to another cluster cluster={tag} at={at}");
-                known.here(now, tag, at);
-                for server in route.welcome.iter().flat_map(|welcome| &welcome.servers) {
-                    if let Ok(server) = server.parse() {
-                        known.here(now, tag, server);
-                    }
-                }
-                let mut up = Up::new(conn, at, Origin { tag: tag.to_owned(), identity }, now);
-                for (user, name) in &self.users {
-                    up.subscribe(*user, name, out);
-                }
-                up.idle = self.users.is_empty().then_some(now);
-                (cluster.link, cluster.backoff) = (Link::Up(up), BACKOFF_MIN);
-            }
-            (Link::Up(up), payload) => {
-                (up.heard, up.asked) = (now, false);
-                match payload {
-                    Some(Payload::MessagesResponse(MessagesResponse { id, messages, .. })) => {
-                        let id = id?;
-                        let Some(user) = self.names.get(id.as_str()) else { return Some(()) };
-                        // What a subscription that is over has sent would stand before what comes again.
-                        if let Some(pull) = up.pulls.get_mut(user)
-                            && pull.id == route.id
-                            && !pull.has_ended()
-                        {
-                            self.counts.messages += messages.len() as u64;
-                            pull.take(messages).ok()?;
-                            up.ready.insert(*user);
-                        }
-                    }
-                    // There is no such user, or not now: they may come.
-                    Some(Payload::Response(response)) if response.success == Some(false) => {
-                        let user = up.pulls.iter().find(|(_, pull)| pull.id == route.id);
-                        let user = user.map(|(user, _)| *user);
-                        if let Some(user) = user {
-                            let pause = self.rng.duration(ABSENT_PAUSE, ABSENT_PAUSE * 2);
-                            up.pause(user, now + pause);
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            _ => return None,
-        }
-        Some(())
-    }
-
-    /// Proposes what has come, of each user the next batch.
-    fn propose(&mut self, now: Time, tag: &str) {
-        let Some(Cluster { link: Link::Up(up), .. }) = self.clusters.get_mut(tag) else { return };
-        while let Some(user) = up.ready.pop_first() {
-            let pull = up.pulls.get_mut(&user);
-            if let Some(command) = pull.and_then(|pull| pull.next(now, self.tokens + 1, &up.from, user)) {
-                self.tokens += 1;
-                self.waiting.insert(self.tokens, Waiting { tag: tag.to_owned(), user, since: now });
-                self.proposals.push((self.tokens, command));
-            }
-        }
-    }
-
-    pub(super) fn take_proposals(&mut self) -> Vec<(u64, Command)> {
-        std::mem::take(&mut self.proposals)
-    }
-
-    /// What has become of a proposal.
-    pub(super) fn settled<M>(&mut self, now: Time, token: u64, settled: Settled<'_>, out: &mut Outbox<M>) {
-        let Some(Waiting { tag, user, .. }) = self.waiting.remove(&token) else { return };
-        let Some(Cluster { link: Link::Up(up), .. }) = self.clusters.get_mut(&tag) else { return };
-        let Some(pull) = up.pulls.get_mut(&user).filter(|pull| pull.waits_for(token)) else { return };
-        match settled {
-            Settled::Applied(Outcome::Done(effects)) => {
-                let whole = pull.committed(effects);
-                if let Some(name) = self.users.get(&user) {
-                    out.outside(Outward::Frames {
-                        conn: up.conn,
-                        bytes: acknowledgement(pull.id, name, effects),
-                    });
-                }
-                if whole {
-                    up.ready.insert(user);
-                    return self.propose(now, &tag);
-                }
-                self.pause(now, &tag, user, out);
-            }
-            Settled::Applied(Outcome::Refused(why)) => {
-                if !matches!(why, Refused::InboxFull | Refused::TooMany) {
-                    let user = user.0;
-                    warn!("messenger: what another cluster sent is refused cluster={tag} user={user}: {why}");
-                }
-                self.pause(now, &tag, user, out);
-            }
-            Settled::Busy | Settled::Unknown => {
-                let pause = self.rng.duration(AGAIN_PAUSE, AGAIN_PAUSE * 4);
-                pull.again(now + pause);
-                up.timers.insert((now + pause, user));
-            }
-        }
-    }
-
-    /// Takes nothing of a user for a while, since it has too much to read.
-    fn pause<M>(&mut self, now: Time, tag: &str, user: UserId, out: &mut Outbox<M>) {
-        let Some(Cluster { link: Link::Up(up), .. }) = self.clusters.get_mut(tag) else { return };
-        if let (Some(name), Some(pull)) = (self.users.get(&user), up.pulls.get(&user)) {
-            out.outside(Outward::Frames { conn: up.conn, bytes: frame(&ending(pull.id, name)) });
-        }
-        let pause = self.rng.duration(ABSENT_PAUSE, ABSENT_PAUSE * 2);
-        up.pause(user, now + pause);
-    }
-
     /// Gives a connection up, and tries the next address after a while.
     fn fail<M>(&mut self, now: Time, tag: &str, out: &mut Outbox<M>) {
         let Some(cluster) = self.clusters.get_mut(tag) else { return };
@@ -525,68 +375,6 @@ impl Pulling {
     }
 }
 
-impl Up {
-    fn new(conn: Conn, at: SocketAddr, from: Origin, now: Time) -> Self {
-        let (pulls, ready, timers) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { conn, at, from, heard: now, asked: false, idle: None, next_id: 1, pulls, ready, timers }
-    }
-
-    fn subscribe<M>(&mut self, user: UserId, name: &str, out: &mut Outbox<M>) {
-        self.next_id += 1;
-        self.pulls.insert(user, Pull::new(self.next_id));
-        let bytes = frame(&subscription(self.next_id, name));
-        out.outside(Outward::Frames { conn: self.conn, bytes });
-    }
-
-    fn end<M>(&mut self, user: UserId, name: &str, out: &mut Outbox<M>) {
-        let Some(pull) = self.pulls.remove(&user) else { return };
-        if let Some(due) = pull.due() {
-            self.timers.remove(&(due, user));
-        }
-        let bytes = frame(&ending(pull.id, name));
-        out.outside(Outward::Frames { conn: self.conn, bytes });
-    }
-
-    /// Takes nothing of a user until then.
-    fn pause(&mut self, user: UserId, until: Time) {
-        if let Some(pull) = self.pulls.get_mut(&user) {
-            pull.end(until);
-            self.timers.insert((until, user));
-        }
-    }
-}
-
-/// What ends the subscription to a user.
-fn ending(id: i64, name: &str) -> Route {
-    let history = Some(History { limit: Some(0), ..History::default() });
-    Route { history, ..subscription(id, name) }
-}
-
-/// What says how far a user's messages are in the log here.
-fn acknowledgement(id: i64, name: &str, effects: &[Effect]) -> Bytes {
-    let kind = messages_request::Type::User.into();
-    let response = MessagesResponse { r#type: kind, id: Some(name.to_owned()), messages: Vec::new() };
-    let mut route = route(id, Path::MessagesResponse, Some(Payload::MessagesResponse(response)));
-    let position = |effect: &Effect| match effect {
-        Effect::Imported { upto } => {
-            Some(Position { conversation: upto.conversation.0, sequence: upto.sequence.0 })
-        }
-        _ => None,
-    };
-    route.acknowledged = effects.iter().filter_map(position).collect();
-    frame(&route)
-}
-
-/// Whether a packet is what the cluster `tag` answers.
-fn is_from(settings: &ClusterSettings, tag: &str, packet: &NetworkDiscoveryPacket) -> bool {
-    let knows = settings.secret.as_ref().is_some_and(|secret| secret.is(&packet.secret));
-    if knows && packet.group_tag.as_deref() != Some(tag) {
-        let other = packet.group_tag.as_deref().unwrap_or_default().escape_debug();
-        warn!("messenger: another cluster than was expected answers cluster={tag} answered={other}");
-    }
-    knows && packet.mode() == Mode::Response && packet.group_tag.as_deref() == Some(tag)
-}
-
 /// How often what is due is looked for, while there is something.
 const TICK: Duration = Duration::from_millis(100);
 /// How long a dial and the greeting may take, each.
@@ -597,9 +385,5 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(30);
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
-/// When a user is asked for again who is not known there, or whose inbox here is full: after so long, or up to twice that.
-const ABSENT_PAUSE: Duration = Duration::from_secs(5);
 /// When nobody knows what became of a proposal that was not settled: the log answers long before, or never.
 const SETTLED_AFTER_MAX: Duration = Duration::from_secs(6);
-/// When a batch is proposed again that was not committed: after so long, or up to four times that.
-const AGAIN_PAUSE: Duration = Duration::from_millis(250);

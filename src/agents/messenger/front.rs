@@ -11,6 +11,7 @@
 //! - When the state is replaced in mid-run, all connections end: what they were told may be ahead of it or behind.
 
 mod connection;
+mod connections;
 mod delivery;
 mod history;
 mod log_in;
@@ -30,9 +31,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::warn;
-use prost::Message as _;
 
-use self::connection::{Client, Session, Who};
+use self::connection::Client;
 use self::history::Job;
 use self::log_in::Step;
 use self::marks::Marks;
@@ -43,11 +43,10 @@ use self::throttle::Throttle;
 use super::message::MessengerMessage;
 use super::settings::Settings;
 use super::{Command, Effect, Outcome, Refused, State, UserId};
-use crate::agent::{Carries, Conn, Outbox, Outward, Peer, PortId, Refusal};
+use crate::agent::{Carries, Conn, Outbox, Outward, PortId, Refusal};
 use crate::rng::Rng;
 use crate::seldom;
 use crate::time::Time;
-use crate::wire::LengthFrames;
 use crate::wire::proto::{ErrorCode, NetworkDiscoveryPacket, Route};
 
 /// The port of clients.
@@ -102,7 +101,6 @@ pub(super) struct Front {
     news: Vec<(UserId, Arc<str>, bool)>,
     /// Connections of servers of other clusters that nobody has taken over yet.
     strangers: Vec<(Conn, i64, NetworkDiscoveryPacket)>,
-    /// A message, written once for all who get it.
     counts: Counts,
 }
 
@@ -319,132 +317,6 @@ impl Front {
         None
     }
 
-    /// Proposals that nobody of this front waits for, and that took too long, are not told of: who waits for them counts the time.
-    fn lost(&mut self, turn: &mut Turn<'_>, waiter: Waiter, code: ErrorCode, why: &str) {
-        match waiter {
-            Waiter::Client(conn, asked) => {
-                match asked.then {
-                    Then::LogIn(_) | Then::LogInPlainly => self.release(turn, conn),
-                    Then::Answer | Then::Posted | Then::TurnedDown => {}
-                }
-                self.answer(turn.now, conn, &wire::failed(asked.id, code, why));
-            }
-            Waiter::Marks(marks) => {
-                for (user, upto) in marks {
-                    self.marks.read(turn.now, user, upto);
-                }
-            }
-            Waiter::Settings => self.lead_again = Some(turn.now + LEAD_AGAIN),
-            Waiter::Clusters(_) => {}
-        }
-    }
-
-    /// What a client has asked for is decided.
-    fn settled(&mut self, turn: &mut Turn<'_>, conn: Conn, asked: &Asked, outcome: &Outcome) {
-        let Asked { id, then } = asked;
-        match outcome {
-            Outcome::Refused(why) => {
-                if matches!(then, Then::LogIn(_) | Then::LogInPlainly) {
-                    self.answer(turn.now, conn, &refusal(*id, *why));
-                    return self.release(turn, conn);
-                }
-                self.answer(turn.now, conn, &refusal(*id, *why));
-            }
-            Outcome::Done(effects) => match (then, effects.first()) {
-                (Then::Posted, Some(Effect::Posted { conversation, message })) => {
-                    self.counts.posted += 1;
-                    let place = super::Place { conversation: *conversation, sequence: message.sequence };
-                    let quirks = self.settings.quirks;
-                    if let Some(client) = self.answering(turn.now, conn) {
-                        wire::put_posted(*id, place, message.time_ms, quirks, &mut client.outgoing);
-                    }
-                }
-                (Then::LogIn(login), Some(Effect::Registered(user))) => {
-                    self.begin_session(turn, conn, *id, *user, Some(login));
-                }
-                (Then::LogInPlainly, Some(Effect::Registered(user))) => {
-                    self.begin_session(turn, conn, *id, *user, None);
-                }
-                _ => self.answer(turn.now, conn, &wire::done(*id)),
-            },
-        }
-    }
-}
-
-/// Connections.
-impl Front {
-    /// Somebody has connected.
-    pub(super) fn opened(&mut self, turn: &mut Turn<'_>, conn: Conn, peer: SocketAddr) {
-        if !self.restoring && self.clients.len() >= self.settings.connections_max {
-            self.counts.busy += 1;
-            // Who says nothing does not keep out who may have to say something.
-            let oldest = self.clients.iter().find(|(_, client)| matches!(client.who, Who::Nobody));
-            if let Some(oldest) = oldest.map(|(conn, _)| *conn) {
-                self.hang_up(turn, oldest);
-            }
-        }
-        if self.restoring || self.clients.len() >= self.settings.connections_max {
-            return turn.out.outside(Outward::HangUp { conn });
-        }
-        self.clients.insert(conn, Client::new(peer));
-    }
-
-    /// A client has sent something.
-    pub(super) fn frames(&mut self, turn: &mut Turn<'_>, conn: Conn, frames: LengthFrames<'_>) {
-        for frame in frames {
-            // It may have been hung up on by what came before.
-            if !self.clients.contains_key(&conn) {
-                return;
-            }
-            let Ok(route) = Route::decode(frame) else {
-                self.counts.not_understood += 1;
-                return self.hang_up(turn, conn);
-            };
-            self.take(turn, conn, route, frame.len());
-        }
-    }
-
-    /// A connection is gone.
-    pub(super) fn closed(&mut self, now: Time, state: &State, conn: Conn) {
-        let Some(client) = self.clients.remove(&conn) else { return };
-        if let Some(step) = client.step {
-            self.forget_step(step);
-        }
-        if let Who::User(session) = client.who {
-            self.session_ends(now, state, conn, &session);
-        }
-    }
-
-    /// Who is at the other end of a connection.
-    pub(super) fn peer(&self, conn: Conn) -> Option<SocketAddr> {
-        self.clients.get(&conn).map(|client| client.peer)
-    }
-
-    /// A connection of a server of another cluster: nothing that comes on it is this front's any more. What has come meanwhile.
-    pub(super) fn hand_over(&mut self, conn: Conn) -> Vec<Route> {
-        let Some(client) = self.clients.get_mut(&conn) else { return Vec::new() };
-        client.who = Who::OtherCluster;
-        client.holds = false;
-        client.held.take()
-    }
-
-    /// Ends a connection once it has got what was written for it.
-    pub(super) fn hang_up(&mut self, turn: &mut Turn<'_>, conn: Conn) {
-        if let Some(client) = self.clients.get_mut(&conn) {
-            let bytes = client.leave(self.settings.quirks);
-            if !bytes.is_empty() {
-                turn.out.outside(Outward::Frames { conn, bytes: bytes.into() });
-            }
-            turn.out.outside(Outward::HangUp { conn });
-        }
-        self.closed(turn.now, turn.state, conn);
-    }
-
-    /// Who wants to be a server of another cluster: its connection, how it calls its greeting, and that.
-    pub(super) fn take_strangers(&mut self) -> Vec<(Conn, i64, NetworkDiscoveryPacket)> {
-        std::mem::take(&mut self.strangers)
-    }
-
     /// Who has come to this server and who is gone from it, by id and name.
     pub(super) fn take_news(&mut self) -> Vec<(UserId, Arc<str>, bool)> {
         std::mem::take(&mut self.news)
@@ -477,70 +349,54 @@ impl Front {
         ]
     }
 
-    /// Answers a request.
-    fn answer(&mut self, now: Time, conn: Conn, route: &Route) {
-        let code = match &route.payload {
-            Some(crate::wire::proto::route::Payload::Response(response)) => response.error_code,
-            _ => None,
-        };
-        self.counts.busy += u64::from(code == Some(ErrorCode::Busy.into()));
-        self.counts.unknown += u64::from(code == Some(ErrorCode::Unknown.into()));
-        let quirks = self.settings.quirks;
-        if let Some(client) = self.answering(now, conn) {
-            wire::put_route(route, quirks, &mut client.outgoing);
+    /// Proposals that nobody of this front waits for, and that took too long, are not told of: who waits for them counts the time.
+    fn lost(&mut self, turn: &mut Turn<'_>, waiter: Waiter, code: ErrorCode, why: &str) {
+        match waiter {
+            Waiter::Client(conn, asked) => {
+                match asked.then {
+                    Then::LogIn(_) | Then::LogInPlainly => self.release(turn, conn),
+                    Then::Answer | Then::Posted | Then::TurnedDown => {}
+                }
+                self.answer(turn.now, conn, &wire::failed(asked.id, code, why));
+            }
+            Waiter::Marks(marks) => {
+                for (user, upto) in marks {
+                    self.marks.read(turn.now, user, upto);
+                }
+            }
+            Waiter::Settings => self.lead_again = Some(turn.now + LEAD_AGAIN),
+            Waiter::Clusters(_) => {}
         }
     }
 
-    /// The client whose request is about to be answered, if it is still there.
-    fn answering(&mut self, now: Time, conn: Conn) -> Option<&mut Client> {
-        let client = self.clients.get_mut(&conn)?;
-        client.unanswered = client.unanswered.saturating_sub(1);
-        touch(&mut self.touched, conn, client);
-        self.flush_at.get_or_insert(now);
-        Some(client)
-    }
-
-    fn session(&self, conn: Conn) -> Option<&Session> {
-        self.clients.get(&conn)?.session()
-    }
-
-    /// A number that no step, no look and no computation has.
-    fn token(&mut self) -> u64 {
-        self.tokens += 1;
-        self.tokens
-    }
-}
-
-/// Other servers.
-impl Front {
-    /// What another server is told first.
-    fn here(&self, answer: bool) -> MessengerMessage {
-        MessengerMessage::Here {
-            clients: self.advertise.clone(),
-            sessions: self.session_count,
-            online: self.sessions.keys().map(|user| user.0).collect(),
-            answer,
+    /// What a client has asked for is decided.
+    fn settled(&mut self, turn: &mut Turn<'_>, conn: Conn, asked: &Asked, outcome: &Outcome) {
+        let Asked { id, then } = asked;
+        match outcome {
+            Outcome::Refused(why) => {
+                self.answer(turn.now, conn, &refusal(*id, *why));
+                if matches!(then, Then::LogIn(_) | Then::LogInPlainly) {
+                    self.release(turn, conn);
+                }
+            }
+            Outcome::Done(effects) => match (then, effects.first()) {
+                (Then::Posted, Some(Effect::Posted { conversation, message })) => {
+                    self.counts.posted += 1;
+                    let place = super::Place { conversation: *conversation, sequence: message.sequence };
+                    let quirks = self.settings.quirks;
+                    if let Some(client) = self.answering(turn.now, conn) {
+                        wire::put_posted(*id, place, message.time_ms, quirks, &mut client.outgoing);
+                    }
+                }
+                (Then::LogIn(login), Some(Effect::Registered(user))) => {
+                    self.begin_session(turn, conn, *id, *user, Some(login));
+                }
+                (Then::LogInPlainly, Some(Effect::Registered(user))) => {
+                    self.begin_session(turn, conn, *id, *user, None);
+                }
+                _ => self.answer(turn.now, conn, &wire::done(*id)),
+            },
         }
-    }
-
-    /// A link to another server is up.
-    pub(super) fn link_up(&mut self, peer: Peer, out: &mut Outbox<MessengerMessage>) {
-        self.elsewhere.link_up(peer, self.here(false), out);
-    }
-
-    /// A link to another server is down.
-    pub(super) fn link_down(&mut self, turn: &mut Turn<'_>, peer: Peer) {
-        let affected = self.elsewhere.link_down(peer);
-        self.tell_presence_of(turn.now, turn.state, affected);
-    }
-
-    /// Another server has said something.
-    pub(super) fn heard(&mut self, turn: &mut Turn<'_>, peer: Peer, message: MessengerMessage) {
-        if let MessengerMessage::Here { answer: false, .. } = message {
-            turn.out.send(peer, self.here(true));
-        }
-        let affected = self.elsewhere.heard(peer, message);
-        self.tell_presence_of(turn.now, turn.state, affected);
     }
 }
 

@@ -1,12 +1,12 @@
-//! Who is there, and who writes with whom.
+//! Who is there, here and on other servers, and who writes with whom.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::presence::Affected;
 use super::{Front, Turn, wire};
-use crate::agent::Conn;
-use crate::agents::messenger::{Kind, Sequence, State, UserId};
+use crate::agent::{Conn, Outbox, Peer};
+use crate::agents::messenger::{Kind, MessengerMessage, Sequence, State, UserId};
 use crate::time::Time;
 use crate::wire::proto::{
     Conversations, ErrorCode, Presence, Route, WhoRequest, conversations, message, presence, route,
@@ -58,6 +58,39 @@ impl Front {
             Some(presence::Entry { user, online: self.is_online(other) })
         });
         Presence { entries: entries.collect() }
+    }
+}
+
+/// Other servers.
+impl Front {
+    /// What another server is told first.
+    pub(super) fn here(&self, answer: bool) -> MessengerMessage {
+        MessengerMessage::Here {
+            clients: self.advertise.clone(),
+            sessions: self.session_count,
+            online: self.sessions.keys().map(|user| user.0).collect(),
+            answer,
+        }
+    }
+
+    /// A link to another server is up.
+    pub(in super::super) fn link_up(&mut self, peer: Peer, out: &mut Outbox<MessengerMessage>) {
+        self.elsewhere.link_up(peer, self.here(false), out);
+    }
+
+    /// A link to another server is down.
+    pub(in super::super) fn link_down(&mut self, turn: &mut Turn<'_>, peer: Peer) {
+        let affected = self.elsewhere.link_down(peer);
+        self.tell_presence_of(turn.now, turn.state, affected);
+    }
+
+    /// Another server has said something.
+    pub(in super::super) fn heard(&mut self, turn: &mut Turn<'_>, peer: Peer, message: MessengerMessage) {
+        if let MessengerMessage::Here { answer: false, .. } = message {
+            turn.out.send(peer, self.here(true));
+        }
+        let affected = self.elsewhere.heard(peer, message);
+        self.tell_presence_of(turn.now, turn.state, affected);
     }
 }
 

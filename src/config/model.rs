@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,6 +101,8 @@ pub struct TlsSettings {
     pub authority: String,
     /// Whether links to other boxes are encrypted. All boxes have to agree on it.
     pub links: bool,
+    /// What the certificate of who is dialled at one of these addresses may name in place of the address.
+    pub names: BTreeMap<IpAddr, BTreeSet<String>>,
 }
 
 impl BoxSettings {

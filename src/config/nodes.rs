@@ -27,7 +27,7 @@
 
 mod reader;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Map, json};
@@ -101,10 +101,18 @@ impl Nodes {
         mut resolve: impl FnMut(&str) -> Result<IpAddr, E>,
     ) -> Result<serde_json::Value, E> {
         let members: Vec<String> = self.nodes.iter().map(|node| Self::agent(&node.id)).collect();
+        let mut names = BTreeMap::<IpAddr, BTreeSet<String>>::new();
+        let mut called = |host: &str| -> Result<IpAddr, E> {
+            let ip = resolve(bare(host))?;
+            if bare(host).parse::<IpAddr>().is_err() {
+                names.entry(ip).or_default().insert(host.to_owned());
+            }
+            Ok(ip)
+        };
         let mut place = |text: &String| -> Result<String, E> {
             // It was checked that there is one.
             let (host, port) = text.rsplit_once(':').unwrap_or((text, "0"));
-            let ip = resolve(bare(host))?;
+            let ip = called(host)?;
             Ok(SocketAddr::new(ip, port.parse().unwrap_or_default()).to_string())
         };
         let ask: Vec<String> = self.ask.iter().map(&mut place).collect::<Result<_, E>>()?;
@@ -113,9 +121,9 @@ impl Nodes {
             let servers: Vec<String> = servers.iter().map(&mut place).collect::<Result<_, E>>()?;
             clusters.insert(tag.clone(), json!(servers));
         }
-        let mut entries = Map::new();
+        let (mut entries, mut boxes) = (Map::new(), Vec::new());
         for node in &self.nodes {
-            let ip = resolve(bare(&node.host))?;
+            let ip = called(&node.host)?;
             let at = |port| SocketAddr::new(ip, port).to_string();
             let mut attrs = json!({
                 "log": {"members": members},
@@ -134,13 +142,20 @@ impl Nodes {
             if !ask.is_empty() {
                 attrs["ask"] = json!(ask);
             }
+            // A client that was told the address would look for that in the certificate.
+            if node.tls.is_some() && bare(&node.host).parse::<IpAddr>().is_err() {
+                attrs["advertise"] = json!(format!("{}:{}", node.host, node.client_port));
+            }
             let entry = json!({"type": "messenger", "box": at(node.internal_port), "attrs": attrs});
             entries.insert(Self::agent(&node.id), entry);
+            boxes.push((node, at(node.internal_port)));
+        }
+        for (node, on) in boxes {
             let settings = match &node.tls {
-                Some(tls) => json!({"tls": tls.to_json()}),
+                Some(tls) => json!({"tls": TlsSettings { names: names.clone(), ..tls.clone() }.to_json()}),
                 None => json!({"plain": plain}),
             };
-            let entry = json!({"type": BOX_TYPE, "box": at(node.internal_port), "attrs": settings});
+            let entry = json!({"type": BOX_TYPE, "box": on, "attrs": settings});
             entries.insert(format!("box-{}", node.id), entry);
         }
         Ok(entries.into())
@@ -210,7 +225,11 @@ mod tests {
                 let settings = configuration.settings_of(on.parse().expect("an address"));
                 let tls = settings.tls.expect("it is encrypted");
                 assert_eq!((tls.certificate.as_str(), tls.links), (certificate, true));
+                // Whoever is called by a name may show a certificate for it, and clients are told it.
+                let names = BTreeSet::from(["localhost".to_owned()]);
+                assert_eq!(tls.names, BTreeMap::from([(IpAddr::from([127, 0, 0, 1]), names)]));
             }
+            assert_eq!(json["chat-two"]["attrs"]["advertise"], "localhost:4202");
             assert!(["chat-1", "chat-two"].iter().all(|agent| json[agent]["attrs"]["tls"] == true));
         }
         let toml = "groupTag = \"east\"\n[tls]\ncert = \"c.pem\"\nkey = \"k.pem\"\nauthority = \"a.pem\"\n\

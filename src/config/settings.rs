@@ -1,6 +1,7 @@
 //! The settings of a box, from the attributes of its entry.
 
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::read::Reader;
@@ -12,7 +13,7 @@ use crate::rng::Probability;
 const DELAY_MS_MAX: u64 = 3_600_000;
 
 const NAMES: [&str; 8] = ["control", "data", "loss", "duplicate", "delay_ms", "seed", "tls", "plain"];
-const TLS_NAMES: [&str; 4] = ["certificate", "key", "authority", "links"];
+const TLS_NAMES: [&str; 5] = ["certificate", "key", "authority", "links", "names"];
 
 /// Reads `attrs`; what it does not say stays as it is in `settings`.
 pub(super) fn read(
@@ -85,7 +86,40 @@ fn tls(reader: &mut Reader<'_>, id: &str, node: &Node) -> Option<TlsSettings> {
             return None;
         }
     };
-    Some(TlsSettings { certificate: certificate?, key: key?, authority: authority?, links })
+    let names = node.member("names").map(|member| names(reader, id, &member.node)).unwrap_or_default();
+    Some(TlsSettings { certificate: certificate?, key: key?, authority: authority?, links, names })
+}
+
+/// Reads what certificates may name in place of addresses.
+fn names(reader: &mut Reader<'_>, id: &str, node: &Node) -> BTreeMap<IpAddr, BTreeSet<String>> {
+    let mut names = BTreeMap::new();
+    let path = [id, "attrs", "tls", "names"];
+    let Some(members) = node.members() else {
+        let what = format!("expected {{\"10.0.0.1\": \"chat.example.org\", ...}}, found {}", node.sort());
+        reader.complain(node.at, &path, what);
+        return names;
+    };
+    for member in members {
+        let field = [&path[..], &[&member.name]].concat();
+        let Ok(ip) = member.name.parse::<IpAddr>() else {
+            let what = "expected an address such as \"10.0.0.1\" as the name of this field";
+            reader.complain(member.at, &field, what);
+            continue;
+        };
+        let listed = match &member.node.value {
+            Value::List(entries) => entries.iter().collect(),
+            _ => vec![&member.node],
+        };
+        let text = |node: &&Node| match &node.value {
+            Value::Text(text) if !text.is_empty() => Some(text.clone()),
+            _ => None,
+        };
+        match listed.iter().map(text).collect::<Option<BTreeSet<String>>>() {
+            Some(read) => names.entry(ip.to_canonical()).or_insert_with(BTreeSet::new).extend(read),
+            None => reader.complain(member.node.at, &field, "expected a name, or a list of names"),
+        }
+    }
+    names
 }
 
 fn choice(node: &Node) -> Result<bool, String> {

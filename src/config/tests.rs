@@ -1,7 +1,7 @@
 //! Reading and writing whole configurations.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -240,10 +240,12 @@ fn everything_that_stands_there_is_read() {
 #[test]
 fn what_is_wrong_about_encryption_is_told_each_by_itself() {
     let text = r#"{"s": {"type": "box", "box": "127.0.0.1:1", "attrs": {
-        "tls": {"certificate": 1, "key": "k", "link": true}, "plain": "no"}}}"#;
+        "tls": {"certificate": 1, "key": "k", "link": true, "names": {"here": "a", "10.0.0.1": ["b", 7]}}, "plain": "no"}}}"#;
     let found = wrong(text);
-    assert_eq!(found.len(), 4, "{found:?}");
+    assert_eq!(found.len(), 6, "{found:?}");
     for expected in [
+        "s.attrs.tls.names.here: expected an address such as \"10.0.0.1\" as the name of this field",
+        "s.attrs.tls.names.10.0.0.1: expected a name, or a list of names",
         "s.attrs.tls.certificate: expected the name of a file as a string, found a number",
         "s.attrs.tls.authority: is missing; expected the name of a file",
         "s.attrs.tls.link: unknown",
@@ -406,8 +408,12 @@ fn settings() -> impl Strategy<Value = BoxSettings> {
     let control = proptest::option::of((any::<[u8; 4]>(), 20_000u16..60_000));
     let chances = (0u32..=1_000_000, 0u32..=1_000_000);
     let file = "[a-z/.]{1,9}";
-    let tls = (file, file, file, any::<bool>())
-        .prop_map(|(certificate, key, authority, links)| TlsSettings { certificate, key, authority, links });
+    let names = proptest::collection::btree_set("[a-z.]{1,9}", 1..3);
+    let names = proptest::collection::btree_map(any::<[u8; 4]>().prop_map(IpAddr::from), names, 0..3);
+    let tls =
+        (file, file, file, any::<bool>(), names).prop_map(|(certificate, key, authority, links, names)| {
+            TlsSettings { certificate, key, authority, links, names }
+        });
     let tls = (proptest::option::of(tls), any::<bool>());
     (control, "[a-z /]{1,9}", chances, 0u64..=3_600_000, any::<Option<u64>>(), tls).prop_map(
         |(control, data, (loss, duplicate), delay_ms, seed, (tls, plain))| BoxSettings {

@@ -40,12 +40,16 @@ fn agent(entry: &Entry) -> Value {
 impl TlsSettings {
     /// As a configuration has it.
     pub(super) fn to_json(&self) -> Value {
-        json!({
+        let mut tls = json!({
             "certificate": self.certificate,
             "key": self.key,
             "authority": self.authority,
             "links": self.links,
-        })
+        });
+        if !self.names.is_empty() {
+            tls["names"] = json!(self.names);
+        }
+        tls
     }
 }
 

@@ -1,6 +1,7 @@
 //! TLS between a socket and the server: takes what came from the network and gives plain bytes, and the other way round. Without a socket of its own; it never waits.
 
 mod credentials;
+mod names;
 mod trust;
 
 use std::io::{self, BufRead as _, Write};
@@ -152,6 +153,7 @@ fn io_error(error: &Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::OnceLock;
 
     use bytes::Bytes;
@@ -176,6 +178,7 @@ mod tests {
                 key: "key".into(),
                 authority: "certificate".into(),
                 links: true,
+                names: BTreeMap::new(),
             };
             Credentials::load(&settings, folder.path()).expect("they fit")
         })

@@ -1,5 +1,6 @@
 //! Encrypted connections: of agents with their clients and with each other, and between boxes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -40,6 +41,7 @@ fn credentials(certificate: &Path, authority: &Path) -> Credentials {
         key: text(certificate, "key.pem"),
         authority: text(authority, "authority.pem"),
         links: false,
+        names: BTreeMap::new(),
     };
     Credentials::load(&settings, Path::new("")).expect("they fit")
 }

@@ -190,7 +190,13 @@ impl<'a> Reader<'a> {
             Value::Text(folder) if !folder.is_empty() => {
                 let file = |name: &str| format!("{}/{name}", folder.strip_suffix('/').unwrap_or(folder));
                 let (certificate, key) = (file("certificate.pem"), file("key.pem"));
-                Some(TlsSettings { certificate, key, authority: file("authority.pem"), links })
+                Some(TlsSettings {
+                    certificate,
+                    key,
+                    authority: file("authority.pem"),
+                    links,
+                    names: BTreeMap::new(),
+                })
             }
             Value::Table(members) => {
                 self.unknown(members, &path, &[&CERTIFICATE, &KEY, &AUTHORITY]);
@@ -204,7 +210,13 @@ impl<'a> Reader<'a> {
                 };
                 let certificate = file("certificate", &CERTIFICATE);
                 let (key, authority) = (file("key", &KEY), file("authority", &AUTHORITY));
-                Some(TlsSettings { certificate: certificate?, key: key?, authority: authority?, links })
+                Some(TlsSettings {
+                    certificate: certificate?,
+                    key: key?,
+                    authority: authority?,
+                    links,
+                    names: BTreeMap::new(),
+                })
             }
             _ => {
                 let what = format!(

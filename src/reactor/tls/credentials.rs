@@ -16,6 +16,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{CertificateError, ClientConfig, Error, RootCertStore, ServerConfig};
 
 use super::Session;
+use super::names::Named;
 use crate::config::TlsSettings;
 
 /// A server's certificate with its key, and the authority by which it judges the certificates of others.
@@ -36,7 +37,7 @@ pub struct Credentials {
 struct Own {
     path: PathBuf,
     chain: Vec<CertificateDer<'static>>,
-    as_dialled: Arc<WebPkiServerVerifier>,
+    as_dialled: Arc<Named>,
     as_dialling: Arc<dyn ClientCertVerifier>,
 }
 
@@ -62,6 +63,7 @@ impl Credentials {
             WebPkiServerVerifier::builder_with_provider(Arc::clone(&authority), Arc::clone(&provider))
                 .build()
                 .context("tls.authority")?;
+        let servers = Arc::new(Named::new(servers, &settings.names)?);
         let as_dialling = Arc::clone(&boxes);
         let own_chain = chain.clone();
         let own = "tls.certificate and tls.key";
@@ -70,7 +72,8 @@ impl Credentials {
             server()?.with_client_cert_verifier(boxes).with_single_cert(chain.clone(), key.clone_key());
         let out = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(authority)
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::<Named>::clone(&servers))
             .with_client_auth_cert(chain, key);
         Ok(Self {
             ports: Arc::new(ports.context(own)?),
@@ -100,7 +103,8 @@ impl Credentials {
             _ if !self.links => return Ok(()),
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 format!(
-                    "other servers reach this one at {at}; `ovid cert --name {at}` makes one that names it"
+                    "other servers reach this one at {at}; `ovid cert --name {at}` makes one that names it, \
+                     and \"names\" says what else it may name"
                 )
             }
             CertificateError::UnknownIssuer => {

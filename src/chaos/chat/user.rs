@@ -84,8 +84,9 @@ impl Desk {
     pub(super) fn client(&self, user: usize, cluster: usize, register: bool, rng: &mut Rng) -> Talk {
         let servers = self.servers(cluster, rng);
         let name = self.plan.users[user].name.clone();
-        let options = ClientOptions::new(name, PASSWORD, servers);
-        Talk::new(ClientOptions { register, log_in: LOG_IN_LIMIT, ..options }, rng.fork())
+        let usual = ClientOptions::new(name, PASSWORD, servers);
+        let log_in = if register { REGISTER_LIMIT } else { usual.log_in };
+        Talk::new(ClientOptions { register, log_in, ..usual }, rng.fork())
     }
 
     fn servers(&self, cluster: usize, rng: &mut Rng) -> Vec<SocketAddr> {
@@ -311,8 +312,8 @@ impl Stay {
 
 /// The password of everybody.
 const PASSWORD: &str = "open sesame";
-/// How long a server may look at a password, on a machine that does all this.
-const LOG_IN_LIMIT: Duration = Duration::from_secs(15);
+/// How long it may take that a user is registered, on a machine where all these servers have just begun.
+const REGISTER_LIMIT: Duration = Duration::from_secs(15);
 const LOG_IN_AGAIN: Duration = Duration::from_millis(500);
 /// How long users stay, and how long they are away at the most.
 const VISIT_MIN: Duration = Duration::from_secs(1);

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import unittest
+import unittest.mock
 from collections.abc import Awaitable, Callable
 
 from fake import BUSY, FakeChat, fake_chat, wait_for
 
 from ovid_chat import AsyncClient, Message
+from ovid_chat.model import Sent
 from ovid_chat.talk import Quit, Talk, clean
 
 
@@ -97,6 +99,25 @@ class Commands(unittest.TestCase):
 
             said = self.run_talk(chat, what)
         self.assertEqual(said[1:], ["* -- ann --", "me: hello ✓", "ann: an answer", "me: hello (to cat) ✓"])
+
+    def test_an_answer_stands_below_what_it_answers(self) -> None:
+        with fake_chat() as chat:
+            chat.users.update(ann="secret", bob="secret")
+
+            async def what(talk: Talk, said: list[str]) -> None:
+                await talk.line("/msg ann")
+                accepted: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
+                with unittest.mock.patch.object(talk._client, "post", lambda *_, **__: accepted):
+                    await talk.line("question")
+                # Both come with one read.
+                accepted.set_result(Sent(None, None))
+                talk._on_message(Message("ann", "answer", "bob"))
+                self.assertEqual(
+                    [line.split("] ")[-1] for line in said[-2:]], ["me: question ✓", "ann: answer"]
+                )
+
+            said = self.run_talk(chat, what)
+        self.assertEqual(said.count("me: question ✓"), 1)
 
     def test_own_messages_that_take_long_are_shown_as_pending(self) -> None:
         with fake_chat() as chat:

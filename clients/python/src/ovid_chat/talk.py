@@ -58,6 +58,15 @@ class _Known:
     told: set[str] = field(default_factory=set)
 
 
+@dataclass
+class _Own:
+    """A message of the user's own that is on its way."""
+
+    room: Room
+    message: Message
+    is_shown: bool = False
+
+
 class Quit(Exception):
     """The user wants to end."""
 
@@ -75,7 +84,7 @@ class Talk:
         self._pending_after_s = pending_after_s
         self._known: dict[Room, _Known] = {}
         self._ids: dict[int, Room] = {}
-        self._pending: list[asyncio.Future[Sent]] = []
+        self._own: dict[asyncio.Future[Sent], _Own] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_lost = False
         client.on_message = self._on_message
@@ -127,11 +136,11 @@ class Talk:
 
     async def end(self) -> None:
         """Waits for messages that are pending, for a while."""
-        if self._pending:
-            self._say(f"* waiting for {len(self._pending)} pending")
-            await asyncio.wait(self._pending, timeout=self._client.timeout)
-        # Their marks are shown.
-        await asyncio.sleep(0)
+        if self._own:
+            self._say(f"* waiting for {len(self._own)} pending")
+            done, _ = await asyncio.wait(set(self._own), timeout=self._client.timeout)
+            for pending in done:
+                self._settle(pending)
         for task in list(self._tasks):
             task.cancel()
 
@@ -143,8 +152,8 @@ class Talk:
         """One line about now."""
         server = self._client.server
         parts = [f"on {server}" if server else "NO SERVER, looking for one"]
-        if self._pending:
-            parts.append(f"{len(self._pending)} pending")
+        if self._own:
+            parts.append(f"{len(self._own)} pending")
         unread = [f"{room} ({len(known.waiting)})" for room, known in self._known.items() if known.waiting]
         if unread:
             parts.append("unread: " + ", ".join(unread))
@@ -357,6 +366,9 @@ class Talk:
     # Messages.
 
     def _on_message(self, message: Message) -> None:
+        # What was accepted before stands above the answer to it.
+        for pending in [pending for pending in self._own if pending.done()]:
+            self._settle(pending)
         room = self._room_of(message)
         known = self._known.setdefault(room, _Known())
         if message.position is not None:
@@ -385,33 +397,42 @@ class Talk:
         except ChatError as error:
             self._say(f"* not sent: {clean(str(error))}")
             return
-        self._pending.append(pending)
-        task = asyncio.get_running_loop().create_task(self._follow(room, text, pending))
+        own = _Own(room, Message(self._client.user, text, room.name, room.is_group, time=now()))
+        self._own[pending] = own
+        task = asyncio.get_running_loop().create_task(self._follow(pending, own))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _follow(self, room: Room, text: str, pending: asyncio.Future[Sent]) -> None:
+    async def _follow(self, pending: asyncio.Future[Sent], own: _Own) -> None:
         """Shows a message of the user's own as it gets on."""
-        message = Message(self._client.user, text, room.name, room.is_group, time=now())
-        to = "" if room == self.room else f" (to {clean(str(room))})"
         done, _ = await asyncio.wait({pending}, timeout=self._pending_after_s)
         if not done:
-            self._show(message, f"{to} …")
-        try:
-            sent = await asyncio.shield(pending)
-        except ChatError as error:
-            self._say(f"* not sent{to}: {clean(text)}: {clean(str(error))}")
+            own.is_shown = True
+            self._show(own.message, f"{self._to(own.room)} …")
+            await asyncio.wait({pending})
+        self._settle(pending)
+
+    def _to(self, room: Room) -> str:
+        return "" if room == self.room else f" (to {clean(str(room))})"
+
+    def _settle(self, pending: asyncio.Future[Sent]) -> None:
+        """Shows what became of a message of the user's own, if that was not shown yet."""
+        own = self._own.pop(pending, None)
+        if own is None or pending.cancelled():
             return
-        finally:
-            if pending in self._pending:
-                self._pending.remove(pending)
-        if done:
-            self._show(message, f"{to} ✓")
+        to = self._to(own.room)
+        try:
+            sent = pending.result()
+        except ChatError as error:
+            self._say(f"* not sent{to}: {clean(own.message.text)}: {clean(str(error))}")
+            return
+        if own.is_shown:
+            self._say(f"  ✓ {clean(own.message.text)}")
         else:
-            self._say(f"  ✓ {clean(text)}")
-        known = self._known.setdefault(room, _Known())
+            self._show(own.message, f"{to} ✓")
+        known = self._known.setdefault(own.room, _Known())
         if sent.position is not None:
-            self._ids[sent.position.conversation] = room
+            self._ids[sent.position.conversation] = own.room
             known.own = max(known.own, sent.position.sequence)
             known.told.clear()
 

@@ -16,6 +16,7 @@
 //!   given a vote that it has forgotten, is behind that entry, or cannot be elected any more (after Alagappan et al., "Protocol-Aware Recovery for
 //!   Consensus-Based Storage", FAST 2018).
 //! - A follower whose link to the leader breaks does not wait for its whole time-out.
+//! - Elections that lead to nothing follow one another more and more slowly, so that one is won in the end where disks take longer for a vote than the time-out lasts.
 //! - Who belongs to the log is kept beside term and vote, so that nobody has to read a whole log to learn it.
 //!
 //! **How to drive it.** What is to be sent is gathered: while there is something, [`deadline`](ReplicatedLog::deadline) is not later than the last input's time,
@@ -400,9 +401,7 @@ impl Raft {
 
     /// The writes up to this one are on the disk: what waited for them can go on.
     fn stored(&mut self, upto: Lsn) {
-        let had_vote = self.disk.has(self.state_lsn);
         self.disk.advance(upto);
-        self.vote_may_be_stored(had_vote);
         while let Some(what) = self.disk.due() {
             match what {
                 Deferred::Send(to, message) => self.send(to, message),

@@ -215,24 +215,16 @@ impl Raft {
         self.election_at = self.election_at.map(|at| at.min(soon));
     }
 
-    /// An election of its own gets twice the time of the one before, if that led to nothing: where disks take longer for a vote than the time-out lasts, nobody would ever be elected
-    /// (Raft, section 5.6, asks for far quicker ones).
+    /// Whoever has stood for election again and again, and knows of no leader, waits twice as long each time: where disks take longer for votes than the time-out lasts, nobody would ever
+    /// be elected (Raft, section 5.6, asks for far quicker ones).
     pub(super) fn set_election_timer(&mut self) {
-        let stands = self.ballot.as_ref().is_some_and(|ballot| !ballot.pre);
-        let doublings = if stands { self.candidacies.saturating_sub(1).min(DOUBLINGS_MAX) } else { 0 };
+        let doublings = self.candidacies.saturating_sub(1).min(DOUBLINGS_MAX);
         let election = self.options.election * (1 << doublings);
         self.election_at = Some(self.now + self.rng.duration(election, election * 2));
     }
 
     fn is_writing_vote(&self) -> bool {
         self.laws.vote_after_sync && !self.disk.has(self.state_lsn)
-    }
-
-    /// Writes have become durable. If term and vote are among them, which `had` not been before, the others have the whole time from now on: to give their votes, or to win.
-    pub(super) fn vote_may_be_stored(&mut self, had: bool) {
-        if !had && self.leader.is_none() && self.disk.has(self.state_lsn) {
-            self.set_election_timer();
-        }
     }
 
     /// A message of this term has come: if that is greater than the own one, that one is over.
@@ -288,5 +280,5 @@ impl Raft {
     }
 }
 
-/// How often the time for an election is doubled at most.
+/// How often the time-out is doubled at most.
 const DOUBLINGS_MAX: u32 = 4;

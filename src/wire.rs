@@ -46,6 +46,9 @@ pub enum PeerLine<'a> {
 /// Why a line of a peer was not understood. The line is dropped, the peer is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum LineError {
+    /// It is no line, but a record of TLS.
+    #[error("what comes is TLS, and links are not encrypted here")]
+    Encrypted,
     /// Lines are UTF-8.
     #[error("not UTF-8")]
     NotUtf8,
@@ -101,6 +104,11 @@ pub fn msg_prefix(sender: ServerId) -> Vec<u8> {
 /// Whether `bytes` is UTF-8. Nearly everything is ASCII, and that is seen several times faster.
 pub fn is_utf8(bytes: &[u8]) -> bool {
     bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
+}
+
+/// Whether what stands at the front of a connection begins a record of TLS: its kind, and a version whose first byte is 3. Neither a line nor a frame of ours begins so.
+pub fn is_tls(front: &[u8]) -> bool {
+    matches!(front, [0x14..=0x17, 3, ..])
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: TcpStream,
+    peer: Option<SocketAddr>,
     phase: Phase,
     tls: Option<Box<Session>>,
     /// It stands on the ready list.
@@ -83,7 +84,10 @@ impl Socket {
         token: Token,
         registry: &Registry,
     ) -> io::Result<Self> {
-        Self::register(TcpStream::connect(address)?, Phase::Connecting, tls, token, registry)
+        let mut socket =
+            Self::register(TcpStream::connect(address)?, Phase::Connecting, tls, token, registry)?;
+        socket.peer = Some(address);
+        Ok(socket)
     }
 
     /// Takes over an accepted stream.
@@ -111,6 +115,7 @@ impl Socket {
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         let writable = phase != Phase::Connecting;
         Ok(Self {
+            peer: stream.peer_addr().ok(),
             stream,
             phase,
             tls: tls.map(Box::new),
@@ -133,9 +138,9 @@ impl Socket {
         self.tls.is_some()
     }
 
-    /// Who is at the other end, where that is known.
+    /// Who is at the other end, where that is known; the system forgets it with the connection.
     pub(super) fn peer(&self) -> Option<SocketAddr> {
-        self.stream.peer_addr().ok()
+        self.peer
     }
 
     /// Whether it is not open yet.

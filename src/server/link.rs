@@ -237,6 +237,7 @@ impl Link {
         let Stage::Nameless { heard } = &mut self.stage else { return Ok(None) };
         heard.extend_from_slice(bytes);
         match memchr(b'\n', heard) {
+            _ if wire::is_tls(heard) => Err(LineError::Encrypted),
             Some(end) => Ok(Some(&heard[..end])),
             None if heard.len() > FIRST_LINE_BYTES_MAX => Err(LineError::UnknownVerb),
             None => Ok(None),

@@ -16,8 +16,7 @@ impl FrameTooLong {
     /// What is wrong, for people.
     fn what(&self) -> String {
         let Self { bytes, bytes_max } = self;
-        // A record of TLS begins with its kind, 20 to 23, and a version whose first byte is 3.
-        if (0x14..=0x17).contains(&(bytes >> 24)) && (bytes >> 16) & 0xff == 3 {
+        if u32::try_from(*bytes).is_ok_and(|bytes| super::is_tls(&bytes.to_be_bytes())) {
             return "what comes is TLS, and here nothing is encrypted".to_owned();
         }
         format!("a frame of {bytes} bytes is longer than {bytes_max}")

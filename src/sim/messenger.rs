@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use self::book::{Book, Lives, Seen};
 use self::checkers::{
-    Answered, ClassReads, Delivered, History, Judge, Marks, Once, Order, Presence, Remembered, Shown,
+    Answered, ClassReads, Delivered, Heirs, History, Judge, Marks, Once, Order, Presence, Remembered, Shown,
     Strangers,
 };
 use self::node::{Node, Server};
@@ -106,6 +106,8 @@ struct Setting {
     lost: Option<usize>,
     /// Whether users leave their groups.
     leaves_groups: bool,
+    /// Whether one of the users is deleted now and then.
+    deletes: bool,
     /// Whether servers speak as the class's client needs it.
     quirks: bool,
 }
@@ -116,6 +118,8 @@ const SERVERS: u32 = 3;
 const TAGS: [&str; 2] = ["east", "west"];
 const CLIENTS_PORT: u16 = 4001;
 const GROUP: &str = "g0";
+/// Who is deleted now and then: somebody with one client, of ours, that belongs to no group.
+const MORTAL: &str = "u4";
 /// Who gives users their commands.
 const COMMANDER: Session = Session(1);
 /// Clocks run by at most so many millionths too fast or too slow.
@@ -156,6 +160,7 @@ impl Setting {
             parts: if parting { parts } else { 0 },
             lost: (parting && lost < clusters).then_some(lost),
             leaves_groups: rng.index(2) == 0,
+            deletes: rng.index(3) == 0,
             quirks: rng.index(4) == 0,
         }
     }
@@ -336,13 +341,16 @@ impl Service for Chat {
             let bytes = [0, 50, 200, 3_000][rng.index(4)];
             let (moves, cluster) =
                 (rng.chance(Probability::percent(self.setting.moves)), rng.index(self.setting.clusters));
-            let (parts, looks_back) = (rng.below(400) == 0, rng.below(100) == 0);
+            let (parts, looks_back, deletes) = (rng.below(400) == 0, rng.below(100) == 0, rng.below(60) == 0);
             let of = self.conversation(user, rng);
             if looks_back {
                 world.command(user.device, COMMANDER, &format!("back {of}"));
             }
             if parts && self.setting.leaves_groups {
                 world.command(user.device, COMMANDER, &format!("part {GROUP}"));
+            }
+            if deletes && self.setting.deletes && user.name == MORTAL {
+                world.command(user.device, COMMANDER, "delete");
             }
             if moves {
                 world.command(user.device, COMMANDER, &format!("move {cluster}"));
@@ -393,6 +401,7 @@ impl Service for Chat {
             Box::new(Judge::new(Shown::default(), book, lives)),
             Box::new(Judge::new(Remembered, book, lives)),
             Box::new(Judge::new(Marks::new(ours.clone()), book, lives)),
+            Box::new(Judge::new(Heirs::default(), book, lives)),
             Box::new(Judge::new(History::default(), book, lives)),
             Box::new(Judge::new(ClassReads::default(), book, lives)),
             Box::new(Judge::new(Answered::default(), book, lives)),

@@ -73,8 +73,12 @@ pub(super) enum Seen {
     LookedBack(LookedBack),
     /// A client has been told whether somebody is there.
     ToldPresence { life: Life, user: String, online: bool },
-    /// A client has been told who is there of all with whom its user writes.
-    Asked { life: Life },
+    /// A client has been told who is there, and who is not, of all with whom its user writes.
+    Asked { life: Life, told: Vec<(String, bool)> },
+    /// A user is to be none any more.
+    Deletes { user: String, cluster: usize },
+    /// That is done. Whoever is called so from now on is somebody else.
+    IsDeleted { user: String, cluster: usize },
     /// Nothing goes wrong any more; what is written from now on is the last. One cluster may be out of reach for good.
     Closing { lost: Option<usize> },
     /// A client of the class is asked to look twice what it is sent.

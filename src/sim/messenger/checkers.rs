@@ -1,6 +1,7 @@
 //! What must hold of a chat, judged by what its users see.
 
 mod delivery;
+mod heirs;
 mod history;
 mod order;
 mod presence;
@@ -9,6 +10,7 @@ mod reading;
 use std::rc::Rc;
 
 pub(super) use self::delivery::{Answered, Delivered};
+pub(super) use self::heirs::Heirs;
 pub(super) use self::history::History;
 pub(super) use self::order::{Once, Order, Remembered, Shown, Strangers};
 pub(super) use self::presence::Presence;

@@ -21,6 +21,8 @@ pub(in super::super) struct Delivered {
     by_client: BTreeMap<(Life, Room), (String, BTreeSet<u64>)>,
     /// Who does not belong to which group any more, or perhaps not.
     left: BTreeSet<(String, usize, String)>,
+    /// Names that have stood for more than one user, perhaps: what was for one does not come to the next.
+    deleted: BTreeSet<String>,
     closing: bool,
     /// Whether a cluster is out of reach at the end, with what was fetched there.
     is_lost: bool,
@@ -49,6 +51,7 @@ impl Delivered {
             by_user: BTreeSet::new(),
             by_client: BTreeMap::new(),
             left: BTreeSet::new(),
+            deleted: BTreeSet::new(),
             closing: false,
             is_lost: false,
         }
@@ -69,6 +72,7 @@ impl Delivered {
         let awaits = |user: &&String| {
             **user != written.by
                 && self.acknowledging.contains(*user)
+                && !self.deleted.contains(*user)
                 && !self.has_left(user, cluster, &written.to)
         };
         receivers.into_iter().filter(awaits).collect()
@@ -92,6 +96,7 @@ impl Law for Delivered {
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
         match seen {
             Seen::Wrote { text, by, to } => self.wrote(text, &by.user, to),
+            Seen::Deletes { user, .. } => drop(self.deleted.insert(user.clone())),
             Seen::Leaves { user, cluster, group } => {
                 self.left.insert((user.clone(), *cluster, group.clone()));
             }
@@ -129,7 +134,7 @@ impl Law for Delivered {
         }
         for ((life, room), (user, got)) in &self.by_client {
             let first = *got.first().expect("one at least");
-            if !lives(*life) {
+            if !lives(*life) || self.deleted.contains(user) {
                 continue;
             }
             for ((_, sequence), text) in self.placed.range((*room, first)..=(*room, u64::MAX)) {
@@ -152,6 +157,8 @@ pub(in super::super) struct Answered {
     known: BTreeSet<(usize, String)>,
     /// Messages that are written since all is well, to somebody who is known there.
     last: BTreeSet<String>,
+    /// Names of users who are there no more, perhaps.
+    deleted: BTreeSet<String>,
     closing: bool,
 }
 
@@ -161,13 +168,16 @@ impl Law for Answered {
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
         match seen {
             Seen::LoggedIn { user, cluster, .. } => drop(self.known.insert((*cluster, user.clone()))),
+            Seen::Deletes { user, .. } => drop(self.deleted.insert(user.clone())),
             Seen::Closing { .. } => self.closing = true,
             Seen::Moved { from, to } => {
                 self.open.values_mut().filter(|life| *life == from).for_each(|life| *life = *to);
             }
             Seen::Wrote { text, by, to } => {
                 self.open.insert(text.clone(), by.life);
-                if self.closing && by.is_ours && self.known.contains(&(by.cluster, to.clone())) {
+                let stays = |user: &String| !self.deleted.contains(user);
+                let stay = stays(&by.user) && stays(to);
+                if self.closing && by.is_ours && stay && self.known.contains(&(by.cluster, to.clone())) {
                     self.last.insert(text.clone());
                 }
             }

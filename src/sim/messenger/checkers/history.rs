@@ -1,6 +1,6 @@
 //! What was, as servers tell it afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::book::{Got, LookedBack, Place, Seen};
 use super::Law;
@@ -14,7 +14,9 @@ pub(in super::super) struct History {
     shown: BTreeMap<(String, usize, String), BTreeMap<Place, usize>>,
     seen: usize,
     /// What users have left, or may have.
-    left: Vec<(String, usize, String)>,
+    left: BTreeSet<(String, usize, String)>,
+    /// Names that have stood for more than one user, perhaps.
+    deleted: BTreeSet<String>,
 }
 
 impl History {
@@ -36,7 +38,8 @@ impl History {
             }
         }
         let key = (user.clone(), *cluster, of.clone());
-        if self.left.contains(&key) {
+        let name = of.split('@').next().unwrap_or_default();
+        if self.left.contains(&key) || self.deleted.contains(user) || self.deleted.contains(name) {
             return Ok(());
         }
         let shown = self.shown.get(&key).into_iter().flatten();
@@ -67,8 +70,9 @@ impl Law for History {
                 shown.entry(*place).or_insert(self.seen);
             }
             Seen::Leaves { user, cluster, group } => {
-                self.left.push((user.clone(), *cluster, group.clone()));
+                self.left.insert((user.clone(), *cluster, group.clone()));
             }
+            Seen::Deletes { user, .. } => drop(self.deleted.insert(user.clone())),
             Seen::LookedBack(looked) => self.looked(looked)?,
             _ => {}
         }

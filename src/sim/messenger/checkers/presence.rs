@@ -38,7 +38,12 @@ impl Law for Presence {
             Seen::ToldPresence { life, user, online } => {
                 self.told.entry(*life).or_default().insert(user.clone(), *online);
             }
-            Seen::Asked { life } if self.closing => drop(self.asked.insert(*life)),
+            Seen::Asked { life, told } => {
+                self.told.insert(*life, told.iter().cloned().collect());
+                if self.closing {
+                    self.asked.insert(*life);
+                }
+            }
             Seen::Closing { .. } => self.closing = true,
             _ => {}
         }

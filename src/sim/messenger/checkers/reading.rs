@@ -23,6 +23,8 @@ pub(in super::super) struct Marks {
     came: BTreeSet<(String, String)>,
     /// To whom what has to come that counts as read.
     owed: BTreeSet<(String, String)>,
+    /// Names of users who took what has come to them with them, perhaps.
+    deleted: BTreeSet<String>,
     is_lost: bool,
 }
 
@@ -44,6 +46,7 @@ impl Marks {
             were: BTreeSet::new(),
             came: BTreeSet::new(),
             owed: BTreeSet::new(),
+            deleted: BTreeSet::new(),
             is_lost: false,
         }
     }
@@ -97,6 +100,7 @@ impl Law for Marks {
                 self.complete.insert((*cluster, group.clone()));
             }
             Seen::LoggedIn { user, cluster, .. } => drop(self.were.insert((user.clone(), *cluster))),
+            Seen::Deletes { user, .. } => drop(self.deleted.insert(user.clone())),
             Seen::Closing { lost } => self.is_lost = lost.is_some(),
             Seen::Acknowledged { text, place: Some(place), .. } => {
                 self.placed.insert(*place, text.clone());
@@ -116,7 +120,8 @@ impl Law for Marks {
     }
 
     fn settled(&self, _: &dyn Fn(Life) -> bool) -> Result<(), String> {
-        match self.owed.difference(&self.came).next() {
+        let mut owed = self.owed.difference(&self.came);
+        match owed.find(|(user, _)| !self.deleted.contains(user)) {
             Some((user, text)) if !self.is_lost => {
                 Err(format!("{user} counts as having read {text}, which has come to it nowhere"))
             }

@@ -36,8 +36,10 @@ pub(in super::super) struct Ours {
     making: Option<Making>,
     asked: BTreeMap<u64, Asking>,
     alarms: Alarms<Alarm>,
-    /// Whether it is on its way to another cluster.
+    /// Whether it is about to be another client, and so is not told of what was under way.
     goes: bool,
+    /// Whether its user is perhaps none any more, some time: then it may not be let in, or not be known.
+    deletes: bool,
 }
 
 /// What it does at a time.
@@ -48,6 +50,7 @@ enum Alarm {
     Make,
     Tour,
     Who,
+    Reborn,
 }
 
 impl Ours {
@@ -63,6 +66,8 @@ impl Ours {
         };
         let making = who.makes.as_ref().map(|(group, members)| Making::new(group, members, &witness.book));
         let acknowledges = options.acknowledges;
+        let is_own = |seen: &Seen| matches!(seen, Seen::Deletes { user, .. } if *user == who.name);
+        let deletes = witness.book.borrow().iter().any(is_own);
         Self {
             client: Client::new(options, rng.fork()),
             witness,
@@ -76,6 +81,7 @@ impl Ours {
             asked: BTreeMap::new(),
             alarms: Alarms::new(),
             goes: false,
+            deletes,
         }
     }
 
@@ -129,13 +135,17 @@ impl Ours {
 
     /// Goes to another cluster, with or without saying what was read last.
     pub(super) fn go(&mut self, now: Time, cluster: usize, out: &mut Outbox<NoMessage>) {
-        if cluster == self.witness.cluster {
-            return;
+        if cluster != self.witness.cluster {
+            if self.rng.index(2) == 0 {
+                self.client.disconnect(now);
+            }
+            self.begin_in(now, cluster, out);
         }
+    }
+
+    /// Begins as another client.
+    fn begin_in(&mut self, now: Time, cluster: usize, out: &mut Outbox<NoMessage>) {
         self.goes = true;
-        if self.rng.index(2) == 0 {
-            self.client.disconnect(now);
-        }
         self.client.start_anew(now);
         self.carry_out(now, out);
         self.goes = false;
@@ -161,6 +171,10 @@ impl Ours {
                 }
                 Alarm::Make => self.make(now),
                 Alarm::Who => self.ask_who(now),
+                Alarm::Reborn => {
+                    let cluster = self.witness.cluster;
+                    self.begin_in(now, cluster, out);
+                }
                 Alarm::Tour => {
                     if let Some(cluster) = self.witness.tour.first().copied() {
                         self.go(now, cluster, out);
@@ -254,6 +268,9 @@ impl Ours {
                 self.ring_in(now, Alarm::Make, (0, 100));
                 self.ring_in(now, Alarm::Tour, (0, 300));
             }
+            ClientEvent::LogInFailed { .. } if self.deletes => {
+                self.ring_in(now, Alarm::Reborn, (100, 500));
+            }
             ClientEvent::LogInFailed { why } => {
                 let user = self.witness.who.name.clone();
                 self.witness.see(Seen::TurnedAway { user, why });
@@ -266,7 +283,7 @@ impl Ours {
             }
             ClientEvent::Refused { ticket, code, .. } => {
                 let text = self.texts.remove(&ticket).expect("it is told of once");
-                if code == ErrorCode::ClientForgotten && !self.goes {
+                if code == ErrorCode::ClientForgotten && !self.goes && !self.deletes {
                     self.witness.see(Seen::Forgotten { life: self.witness.life });
                 }
                 self.witness.see(Seen::GaveUp { text });

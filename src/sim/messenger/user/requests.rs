@@ -26,6 +26,12 @@ pub(super) fn password(name: &str) -> String {
     format!("the password of {name}")
 }
 
+/// A user wants to be none any more.
+pub(super) fn delete(name: &str) -> Route {
+    let user = User { action: user::Action::Delete.into(), ..access(name) };
+    Route { path: 2, payload: Some(route::Payload::User(user)), ..Route::default() }
+}
+
 /// Whether a name is that of a group.
 pub(in super::super) fn is_group(name: &str) -> bool {
     name.starts_with('g')

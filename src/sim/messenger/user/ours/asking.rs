@@ -16,6 +16,8 @@ pub(super) enum Asking {
     Making,
     /// To belong to a group no more.
     Leaving(String),
+    /// That its user is none any more.
+    Deleting,
     /// Who is there.
     Who,
     /// A page of the past, the pages behind it, and how many messages a page has.
@@ -36,6 +38,17 @@ impl Ours {
         if self.client.is_on() && self.witness.book.borrow().contains(&clean) {
             self.witness.see(Seen::Leaves { user, cluster, group: group.clone() });
             self.ask(now, requests::leave_group(&group), Asking::Leaving(group));
+            self.carry_out(now, out);
+        }
+    }
+
+    /// Is no user any more, and then another one of the same name.
+    pub(in super::super) fn delete(&mut self, now: Time, out: &mut Outbox<NoMessage>) {
+        let (user, cluster) = (self.witness.who.name.clone(), self.witness.cluster);
+        if self.client.is_on() {
+            self.deletes = true;
+            self.witness.see(Seen::Deletes { user: user.clone(), cluster });
+            self.ask(now, requests::delete(&user), Asking::Deleting);
             self.carry_out(now, out);
         }
     }
@@ -89,11 +102,14 @@ impl Ours {
             (Asking::Leaving(group), Answer::Done) => {
                 self.witness.see(Seen::HasLeft { user, cluster, group });
             }
-            (Asking::Who, Answer::Presence(entries)) => {
-                for (user, online) in entries {
-                    self.presence(user, online);
+            (Asking::Deleting, answer) => {
+                if answer == Answer::Done {
+                    self.witness.see(Seen::IsDeleted { user, cluster });
                 }
-                self.witness.see(Seen::Asked { life: self.witness.life });
+                self.ring_in(now, Alarm::Reborn, (0, 0));
+            }
+            (Asking::Who, Answer::Presence(told)) => {
+                self.witness.see(Seen::Asked { life: self.witness.life, told });
             }
             (Asking::Back(mut looked, limit), Answer::History { messages, before }) => {
                 let page = messages.iter().filter_map(|message| {

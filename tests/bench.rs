@@ -146,8 +146,9 @@ fn other_benches_measure_an_overlay_too() {
 
 #[test]
 fn a_log_is_measured_with_one_and_with_many_in_flight() {
-    let samples =
-        samples("log --systems echo --in-flight 1,20 --seconds 0.1 --failovers 0 --records 0 --repeats 2");
+    let samples = samples(
+        "log --systems echo --in-flight 1,20 --seconds 0.1 --failovers 0 --freezes 0 --records 0 --repeats 2",
+    );
     assert_eq!(samples.len(), 2);
     for sample in samples {
         let figures = sample["figures"].as_object().expect("figures by name");
@@ -160,20 +161,22 @@ fn a_log_is_measured_with_one_and_with_many_in_flight() {
 
 #[test]
 fn a_replicated_log_outlives_its_leader_and_a_restart() {
-    let samples =
-        samples("log --in-flight 30 --spread 30 --seconds 0.1 --failovers 1 --records 500 --repeats 1");
+    let samples = samples(
+        "log --in-flight 30 --spread 30 --seconds 0.1 --failovers 1 --freezes 1 --records 500 --repeats 1",
+    );
     let figures = samples[0]["figures"].as_object().expect("figures by name");
     for name in [
         "30 in flight: records/s",
         "30 in flight, spread over all servers: records/s",
         "SIGKILL of the leader until the next acknowledged record, ms",
+        "SIGSTOP of the leader until the next acknowledged record, ms",
         "restart with 500 records: s until all servers have all",
     ] {
         let values = figures[name].as_array().expect("a list of values");
         assert!(values.len() == 1 && values[0].as_f64() > Some(0.0), "{name}: {}", samples[0]);
     }
     let terms = figures["terms in which a leader was seen, one each"][0].as_f64();
-    assert!(terms >= Some(2.0), "before the kill and after it: {terms:?}");
+    assert!(terms >= Some(3.0), "at first, after the kill, after the freeze: {terms:?}");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Replicated logs side by side: ours, an installed etcd, an installed nats-server with `JetStream`.
 //!
 //! One run is one fresh cluster that goes through all phases: records one at a time, many in flight to the leader, many in flight spread over all servers, the
-//! leader killed again and again ([`failover`]), and, in the first runs, a fresh cluster that is filled, killed and started again ([`restart`]). Engines
+//! leader killed and frozen again and again ([`failover`]), and, in the first runs, a fresh cluster that is filled, killed and started again ([`restart`]). Engines
 //! ([`engine`]) take turns. The load ([`load`]) is the same code for all; only what is written on the connection differs ([`wire`]).
 
+mod attempts;
 pub(super) mod cluster;
 mod engine;
 mod etcd;
@@ -27,6 +28,7 @@ use serde_json::{Value, json};
 
 use self::cluster::Cluster;
 pub use self::engine::Engine;
+use self::failover::{Blow, Failovers};
 use self::load::{Flow, Until};
 pub use self::messenger::Chat;
 use super::figures::Figures;
@@ -62,6 +64,8 @@ pub struct Options {
     pub seconds: f64,
     /// How often the leader is killed, over all repeats together.
     pub failovers: usize,
+    /// How often it is frozen, likewise.
+    pub freezes: usize,
     /// How many records a log has that is started again; 0 leaves that out.
     pub records: u64,
     /// How often that is done.
@@ -109,8 +113,8 @@ fn check(engines: &[Engine], options: &Options) -> anyhow::Result<()> {
     )?;
     require(options.records <= 100_000_000, "--records must be at most 100000000")?;
     require(
-        options.failovers == 0 || options.servers.iter().all(|&servers| servers >= 3),
-        "--failovers needs at least 3 --servers: with fewer nobody can take over",
+        options.failovers + options.freezes == 0 || options.servers.iter().all(|&servers| servers >= 3),
+        "--failovers and --freezes need at least 3 --servers: with fewer nobody can take over",
     )
 }
 
@@ -213,21 +217,7 @@ impl Run<'_> {
             self.phase(&cluster, &name, &all, self.options.spread, figures)?;
         }
         figures.add("most resident MiB of a server, after these", 1, cluster.resident_mib_max());
-        let kills = self.share_of_failovers();
-        if self.engine.is_replicated() && kills > 0 {
-            say("SIGKILL of the leader");
-            let failovers = failover::measure(&mut cluster, kills, self.options.bytes)?;
-            for took in failovers.milliseconds {
-                figures.add("SIGKILL of the leader until the next acknowledged record, ms", 0, took);
-            }
-            if !failovers.leaders.is_empty() {
-                figures.add(
-                    "terms in which a leader was seen, one each",
-                    0,
-                    as_f64(failovers.leaders.len() as u64),
-                );
-            }
-        }
+        self.strike(&mut cluster, figures, say)?;
         drop(cluster);
         if self.options.records > 0 && self.engine.is_durable() && self.repeat < self.options.restarts {
             self.restart(figures, say)?;
@@ -259,9 +249,31 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// How many of all failovers belong to this repeat.
-    fn share_of_failovers(&self) -> usize {
-        let (all, repeats) = (self.options.failovers, self.options.repeats);
+    /// Kills and freezes leaders.
+    fn strike(&self, cluster: &mut Cluster, figures: &mut Figures, say: &dyn Fn(&str)) -> anyhow::Result<()> {
+        let mut seen = Failovers::default();
+        for (blow, all) in [(Blow::Kill, self.options.failovers), (Blow::Freeze, self.options.freezes)] {
+            let count = self.share(all);
+            if self.engine.is_replicated() && count > 0 {
+                let name = format!("{} of the leader", blow.name());
+                say(&name);
+                let failovers = failover::measure(cluster, blow, count, self.options.bytes)?;
+                for took in failovers.milliseconds {
+                    figures.add(format!("{name} until the next acknowledged record, ms"), 0, took);
+                }
+                seen.add_leaders(failovers.leaders);
+            }
+        }
+        seen.check()?;
+        if !seen.leaders.is_empty() {
+            figures.add("terms in which a leader was seen, one each", 0, as_f64(seen.leaders.len() as u64));
+        }
+        Ok(())
+    }
+
+    /// How many of so many over all repeats belong to this one.
+    fn share(&self, all: usize) -> usize {
+        let repeats = self.options.repeats;
         all / repeats + usize::from(self.repeat < all % repeats)
     }
 

@@ -124,9 +124,23 @@ impl Cluster {
 
     /// SIGKILL for one server, which is not waited for; returns the moment before it is sent.
     pub(in crate::bench) fn kill(&self, id: usize) -> anyhow::Result<Instant> {
+        self.signal(id, Signal::KILL)
+    }
+
+    /// SIGSTOP for one server; returns the moment before it is sent.
+    pub(in crate::bench) fn freeze(&self, id: usize) -> anyhow::Result<Instant> {
+        self.signal(id, Signal::STOP)
+    }
+
+    /// Lets a server go on that was frozen.
+    pub(in crate::bench) fn thaw(&self, id: usize) -> anyhow::Result<()> {
+        self.signal(id, Signal::CONT).map(drop)
+    }
+
+    fn signal(&self, id: usize, signal: Signal) -> anyhow::Result<Instant> {
         let server = self.servers[id].as_ref().with_context(|| format!("server {id} does not run"))?;
         let begin = Instant::now();
-        server.group.signal(Signal::KILL)?;
+        server.group.signal(signal)?;
         Ok(begin)
     }
 

@@ -56,6 +56,16 @@ impl Client {
         self.stream.set_nonblocking(true)
     }
 
+    /// From now on the places of the log are kept that acknowledgements name, where they do.
+    pub(in crate::bench) fn keep_places(&mut self) {
+        self.wire.keep_places();
+    }
+
+    /// Those that were kept since the last time.
+    pub(in crate::bench) fn places(&mut self) -> Vec<u64> {
+        self.wire.places()
+    }
+
     /// Puts the request to append a record behind `out`.
     pub(in crate::bench) fn append(
         &mut self,
@@ -77,13 +87,12 @@ impl Client {
             if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) }
         };
         if !out.is_empty() {
-            let written =
-                self.stream.write(out).or_else(would_block).context("a survivor's connection broke")?;
+            let written = self.stream.write(out).or_else(would_block).context("a connection broke")?;
             out.drain(..written);
         }
         let count = match self.stream.read(buffer) {
-            Ok(0) => anyhow::bail!("a survivor closed a client's connection"),
-            outcome => outcome.or_else(would_block).context("a survivor's connection broke")?,
+            Ok(0) => anyhow::bail!("a server closed a client's connection"),
+            outcome => outcome.or_else(would_block).context("a connection broke")?,
         };
         self.wire.take(&buffer[..count], answers, out)
     }

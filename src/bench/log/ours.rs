@@ -88,6 +88,8 @@ pub(super) struct LineWire {
     lines: Lines,
     /// The records that have no answer yet: answers come in the order of the lines.
     unanswered: VecDeque<u32>,
+    /// The places that acknowledgements have named, if they are to be kept.
+    places: Option<Vec<u64>>,
 }
 
 impl LineWire {
@@ -115,15 +117,30 @@ impl Wire for LineWire {
     }
 
     fn take(&mut self, bytes: &[u8], answers: &mut Vec<Answer>, _: &mut Vec<u8>) -> anyhow::Result<()> {
-        let unanswered = &mut self.unanswered;
+        let (unanswered, places) = (&mut self.unanswered, &mut self.places);
         self.lines.take(bytes, |line| {
             let number = unanswered.pop_front().with_context(|| {
                 format!("`{}` came, and nothing was asked", String::from_utf8_lossy(line))
             })?;
-            let refusal = (!line.starts_with(b"ok ")).then(|| String::from_utf8_lossy(line).into_owned());
+            let place = line.strip_prefix(b"ok ");
+            let refusal = place.is_none().then(|| String::from_utf8_lossy(line).into_owned());
+            if let (Some(place), Some(places)) = (place, places.as_mut()) {
+                let place = std::str::from_utf8(place).ok().and_then(|place| place.parse().ok());
+                places.push(
+                    place.with_context(|| format!("`{}` names no place", String::from_utf8_lossy(line)))?,
+                );
+            }
             answers.push(Answer { number, refusal });
             Ok(())
         })
+    }
+
+    fn keep_places(&mut self) {
+        self.places = Some(Vec::new());
+    }
+
+    fn places(&mut self) -> Vec<u64> {
+        self.places.as_mut().map(std::mem::take).unwrap_or_default()
     }
 }
 
@@ -144,6 +161,9 @@ mod tests {
         wire.take(b"\n", &mut answers, &mut out).unwrap();
         let refusal = Some("error full".to_owned());
         assert_eq!(answers, [Answer { number: 0, refusal: None }, Answer { number: 1, refusal }]);
+        assert!(wire.places().is_empty(), "nobody has asked for them");
+        wire.keep_places();
         assert!(wire.take(b"ok 8\nok 9\n", &mut answers, &mut out).is_err(), "an answer to nothing");
+        assert_eq!((wire.places(), wire.places()), (vec![8], vec![]));
     }
 }

@@ -22,6 +22,14 @@ pub(in crate::bench) trait Wire: Send {
 
     /// Takes what came, cut anywhere; what has to be written because of that goes behind `out`.
     fn take(&mut self, bytes: &[u8], answers: &mut Vec<Answer>, out: &mut Vec<u8>) -> anyhow::Result<()>;
+
+    /// From now on the places of the log are kept that acknowledgements name, where they do.
+    fn keep_places(&mut self) {}
+
+    /// Those that were kept since the last time.
+    fn places(&mut self) -> Vec<u64> {
+        Vec::new()
+    }
 }
 
 /// The next line, without its end; byte by byte, so that nothing of what follows is taken away.

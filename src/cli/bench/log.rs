@@ -41,6 +41,9 @@ pub(super) struct LogArgs {
     /// How often the leader is killed, over all repeats together.
     #[arg(long, default_value_t = 20, value_name = "COUNT")]
     failovers: usize,
+    /// How often it is frozen until another one has taken a record, over all repeats together.
+    #[arg(long, default_value_t = 10, value_name = "COUNT")]
+    freezes: usize,
     /// How many records a log has that is killed and started again; 0 leaves that out.
     #[arg(long, default_value_t = 1_000_000, value_name = "COUNT")]
     records: u64,
@@ -103,6 +106,7 @@ impl LogArgs {
             connections: self.connections,
             seconds: self.seconds,
             failovers: self.failovers,
+            freezes: self.freezes,
             records: self.records,
             restarts: self.restarts,
             data: self.data.unwrap_or_else(std::env::temp_dir),

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use log::debug;
 
 pub use self::line::{Line, user_route};
+use crate::agents::messenger::Place;
 pub use crate::agents::messenger::client::{
     Answer, Client, ClientEvent, ClientOptions, ClientOutput, Recipient,
 };
@@ -75,6 +76,13 @@ impl Talk {
         let ticket = self.client.send(now, to, text);
         self.carry_out();
         ticket
+    }
+
+    /// Everything up to here has been read; for a client that does not say so by itself.
+    pub fn acknowledge(&mut self, place: Place) {
+        let now = self.now();
+        self.client.acknowledge(now, place);
+        self.carry_out();
     }
 
     /// Asks for something other than a message; what it is called in the answer, which says so if there is no server.

@@ -181,7 +181,7 @@ fn attack(
 /// Waits until nothing is missing, or for as long as that may take; less, if something is wrong already.
 fn fetch(desk: &Desk) {
     let begun = Instant::now();
-    let limit = || if desk.book().is_well() { FETCH_LIMIT } else { FETCH_LIMIT / 10 };
+    let limit = || if desk.book().is_well() { FETCH_LIMIT } else { FETCH_LIMIT / 20 };
     while begun.elapsed() < limit() && !desk.is_complete() {
         thread::sleep(STEP);
     }
@@ -192,7 +192,7 @@ const RECORD: &str = "strikes.log";
 /// How long a user may take to be registered, on a machine where servers have just begun.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 /// How long it may take until everybody has everything, when all is well again.
-const FETCH_LIMIT: Duration = Duration::from_secs(60);
+const FETCH_LIMIT: Duration = Duration::from_secs(120);
 const STEP: Duration = Duration::from_millis(200);
 /// What sets the users' random source apart from that of the strikes.
 const USERS_SEED: u64 = 0x00c1_1e18;

@@ -268,6 +268,11 @@ impl Book {
         }
     }
 
+    /// Somebody who was registered in the middle of it all has come back.
+    pub fn guest(&mut self) {
+        self.counts.guests += 1;
+    }
+
     /// Something else is wrong.
     pub fn fault(&mut self, what: String) {
         self.counts.wrong += 1;

@@ -25,6 +25,8 @@ pub struct Person {
     pub name: String,
     /// Where they are a user; who is one of both moves between them.
     pub clusters: Vec<usize>,
+    /// Whether they read now and then; others acknowledge at once what comes.
+    pub is_lazy: bool,
 }
 
 /// A group.
@@ -55,7 +57,7 @@ impl Plan {
         let person = |number: usize| {
             let home = if number % 4 == 3 { number / 4 % 2 } else { number % 2 };
             let clusters = if number % 4 == 3 { vec![home, 1 - home] } else { vec![home] };
-            Person { name: format!("user-{}", number + 1), clusters }
+            Person { name: format!("user-{}", number + 1), clusters, is_lazy: number % 5 == 2 }
         };
         let users: Vec<Person> = (0..users).map(person).collect();
         let mut groups = Vec::new();

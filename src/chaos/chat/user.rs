@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::book::{Book, LifeId, MessageId};
-use super::plan::{MESSAGE_BYTES_MAX, Plan, TAGS, To};
+use super::plan::{MESSAGE_BYTES_MAX, Person, Plan, TAGS, To};
 use crate::agents::messenger::{ConversationId, Place, Sequence};
 use crate::rng::Rng;
 use crate::talk::{Answer, ClientEvent, ClientOptions, Recipient, Talk};
@@ -82,11 +82,14 @@ impl Desk {
 
     /// What a client of a user is told. It begins with any of the servers.
     pub(super) fn client(&self, user: usize, cluster: usize, register: bool, rng: &mut Rng) -> Talk {
-        let servers = self.servers(cluster, rng);
-        let name = self.plan.users[user].name.clone();
-        let usual = ClientOptions::new(name, PASSWORD, servers);
+        let Person { name, is_lazy, .. } = &self.plan.users[user];
+        self.talk(name, cluster, register, !is_lazy, rng)
+    }
+
+    fn talk(&self, name: &str, cluster: usize, register: bool, acknowledges: bool, rng: &mut Rng) -> Talk {
+        let usual = ClientOptions::new(name, PASSWORD, self.servers(cluster, rng));
         let log_in = if register { REGISTER_LIMIT } else { usual.log_in };
-        Talk::new(ClientOptions { register, log_in, ..usual }, rng.fork())
+        Talk::new(ClientOptions { register, log_in, acknowledges, ..usual }, rng.fork())
     }
 
     fn servers(&self, cluster: usize, rng: &mut Rng) -> Vec<SocketAddr> {
@@ -110,6 +113,8 @@ pub struct User {
     stays: Vec<Stay>,
     /// In which of these they are.
     at: usize,
+    /// Whom they have registered since, and in which cluster.
+    guests: Vec<(String, usize)>,
 }
 
 /// A user in one cluster.
@@ -120,6 +125,8 @@ struct Stay {
     talk: Talk,
     /// Messages that were not answered, as their client calls them.
     tickets: BTreeMap<u64, MessageId>,
+    /// What has come and is not acknowledged yet, of users who do not read at once: up to where.
+    unread: BTreeMap<ConversationId, Sequence>,
     /// When it last asked how far it has read.
     asked_at: Option<Instant>,
 }
@@ -136,7 +143,7 @@ impl User {
             stay
         });
         let stays = stays.collect();
-        Self { number, desk: Arc::clone(desk), rng, stays, at: 0 }
+        Self { number, desk: Arc::clone(desk), rng, stays, at: 0, guests: Vec::new() }
     }
 
     /// Works, and fetches what is theirs, until all are to go.
@@ -146,6 +153,10 @@ impl User {
         while desk.is(Phase::Work) {
             let pause = self.rng.duration(Duration::ZERO, desk.pace * 2);
             self.listen(pause);
+            // Seldom: if their client crashes before, all of it comes once more.
+            if self.rng.below(READS_ONE_IN) == 0 {
+                self.stays[self.at].read();
+            }
             if Instant::now() >= leave_at {
                 self.leave();
                 leave_at = Instant::now() + self.rng.duration(VISIT_MIN, VISIT_MAX);
@@ -158,12 +169,18 @@ impl User {
                 stay.talk.connect(&servers);
             }
         }
-        desk.fetching.fetch_add(1, Ordering::SeqCst);
+        let mut guests = Guests::new(std::mem::take(&mut self.guests));
+        let mut waits = true;
         while !desk.is(Phase::Go) {
             for stay in &mut self.stays {
                 stay.fetch(&desk);
             }
+            if waits && guests.have_returned(&desk, &mut self.rng) {
+                waits = false;
+                desk.fetching.fetch_add(1, Ordering::SeqCst);
+            }
         }
+        guests.miss(&desk);
     }
 
     /// Takes what comes for this long.
@@ -184,6 +201,9 @@ impl User {
     fn leave(&mut self) {
         let desk = Arc::clone(&self.desk);
         let what = self.rng.below(10);
+        if what == 9 && self.guests.len() < GUESTS_MAX {
+            return self.bring_guest();
+        }
         let stay = &mut self.stays[self.at];
         while let Some(event) = stay.talk.told() {
             stay.note(event, &desk);
@@ -201,7 +221,8 @@ impl User {
             stay.note(event, &desk);
         }
         desk.book().leaves(desk.at(), stay.life, moves);
-        let until = Instant::now() + self.rng.duration(Duration::ZERO, AWAY_MAX);
+        let away = if self.rng.below(20) == 0 { AWAY_LONG_MAX } else { AWAY_MAX };
+        let until = Instant::now() + self.rng.duration(Duration::ZERO, away);
         while desk.is(Phase::Work) && Instant::now() < until {
             thread::sleep(STEP.min(until.saturating_duration_since(Instant::now())));
         }
@@ -213,6 +234,25 @@ impl User {
         let servers =
             if self.rng.below(2) == 0 { desk.servers(stay.cluster, &mut self.rng) } else { Vec::new() };
         stay.talk.connect(&servers);
+    }
+
+    /// Registers somebody new, in the middle of it all.
+    fn bring_guest(&mut self) {
+        let cluster = self.stays[self.at].cluster;
+        let name = format!("guest-{}-{}", self.number + 1, self.guests.len() + 1);
+        let mut talk = self.desk.talk(&name, cluster, true, true, &mut self.rng);
+        while self.desk.is(Phase::Work) {
+            match talk.next(STEP) {
+                Some(ClientEvent::LoggedIn { .. }) => return self.guests.push((name, cluster)),
+                Some(ClientEvent::LogInFailed { why }) => {
+                    return self
+                        .desk
+                        .book()
+                        .fault(format!("{name} cannot be registered in {}: {why}", TAGS[cluster]));
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Writes to somebody, if not too much waits already.
@@ -252,12 +292,49 @@ impl User {
     }
 }
 
+/// Those whom a user has registered come back, one after the other: whoever was registered is a user.
+struct Guests {
+    waiting: Vec<(String, usize)>,
+    comes: Option<Talk>,
+}
+
+impl Guests {
+    fn new(waiting: Vec<(String, usize)>) -> Self {
+        Self { waiting, comes: None }
+    }
+
+    /// Waits a moment for the next one; whether all have come.
+    fn have_returned(&mut self, desk: &Desk, rng: &mut Rng) -> bool {
+        let Some((name, cluster)) = self.waiting.last() else { return true };
+        let talk = self.comes.get_or_insert_with(|| desk.talk(name, *cluster, false, true, rng));
+        match talk.next(STEP) {
+            Some(ClientEvent::LoggedIn { .. }) => desk.book().guest(),
+            Some(ClientEvent::LogInFailed { why }) => desk.book().fault(not_back(name, *cluster, &why)),
+            _ => return false,
+        }
+        self.waiting.pop();
+        self.comes = None;
+        self.waiting.is_empty()
+    }
+
+    /// Nobody waits for them any more.
+    fn miss(self, desk: &Desk) {
+        for (name, cluster) in self.waiting {
+            desk.book().fault(not_back(&name, cluster, "there is no answer"));
+        }
+    }
+}
+
+fn not_back(name: &str, cluster: usize, why: &str) -> String {
+    format!("{name}, who was registered in {}, cannot log in: {why}", TAGS[cluster])
+}
+
 impl Stay {
     /// A client that knows nothing yet.
     fn begin(user: usize, cluster: usize, desk: &Desk, rng: &mut Rng) -> Self {
         let life = desk.book().begins(user, cluster);
         let talk = desk.client(user, cluster, false, rng);
-        Self { cluster, life, talk, tickets: BTreeMap::new(), asked_at: None }
+        Self { cluster, life, talk, tickets: BTreeMap::new(), unread: BTreeMap::new(), asked_at: None }
     }
 
     /// Takes what comes for a moment, and asks now and then how far it has read.
@@ -265,10 +342,18 @@ impl Stay {
         while let Some(event) = self.talk.next(STEP) {
             self.note(event, desk);
         }
+        self.read();
         if self.talk.client().is_on() && self.asked_at.is_none_or(|at| at.elapsed() > ASK_AGAIN) {
             self.asked_at = Some(Instant::now());
             let conversations_request = Some(ConversationsRequest {});
             self.talk.ask(Route { conversations_request, ..Route::default() });
+        }
+    }
+
+    /// Says of everything that has come that it was read.
+    fn read(&mut self) {
+        for (conversation, sequence) in std::mem::take(&mut self.unread) {
+            self.talk.acknowledge(Place { conversation, sequence });
         }
     }
 
@@ -297,7 +382,10 @@ impl Stay {
                 }
                 Some(id) => book.refused(at, id, code, &why),
             },
-            ClientEvent::Message { place, message } => book.got(life, place, &message),
+            ClientEvent::Message { place, message } => {
+                self.unread.insert(place.conversation, place.sequence);
+                book.got(life, place, &message);
+            }
             ClientEvent::ReadBy { user, upto } => book.told_read(life, &user, upto),
             ClientEvent::Answer { answer: Answer::Conversations(entries), .. } => {
                 for entry in entries {
@@ -319,6 +407,11 @@ const LOG_IN_AGAIN: Duration = Duration::from_millis(500);
 const VISIT_MIN: Duration = Duration::from_secs(1);
 const VISIT_MAX: Duration = Duration::from_secs(10);
 const AWAY_MAX: Duration = Duration::from_secs(2);
+const AWAY_LONG_MAX: Duration = Duration::from_secs(30);
+/// How many a user registers at the most.
+const GUESTS_MAX: usize = 8;
+/// Of how many messages that they write lazy users read what has come before one.
+const READS_ONE_IN: u64 = 50;
 /// Who has so many messages that were not answered writes no more.
 const WAITING_MAX: usize = 64;
 const STEP: Duration = Duration::from_millis(20);

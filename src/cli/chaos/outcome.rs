@@ -64,7 +64,7 @@ fn chat_json(report: &chat::Report) -> Value {
         "service": "chat",
         "written": counts.written, "accepted": counts.accepted, "refused": counts.refused, "unknown": counts.unknown,
         "got": counts.got, "got_first": counts.first,
-        "log_ins": counts.log_ins, "leaves": counts.leaves, "moves": counts.moves, "crashes": counts.crashes,
+        "log_ins": counts.log_ins, "leaves": counts.leaves, "moves": counts.moves, "crashes": counts.crashes, "guests": counts.guests,
         "latency_ms": spread_json(*answers), "without_server_ms": spread_json(*absences),
         "longest_silence_ms": ms(silence.lasts),
         "wrong": counts.wrong, "violations": wrong,
@@ -121,8 +121,8 @@ fn chat_lines(report: &chat::Report, options: &Options) -> Vec<String> {
         ),
         format!("{} came to clients, {} of them for the first time to their user", counts.got, counts.first),
         format!(
-            "{} log-ins; users left {} times, moved {} times, lost their client {} times",
-            counts.log_ins, counts.leaves, counts.moves, counts.crashes
+            "{} log-ins; users left {} times, moved {} times, lost their client {} times; {} new users",
+            counts.log_ins, counts.leaves, counts.moves, counts.crashes, counts.guests
         ),
         format!("answered after {}", spread(*answers)),
         format!("a client whose server was lost had another after {}", spread(*absences)),

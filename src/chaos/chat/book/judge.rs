@@ -30,6 +30,8 @@ pub struct Counts {
     pub moves: u64,
     /// How often their clients crashed.
     pub crashes: u64,
+    /// Users who were registered during the attack and logged in again after it.
+    pub guests: u64,
     /// Faults.
     pub wrong: u64,
 }

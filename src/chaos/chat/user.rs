@@ -89,7 +89,7 @@ impl Desk {
     fn talk(&self, name: &str, cluster: usize, register: bool, acknowledges: bool, rng: &mut Rng) -> Talk {
         let usual = ClientOptions::new(name, PASSWORD, self.servers(cluster, rng));
         let log_in = if register { REGISTER_LIMIT } else { usual.log_in };
-        Talk::new(ClientOptions { register, log_in, acknowledges, ..usual }, rng.fork())
+        Talk::new(ClientOptions { register, acknowledges, log_in, ..usual }, rng.fork())
     }
 
     fn servers(&self, cluster: usize, rng: &mut Rng) -> Vec<SocketAddr> {

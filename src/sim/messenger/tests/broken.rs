@@ -124,8 +124,8 @@ impl Broken {
                 let record = Record::decode(&record).expect("it was read");
                 out.propose(Record { command: Command::Read { marks: Vec::new() }, ..record }.encode());
             }
-            (FailsTo::FetchForTheRightUser, Ok(Command::Import { cluster, messages, .. })) => {
-                let command = Command::Import { cluster, user: UserId(1), messages };
+            (FailsTo::FetchForTheRightUser, Ok(Command::Import { from, messages, .. })) => {
+                let command = Command::Import { from, user: UserId(1), messages };
                 let record = Record::decode(&record).expect("it was read");
                 out.propose(Record { command, ..record }.encode());
             }

@@ -69,7 +69,7 @@ impl Client {
     /// The next Route; `None` once the connection is gone.
     pub(crate) fn next(&mut self) -> Option<Route> {
         while self.read.is_empty() {
-            let mut bytes = [0; 65_536];
+            let mut bytes = [0; 16_384];
             let length = match self.stream.read(&mut bytes) {
                 Ok(length) => length,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {

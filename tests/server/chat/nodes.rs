@@ -182,6 +182,7 @@ impl Nodes {
 }
 
 impl Drop for Nodes {
+    #[expect(clippy::print_stderr, reason = "whoever reads why a test has failed sees what the servers said")]
     fn drop(&mut self) {
         for child in self.servers.iter_mut().filter_map(|server| server.running.as_mut()) {
             let _ = child.kill();

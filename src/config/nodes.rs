@@ -18,7 +18,7 @@
 //! }
 //! ```
 //!
-//! `secret`, `discoveryPort` (8888), `clusters` (client addresses of other clusters' servers), `ask` (their discovery ports) and `tls` may be left out. Names are taken without regard to case, `-` and `_`; some
+//! `secret`, `discoveryPort` (8888; with `tls` and without `ask` none), `clusters` (client addresses of other clusters' servers), `ask` (their discovery ports) and `tls` may be left out. Names are taken without regard to case, `-` and `_`; some
 //! have another one beside (`nodeId`, `address`, `group`, `servers`). `groupTag`, `secret` and `discoveryPort` may also stand in each node, where all have to say the same, and then the
 //! whole may be the list of nodes.
 //!
@@ -43,8 +43,8 @@ pub struct Nodes {
     pub group_tag: String,
     /// What it shares with its clients and other clusters; without one it knows no others, and nobody finds it.
     pub secret: Option<String>,
-    /// Where the leader answers those who look for a server (UDP).
-    pub discovery_port: u16,
+    /// Where the leader answers those who look for a server (UDP), if it does. Datagrams are not encrypted and hold the secret, so where everything else is encrypted that has to be wanted.
+    pub discovery_port: Option<u16>,
     /// The servers.
     pub nodes: Vec<ChatNode>,
     /// Other clusters: where their servers await clients, `host:port`.
@@ -134,7 +134,9 @@ impl Nodes {
             });
             if let Some(secret) = &self.secret {
                 attrs["secret"] = json!(secret);
-                attrs["discovery"] = json!(at(self.discovery_port));
+                if let Some(port) = self.discovery_port {
+                    attrs["discovery"] = json!(at(port));
+                }
             }
             if !clusters.is_empty() {
                 attrs["clusters"] = clusters.clone().into();
@@ -199,7 +201,7 @@ mod tests {
     #[test]
     fn a_file_stands_for_a_configuration_that_is_right() {
         let nodes = read_nodes(EAST, Format::Json).expect("right");
-        assert_eq!((nodes.discovery_port, nodes.nodes.len()), (8888, 2));
+        assert_eq!((nodes.discovery_port, nodes.nodes.len()), (Some(8888), 2));
         let Ok(json) = nodes.configuration(true, false, resolve);
         assert_eq!(json["chat-two"]["box"], "127.0.0.1:4102");
         assert_eq!(json["chat-two"]["attrs"]["clusters"], json!({"west": ["127.0.0.1:4204"]}));
@@ -231,6 +233,16 @@ mod tests {
             }
             assert_eq!(json["chat-two"]["attrs"]["advertise"], "localhost:4202");
             assert!(["chat-1", "chat-two"].iter().all(|agent| json[agent]["attrs"]["tls"] == true));
+        }
+        // The secret is told in datagrams to those only who want that, by asking others or by naming the port.
+        let silent = of_all.replace("\"ask\": [\"[::1]:8889\"]", "\"Ask\": []");
+        let named = silent.replacen('{', "{\"discoveryPort\": 8889,", 1);
+        for (text, port) in [(of_all, Some(8888)), (silent, None), (named, Some(8889))] {
+            let nodes = read_nodes(&text, Format::Json).expect("right");
+            assert_eq!(nodes.discovery_port, port);
+            let Ok(json) = nodes.configuration(false, false, resolve);
+            let discovery = port.map(|port| format!("127.0.0.1:{port}"));
+            assert_eq!(json["chat-1"]["attrs"]["discovery"].as_str(), discovery.as_deref());
         }
         let toml = "groupTag = \"east\"\n[tls]\ncert = \"c.pem\"\nkey = \"k.pem\"\nauthority = \"a.pem\"\n\
             [[nodes]]\nid = 1\nhost = \"a\"\ninternalPort = 1\nclientPort = 2";

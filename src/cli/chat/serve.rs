@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use log::warn;
 
 use crate::agent::Registry;
 use crate::cli::grid::{RunArgs, read_as, run_box};
@@ -60,7 +61,7 @@ fn configuration(args: &ServeArgs, nodes: &Nodes, registry: &Registry) -> anyhow
         if args.plain && node.tls.is_some() {
             bail!("--plain says that nothing is encrypted, and {file} has \"tls\": leave one of them out");
         }
-        if !args.plain && node.tls.is_none() && !resolve(&node.host)?.is_loopback() {
+        if !args.plain && node.tls.is_none() && !is_on_this_machine(&node.host) {
             bail!(
                 "{file}: {} is not on this machine alone, and what servers and clients say is not encrypted: \
                  either let \"tls\" in that file name a certificate (`ovid cert` makes one), or say by --plain that its network can be trusted",
@@ -68,12 +69,25 @@ fn configuration(args: &ServeArgs, nodes: &Nodes, registry: &Registry) -> anyhow
             );
         }
     }
+    let is_told = nodes.secret.is_some() && nodes.discovery_port.is_some();
+    let is_encrypted = nodes.nodes.iter().any(|node| node.tls.is_some());
+    if is_told && is_encrypted && nodes.nodes.iter().any(|node| !is_on_this_machine(&node.host)) {
+        warn!(
+            "chat: {file} wants discovery, whose datagrams are not encrypted: whoever listens in learns the secret, by which other clusters read messages; \
+             without \"discoveryPort\" and \"ask\" there is none"
+        );
+    }
     read(&json.to_string(), Format::Json, registry).map_err(|findings| {
         // Their places are those of a text that nobody has written.
         let what: Vec<String> =
             findings.iter().map(|finding| format!("{}: {}", finding.field.join("."), finding.what)).collect();
         anyhow::anyhow!("{} cannot be used: {}", args.nodes.display(), what.join("; "))
     })
+}
+
+/// Nobody else can listen in.
+fn is_on_this_machine(host: &str) -> bool {
+    resolve(host).is_ok_and(|ip| ip.is_loopback())
 }
 
 /// The address of a host; of several, one of IPv4 if there is one.

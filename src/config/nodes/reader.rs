@@ -110,7 +110,11 @@ impl<'a> Reader<'a> {
         Nodes {
             group_tag: group_tag.map(|(tag, _)| tag).unwrap_or_default(),
             secret: secret.map(|(secret, _)| secret),
-            discovery_port: discovery_port.map_or(DISCOVERY_PORT_DEFAULT, |(port, _)| port),
+            discovery_port: match discovery_port {
+                Some((port, _)) => Some(port),
+                None if ask.is_empty() && nodes.iter().any(|node| node.tls.is_some()) => None,
+                None => Some(DISCOVERY_PORT_DEFAULT),
+            },
             nodes,
             clusters,
             ask,

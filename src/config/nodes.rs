@@ -18,7 +18,7 @@
 //! }
 //! ```
 //!
-//! `secret`, `discoveryPort` (8888; with `tls` and without `ask` none), `clusters` (client addresses of other clusters' servers), `ask` (their discovery ports) and `tls` may be left out. Names are taken without regard to case, `-` and `_`; some
+//! `secret`, `clusterSecret` (what other clusters have to know, if clients are not to know it), `discoveryPort` (8888; with `tls` and without `ask` none), `clusters` (client addresses of other clusters' servers), `ask` (their discovery ports) and `tls` may be left out. Names are taken without regard to case, `-` and `_`; some
 //! have another one beside (`nodeId`, `address`, `group`, `servers`). `groupTag`, `secret` and `discoveryPort` may also stand in each node, where all have to say the same, and then the
 //! whole may be the list of nodes.
 //!
@@ -43,6 +43,8 @@ pub struct Nodes {
     pub group_tag: String,
     /// What it shares with its clients and other clusters; without one it knows no others, and nobody finds it.
     pub secret: Option<String>,
+    /// What it shares with other clusters alone, if its clients are not to know that.
+    pub cluster_secret: Option<String>,
     /// Where the leader answers those who look for a server (UDP), if it does. Datagrams are not encrypted and hold the secret, so where everything else is encrypted that has to be wanted.
     pub discovery_port: Option<u16>,
     /// The servers.
@@ -134,9 +136,14 @@ impl Nodes {
             });
             if let Some(secret) = &self.secret {
                 attrs["secret"] = json!(secret);
-                if let Some(port) = self.discovery_port {
-                    attrs["discovery"] = json!(at(port));
-                }
+            }
+            if let Some(secret) = &self.cluster_secret {
+                attrs["cluster_secret"] = json!(secret);
+            }
+            if let (true, Some(port)) =
+                (self.secret.is_some() || self.cluster_secret.is_some(), self.discovery_port)
+            {
+                attrs["discovery"] = json!(at(port));
             }
             if !clusters.is_empty() {
                 attrs["clusters"] = clusters.clone().into();
@@ -207,6 +214,10 @@ mod tests {
         assert_eq!(json["chat-two"]["attrs"]["clusters"], json!({"west": ["127.0.0.1:4204"]}));
         assert_eq!(json["chat-1"]["attrs"]["ask"], json!(["[::1]:8889"]));
         assert_eq!(json["chat-1"]["attrs"]["discovery"], "127.0.0.1:8888");
+        let apart = EAST.replace("\"secret\": ", "\"clusterSecret\": \"hush\", \"secret\": ");
+        let Ok(apart) = read_nodes(&apart, Format::Json).expect("right").configuration(true, false, resolve);
+        let attrs = &apart["chat-1"]["attrs"];
+        assert_eq!((&attrs["secret"], &attrs["cluster_secret"]), (&json!("sesame"), &json!("hush")));
         let configuration = read(&json.to_string(), Format::Json, &Registry::builtin()).expect("right");
         assert_eq!(configuration.agents.len(), 2);
         assert_eq!(configuration.shared_logs().len(), 1);

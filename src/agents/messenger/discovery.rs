@@ -178,7 +178,8 @@ impl Discovery {
             State::Again(at) if at <= now => self.open(now, out),
             State::Open if self.ask_at <= now => {
                 self.ask_at = now + ASK_EVERY;
-                if let Some(packet) = packet(&self.settings, Mode::Request, &self.settings.own) {
+                let secret = self.settings.between.as_ref();
+                if let Some(packet) = packet(&self.settings, secret, Mode::Request, &self.settings.own) {
                     let bytes = datagram_of(0, packet);
                     for to in self.settings.ask.iter().copied() {
                         send(to, bytes.clone(), out);
@@ -215,17 +216,19 @@ impl Discovery {
             }
             return None;
         };
-        if !self.settings.secret.as_ref().is_some_and(|secret| secret.is(&packet.secret)) {
+        let foreign = packet.sender == i32::from(Sender::ExternalServerNode);
+        let secret = if foreign { &self.settings.between } else { &self.settings.secret };
+        if !secret.as_ref().is_some_and(|secret| secret.is(&packet.secret)) {
             if seldom::count(&mut self.counts.strangers) {
                 warn!("messenger: somebody looks for a server without knowing the secret from={from}");
             }
             return None;
         }
-        let (mode, sender) = (Mode::try_from(packet.mode).ok()?, Sender::try_from(packet.sender).ok()?);
+        let mode = Mode::try_from(packet.mode).ok()?;
+        Sender::try_from(packet.sender).ok()?;
         if mode != Mode::Request {
-            return self.heard(mode, &packet, from);
+            return self.heard(mode, &packet, from).filter(|_| foreign);
         }
-        let foreign = sender == Sender::ExternalServerNode;
         if foreign && packet.group_tag.as_deref() == Some(&self.settings.group_tag) {
             // A question of our own that has come back, or that of a server of ours.
             return None;
@@ -238,7 +241,8 @@ impl Discovery {
         }
         let heard = if foreign { self.heard(mode, &packet, from) } else { None };
         let server = if foreign { &self.settings.own } else { self.next(servers, &packet)? };
-        let answer = self::packet(&self.settings, Mode::Response, server)?;
+        let secret = if foreign { &self.settings.between } else { &self.settings.secret };
+        let answer = self::packet(&self.settings, secret.as_ref(), Mode::Response, server)?;
         self.counts.answered += 1;
         let bytes = datagram_of(id, answer);
         let named = packet.node_address.parse::<IpAddr>().ok();

@@ -27,6 +27,7 @@ pub(super) struct Reader<'a> {
 /// Names in the form in which they are compared; the first is the one that is documented.
 const GROUP_TAG: [&str; 4] = ["grouptag", "group", "tag", "clustertag"];
 const SECRET: [&str; 2] = ["secret", "secretkey"];
+const CLUSTER_SECRET: [&str; 1] = ["clustersecret"];
 const DISCOVERY_PORT: [&str; 3] = ["discoveryport", "networkdiscoveryport", "udpport"];
 const NODES: [&str; 2] = ["nodes", "servers"];
 const CLUSTERS: [&str; 2] = ["clusters", "otherclusters"];
@@ -61,7 +62,9 @@ impl<'a> Reader<'a> {
                 empty
             }
         };
-        self.unknown(members, &[], &[&GROUP_TAG, &SECRET, &DISCOVERY_PORT, &NODES, &CLUSTERS, &ASK, &TLS]);
+        let known: [&[&str]; 8] =
+            [&GROUP_TAG, &SECRET, &CLUSTER_SECRET, &DISCOVERY_PORT, &NODES, &CLUSTERS, &ASK, &TLS];
+        self.unknown(members, &[], &known);
         self.common(members, &[]);
         self.common.tls = find(members, &TLS).and_then(|member| self.tls(&[], member));
         let list = match &root.value {
@@ -102,14 +105,16 @@ impl<'a> Reader<'a> {
             let what = "is missing; expected what the cluster is called, as a string such as \"east\"";
             self.complain(root.at, &["groupTag"], what);
         }
+        let cluster_secret = find(members, &CLUSTER_SECRET).and_then(|member| self.text(&[], member));
         let needs_secret = !clusters.is_empty() || !ask.is_empty();
-        if needs_secret && self.common.secret.is_none() {
+        if needs_secret && self.common.secret.is_none() && cluster_secret.is_none() {
             self.complain(root.at, &["secret"], "is missing; other clusters have to know one");
         }
         let Common { group_tag, secret, discovery_port, .. } = std::mem::take(&mut self.common);
         Nodes {
             group_tag: group_tag.map(|(tag, _)| tag).unwrap_or_default(),
             secret: secret.map(|(secret, _)| secret),
+            cluster_secret,
             discovery_port: match discovery_port {
                 Some((port, _)) => Some(port),
                 None if ask.is_empty() && nodes.iter().any(|node| node.tls.is_some()) => None,

@@ -137,6 +137,7 @@ mod tests {
         let settings = ClusterSettings {
             group_tag: "east".to_owned(),
             secret: None,
+            between: None,
             discovery: None,
             clusters,
             ask: Vec::new(),

@@ -152,7 +152,7 @@ impl Pulling {
 
     /// Connects to every cluster that is known and not connected, if somebody is online.
     pub(super) fn reach_all<M>(&mut self, now: Time, known: &Known, out: &mut Outbox<M>) {
-        if self.users.is_empty() || self.settings.secret.is_none() {
+        if self.users.is_empty() || self.settings.between.is_none() {
             return;
         }
         let tags: Vec<String> = known.tags().cloned().collect();
@@ -188,7 +188,8 @@ impl Pulling {
     pub(super) fn opened<M>(&mut self, now: Time, token: u64, conn: Conn, out: &mut Outbox<M>) {
         let tag = self.dials.remove(&token);
         let cluster = tag.as_ref().and_then(|tag| self.clusters.get_mut(tag));
-        let greeting = packet(&self.settings, Mode::Request, &self.settings.own);
+        let secret = self.settings.between.as_ref();
+        let greeting = packet(&self.settings, secret, Mode::Request, &self.settings.own);
         if let (Some(tag), Some(cluster), Some(packet)) = (tag, cluster, greeting)
             && let Link::Dialling { token: dialled, at, .. } = cluster.link
             && dialled == token

@@ -78,12 +78,13 @@ impl Serving {
         out: &mut Outbox<M>,
     ) -> bool {
         let tag = said.group_tag.clone().unwrap_or_default();
-        let knows = self.settings.secret.as_ref().is_some_and(|secret| secret.is(&said.secret));
+        let knows = self.settings.between.as_ref().is_some_and(|secret| secret.is(&said.secret));
         let fits = said.mode() == Mode::Request
             && said.sender() == Sender::ExternalServerNode
             && tag != self.settings.group_tag
             && super::check_tag(&tag).is_ok();
-        let answer = packet(&self.settings, Mode::Response, &self.settings.own);
+        let secret = self.settings.between.as_ref();
+        let answer = packet(&self.settings, secret, Mode::Response, &self.settings.own);
         let Some(answer) = answer.filter(|_| knows && fits && self.sessions.len() < SESSIONS_MAX) else {
             if seldom::count(&mut self.counts.strangers) {
                 warn!("messenger: somebody says to be another cluster, which is not taken peer={peer}");

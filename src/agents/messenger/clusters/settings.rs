@@ -49,8 +49,10 @@ fn hash(text: &str) -> [u8; 32] {
 pub struct ClusterSettings {
     /// What this cluster is called. All its servers say the same.
     pub group_tag: String,
-    /// What other clusters, and those who look for a server, have to know; nobody can without one.
+    /// What those who look for a server have to know; nobody finds one without.
     pub secret: Option<SharedSecret>,
+    /// What other clusters have to know. Whoever does can fetch what waits for any user, so it need not be what users are told.
+    pub between: Option<SharedSecret>,
     /// Where the leader answers those who look for a server (UDP).
     pub discovery: Option<SocketAddr>,
     /// Clusters that are known from the beginning: where their servers await clients.
@@ -64,15 +66,12 @@ pub struct ClusterSettings {
 }
 
 impl ClusterSettings {
-    /// Reads the attributes `group_tag`, `secret`, `discovery`, `clusters` and `ask`. `own` is where clients reach this server.
+    /// Reads the attributes `group_tag`, `secret`, `cluster_secret`, `discovery`, `clusters` and `ask`. `own` is where clients reach this server.
     pub fn configure(setup: &mut Setup<'_>, own: &str, tls: bool) -> Result<Self, Mistake> {
         let group_tag: String = setup.attr_or("group_tag", GROUP_TAG_DEFAULT.to_owned())?;
         check_tag(&group_tag).map_err(|what| Mistake::in_attr("group_tag", what))?;
-        let secret: Option<String> = setup.attr("secret")?;
-        if secret.as_deref().is_some_and(|secret| secret.is_empty() || secret.len() > SECRET_BYTES_MAX) {
-            let what = format!("a secret has 1 to {SECRET_BYTES_MAX} bytes; leave it out to speak to nobody");
-            return Err(Mistake::in_attr("secret", what));
-        }
+        let secret = secret(setup, "secret")?;
+        let between = self::secret(setup, "cluster_secret")?.or_else(|| secret.clone());
         let discovery = setup.attr::<String>("discovery")?;
         let discovery = discovery.map(|text| address("discovery", &text)).transpose()?;
         let mut clusters = BTreeMap::new();
@@ -102,7 +101,7 @@ impl ClusterSettings {
             ("ask", !ask.is_empty()),
         ];
         for (name, there) in needs_secret {
-            if there && secret.is_none() {
+            if there && between.is_none() {
                 let what = "needs the attribute \"secret\", which the other side has to know";
                 return Err(Mistake::in_attr(name, what));
             }
@@ -111,9 +110,17 @@ impl ClusterSettings {
             let what = "needs the attribute \"discovery\", from where others are asked";
             return Err(Mistake::in_attr("ask", what));
         }
-        let secret = secret.map(SharedSecret::new);
-        Ok(Self { group_tag, secret, discovery, clusters, ask, own: own.to_owned(), tls })
+        Ok(Self { group_tag, secret, between, discovery, clusters, ask, own: own.to_owned(), tls })
     }
+}
+
+fn secret(setup: &mut Setup<'_>, name: &str) -> Result<Option<SharedSecret>, Mistake> {
+    let secret: Option<String> = setup.attr(name)?;
+    if secret.as_deref().is_some_and(|secret| secret.is_empty() || secret.len() > SECRET_BYTES_MAX) {
+        let what = format!("a secret has 1 to {SECRET_BYTES_MAX} bytes; leave it out to speak to nobody");
+        return Err(Mistake::in_attr(name, what));
+    }
+    Ok(secret.map(SharedSecret::new))
 }
 
 /// Whether `tag` can be what a cluster is called.
@@ -181,6 +188,10 @@ mod tests {
         assert_eq!(settings.group_tag, "east");
         assert_eq!(settings.clusters["west"].len(), 2);
         assert!(settings.secret.is_some_and(|secret| secret.is("s")));
+        assert!(settings.between.is_some_and(|secret| secret.is("s")), "if nothing else is said");
+        let two = configured(r#"{"secret": "s", "cluster_secret": "t"}"#).expect("right");
+        assert!(two.secret.is_some_and(|secret| secret.is("s")));
+        assert!(two.between.is_some_and(|secret| secret.is("t")));
         assert_eq!(configured("{}").expect("alone").group_tag, GROUP_TAG_DEFAULT);
     }
 
@@ -188,6 +199,7 @@ mod tests {
     fn mistakes_say_what_is_expected() {
         for (attrs, what) in [
             (r#"{"group_tag": ""}"#, "attrs.group_tag: the tag of a cluster has 1 to 64 bytes"),
+            (r#"{"cluster_secret": ""}"#, "attrs.cluster_secret: a secret has 1 to 256 bytes"),
             (r#"{"secret": ""}"#, "attrs.secret: a secret has 1 to 256 bytes"),
             (r#"{"discovery": "127.0.0.1:8888"}"#, "attrs.discovery: needs the attribute \"secret\""),
             (r#"{"secret": "s", "discovery": "here"}"#, "attrs.discovery: expected an address and a port"),

@@ -4,20 +4,21 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-use super::ClusterSettings;
+use super::{ClusterSettings, SharedSecret};
 use crate::wire::proto::network_discovery_packet::{Mode, Sender};
 use crate::wire::proto::route::{Path, Payload};
 use crate::wire::proto::{
     Header, MessagesRequest, NetworkDiscoveryPacket, Route, header, messages_request, put_frame,
 };
 
-/// A packet of this cluster that names the server at `server`, `host:port`. None without a secret, or if that is no such text.
+/// A packet of this cluster that names the server at `server`, `host:port`, for those who share a secret. None without one, or if that is no such text.
 pub(in crate::agents::messenger) fn packet(
     settings: &ClusterSettings,
+    secret: Option<&SharedSecret>,
     mode: Mode,
     server: &str,
 ) -> Option<NetworkDiscoveryPacket> {
-    let secret = settings.secret.as_ref()?;
+    let secret = secret?;
     let (host, port) = server.rsplit_once(':')?;
     Some(NetworkDiscoveryPacket {
         mode: mode.into(),

@@ -10,6 +10,7 @@ fn settings() -> ClusterSettings {
     ClusterSettings {
         group_tag: "east".to_owned(),
         secret: Some(SharedSecret::new("sesame")),
+        between: Some(SharedSecret::new("sesame")),
         discovery: Some(at("127.0.0.1:8888")),
         clusters: BTreeMap::new(),
         ask: vec![at("10.0.0.9:8888")],
@@ -93,6 +94,31 @@ fn named(route: &Route) -> String {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn what_users_know_does_not_make_them_a_cluster() {
+    let mut open = Open::new();
+    let between = Some(SharedSecret::new("hush"));
+    open.discovery = Discovery::new(ClusterSettings { between, ..settings() });
+    open.discovery.leads(Time::ZERO, true, &mut open.out);
+    open.told(Time::ZERO, &Inward::Listening { port: DISCOVERY_PORT, at: at("127.0.0.1:8888") });
+    open.sent();
+    let answers = |open: &mut Open, sender, secret: &str| {
+        let packet = NetworkDiscoveryPacket { secret: secret.to_owned(), ..question(sender) };
+        let (heard, answers) = open.asked(Time::ZERO, packet);
+        let secrets = answers.into_iter().map(|(_, route)| match route.payload {
+            Some(Payload::NetworkDiscoveryPacket(packet)) => packet.secret,
+            other => panic!("{other:?}"),
+        });
+        (heard.is_some(), secrets.last())
+    };
+    let client = Sender::EndUserClient;
+    assert_eq!(answers(&mut open, client, "sesame"), (false, Some("sesame".to_owned())));
+    assert_eq!(answers(&mut open, client, "hush"), (false, None));
+    let cluster = Sender::ExternalServerNode;
+    assert_eq!(answers(&mut open, cluster, "sesame"), (false, None));
+    assert_eq!(answers(&mut open, cluster, "hush"), (true, Some("hush".to_owned())));
 }
 
 #[test]

@@ -157,7 +157,7 @@ impl Pulling {
 
 /// Whether a packet is what the cluster `tag` answers.
 fn is_from(settings: &ClusterSettings, tag: &str, packet: &NetworkDiscoveryPacket) -> bool {
-    let knows = settings.secret.as_ref().is_some_and(|secret| secret.is(&packet.secret));
+    let knows = settings.between.as_ref().is_some_and(|secret| secret.is(&packet.secret));
     if knows && packet.group_tag.as_deref() != Some(tag) {
         let other = packet.group_tag.as_deref().unwrap_or_default().escape_debug();
         warn!("messenger: another cluster than was expected answers cluster={tag} answered={other}");

@@ -100,7 +100,8 @@ impl Net {
                 let at = address(group, number);
                 let settings = ClusterSettings {
                     group_tag: (*tag).to_owned(),
-                    secret: Some(SharedSecret::new("sesame")),
+                    secret: Some(SharedSecret::new("what users know")),
+                    between: Some(SharedSecret::new("sesame")),
                     discovery: None,
                     clusters: clusters.clone(),
                     ask: Vec::new(),

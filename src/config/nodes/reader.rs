@@ -71,6 +71,37 @@ impl<'a> Reader<'a> {
             Value::List(_) => Some(root),
             _ => find(members, &NODES).map(|member| &member.node),
         };
+        let nodes = self.servers(root, list);
+        let clusters = find(members, &CLUSTERS).map(|member| self.clusters(member)).unwrap_or_default();
+        let ask =
+            find(members, &ASK).map(|member| self.addresses(&["ask"], &member.node)).unwrap_or_default();
+        if self.common.group_tag.is_none() {
+            let what = "is missing; expected what the cluster is called, as a string such as \"east\"";
+            self.complain(root.at, &["groupTag"], what);
+        }
+        let cluster_secret = find(members, &CLUSTER_SECRET).and_then(|member| self.text(&[], member));
+        let needs_secret = !clusters.is_empty() || !ask.is_empty();
+        if needs_secret && self.common.secret.is_none() && cluster_secret.is_none() {
+            self.complain(root.at, &["secret"], "is missing; other clusters have to know one");
+        }
+        let Common { group_tag, secret, discovery_port, .. } = std::mem::take(&mut self.common);
+        Nodes {
+            group_tag: group_tag.map(|(tag, _)| tag).unwrap_or_default(),
+            secret: secret.map(|(secret, _)| secret),
+            cluster_secret,
+            discovery_port: match discovery_port {
+                Some((port, _)) => Some(port),
+                None if ask.is_empty() && nodes.iter().any(|node| node.tls.is_some()) => None,
+                None => Some(DISCOVERY_PORT_DEFAULT),
+            },
+            nodes,
+            clusters,
+            ask,
+        }
+    }
+
+    /// The servers of the list `list` of the file `root`.
+    fn servers(&mut self, root: &Node, list: Option<&Node>) -> Vec<ChatNode> {
         let mut nodes = Vec::new();
         match list.map(|list| (list, &list.value)) {
             Some((list, Value::List(entries))) => {
@@ -98,32 +129,7 @@ impl<'a> Reader<'a> {
             }
             None => {}
         }
-        let clusters = find(members, &CLUSTERS).map(|member| self.clusters(member)).unwrap_or_default();
-        let ask =
-            find(members, &ASK).map(|member| self.addresses(&["ask"], &member.node)).unwrap_or_default();
-        if self.common.group_tag.is_none() {
-            let what = "is missing; expected what the cluster is called, as a string such as \"east\"";
-            self.complain(root.at, &["groupTag"], what);
-        }
-        let cluster_secret = find(members, &CLUSTER_SECRET).and_then(|member| self.text(&[], member));
-        let needs_secret = !clusters.is_empty() || !ask.is_empty();
-        if needs_secret && self.common.secret.is_none() && cluster_secret.is_none() {
-            self.complain(root.at, &["secret"], "is missing; other clusters have to know one");
-        }
-        let Common { group_tag, secret, discovery_port, .. } = std::mem::take(&mut self.common);
-        Nodes {
-            group_tag: group_tag.map(|(tag, _)| tag).unwrap_or_default(),
-            secret: secret.map(|(secret, _)| secret),
-            cluster_secret,
-            discovery_port: match discovery_port {
-                Some((port, _)) => Some(port),
-                None if ask.is_empty() && nodes.iter().any(|node| node.tls.is_some()) => None,
-                None => Some(DISCOVERY_PORT_DEFAULT),
-            },
-            nodes,
-            clusters,
-            ask,
-        }
+        nodes
     }
 
     /// What may stand above the nodes or in each of them.

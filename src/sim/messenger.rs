@@ -375,8 +375,14 @@ impl Service for Chat {
         }
         for user in &self.users {
             world.command(user.device, COMMANDER, "settle");
-            if let Some(cluster) = lost {
-                world.command(user.device, COMMANDER, &format!("move {}", 1 - cluster));
+            match lost {
+                Some(cluster) => {
+                    world.command(user.device, COMMANDER, &format!("move {}", 1 - cluster));
+                }
+                None if self.setting.clusters > 1 => {
+                    world.command(user.device, COMMANDER, "round");
+                }
+                None => {}
             }
         }
         self.book.borrow_mut().push(Seen::Closing { lost });
@@ -435,8 +441,8 @@ impl Service for Chat {
     }
 
     fn patience(&self) -> Duration {
-        // A cluster that was out of reach is tried again after up to 15 s, and may then have to be asked for a user who comes.
-        Duration::from_secs(if self.setting.clusters > 1 { 60 } else { 30 })
+        // A cluster that was out of reach is tried again after up to 15 s; then everybody may still have to go round.
+        Duration::from_secs(if self.setting.clusters > 1 { 100 } else { 30 })
     }
 
     fn settings(&self, plan: &Plan) -> Settings {

@@ -55,7 +55,7 @@ pub(super) enum Seen {
     /// A client that says who it is, and is who it says, is not let in.
     TurnedAway { user: String, why: String },
     /// A client has gone to another cluster. What it had not sent yet, it sends there.
-    Moved { from: Life, to: Life },
+    Moved { user: String, from: Life, to: Life },
     /// Somebody begins to make a group in a cluster.
     MakesGroup { cluster: usize, group: String },
     /// Everybody who is to belong to a cluster's group does.

@@ -60,7 +60,8 @@ impl User {
     }
 
     /// `write <user or group> <bytes>`, `leave` for another server, `move <cluster>`, `part` from a group, look `back` at a conversation's past, `delete` the user and
-    /// be another one of the same name, `settle` where it is, `visit` twice to see what is sent.
+    /// be another one of the same name, `settle` where it is, go `round`
+    /// all clusters after a long while, `visit` twice to see what is sent.
     fn obey(&mut self, now: Time, mut commands: Commands<'_>, out: &mut Outbox<NoMessage>) {
         let Some(line) = commands.take() else { return };
         let line = String::from_utf8_lossy(line).into_owned();
@@ -73,6 +74,8 @@ impl User {
             (["leave"], Self::Class(class)) => class.leave(now, out),
             (["move", cluster], Self::Ours(ours)) => ours.go(now, number(cluster), out),
             (["move", cluster], Self::Class(class)) => class.go(now, number(cluster), out),
+            (["round"], Self::Ours(ours)) => ours.go_round(now),
+            (["round"], Self::Class(_)) => {}
             (["part", group], Self::Ours(ours)) => ours.part(now, group, out),
             (["back", name], Self::Ours(ours)) => ours.look_back(now, name, out),
             (["delete"], Self::Ours(ours)) => ours.delete(now, out),
@@ -148,7 +151,7 @@ impl Witness {
         let from = self.life;
         self.life = begin_life(&self.lives, self.who.device);
         self.cluster = cluster;
-        self.see(Seen::Moved { from, to: self.life });
+        self.see(Seen::Moved { user: self.who.name.clone(), from, to: self.life });
     }
 
     fn logged_in(&mut self) {

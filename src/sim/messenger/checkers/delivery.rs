@@ -78,6 +78,18 @@ impl Delivered {
         receivers.into_iter().filter(awaits).collect()
     }
 
+    /// Long after the last messages were written somebody goes to another cluster: they have come to where it was.
+    fn leaves(&self, user: &String) -> Result<(), String> {
+        for (text, cluster) in &self.acknowledged {
+            let is_last = self.written.get(text).is_some_and(|written| written.is_last);
+            let has = self.by_user.contains(&(user.clone(), text.clone()));
+            if is_last && !has && self.receivers(text, *cluster).contains(&user) {
+                return Err(format!("{text} of cluster {cluster} has not come to {user} where it was"));
+            }
+        }
+        Ok(())
+    }
+
     fn has_left(&self, user: &str, cluster: usize, group: &str) -> bool {
         self.left.contains(&(user.to_owned(), cluster, group.to_owned()))
     }
@@ -110,6 +122,7 @@ impl Law for Delivered {
                     self.placed.insert(*place, text.clone());
                 }
             }
+            Seen::Moved { user, .. } if self.closing && !self.is_lost => self.leaves(user)?,
             Seen::Got(Got { text, place, .. }) => drop(self.placed.insert(*place, text.clone())),
             Seen::Shown { life, user, text, place, .. } => {
                 self.by_user.insert((user.clone(), text.clone()));
@@ -170,7 +183,9 @@ impl Law for Answered {
             Seen::LoggedIn { user, cluster, .. } => drop(self.known.insert((*cluster, user.clone()))),
             Seen::Deletes { user, .. } => drop(self.deleted.insert(user.clone())),
             Seen::Closing { .. } => self.closing = true,
-            Seen::Moved { from, to } => {
+            Seen::Moved { from, to, .. } => {
+                // What was under way where it leaves is given up.
+                self.last.retain(|text| self.open.get(text) != Some(from));
                 self.open.values_mut().filter(|life| *life == from).for_each(|life| *life = *to);
             }
             Seen::Wrote { text, by, to } => {

@@ -77,6 +77,16 @@ pub(in super::super) struct Order {
 }
 
 impl Order {
+    /// What its client has given up may still be accepted, at any time: the client sends the next one elsewhere and does not wait for it.
+    fn gave_up(&mut self, text: &str) {
+        let Some(writer) = self.writers.remove(text) else { return };
+        for ((life, _), stand) in &mut self.stand {
+            if *life == writer.life {
+                stand.remove(&writer.number);
+            }
+        }
+    }
+
     fn stands(&mut self, text: &str, place: Place) -> Result<(), String> {
         let Some(writer) = self.writers.get(text).filter(|writer| writer.is_ours) else { return Ok(()) };
         let stand = self.stand.entry((writer.life, place.0)).or_default();
@@ -98,6 +108,7 @@ impl Law for Order {
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
         match seen {
             Seen::Wrote { text, by, .. } => drop(self.writers.insert(text.clone(), by.clone())),
+            Seen::GaveUp { text } => self.gave_up(text),
             Seen::Acknowledged { text, place: Some(place), .. } => self.stands(text, *place)?,
             Seen::Got(Got { life, connection, text, place, .. }) => {
                 let last = self.brought.entry((*life, *connection, place.0)).or_default();

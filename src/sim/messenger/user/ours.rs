@@ -51,6 +51,8 @@ enum Alarm {
     Tour,
     Who,
     Reborn,
+    Away,
+    Back,
 }
 
 impl Ours {
@@ -133,6 +135,12 @@ impl Ours {
         self.carry_out(now, out);
     }
 
+    /// Goes to the other cluster and comes back, after so long that everything has come here before that can come: what was fetched there before it came here waits there.
+    pub(super) fn go_round(&mut self, now: Time) {
+        self.ring_in(now, Alarm::Away, (AWAY_MS, AWAY_MS));
+        self.ring_in(now, Alarm::Back, (BACK_MS, BACK_MS));
+    }
+
     /// Goes to another cluster, with or without saying what was read last.
     pub(super) fn go(&mut self, now: Time, cluster: usize, out: &mut Outbox<NoMessage>) {
         if cluster != self.witness.cluster {
@@ -171,6 +179,7 @@ impl Ours {
                 }
                 Alarm::Make => self.make(now),
                 Alarm::Who => self.ask_who(now),
+                Alarm::Away | Alarm::Back => self.go(now, 1 - self.witness.cluster, out),
                 Alarm::Reborn => {
                     let cluster = self.witness.cluster;
                     self.begin_in(now, cluster, out);
@@ -327,3 +336,7 @@ fn conversation_of(user: &str, message: &Message) -> String {
 fn position(place: Place) -> Position {
     Position { conversation: place.conversation.0, sequence: place.sequence.0 }
 }
+
+/// When somebody who goes round the clusters goes: later than clusters that have lost each other wait until they try again.
+const AWAY_MS: u64 = 30_000;
+const BACK_MS: u64 = 55_000;

@@ -107,17 +107,12 @@ struct Done {
 
 fn setup(args: &SimArgs) -> anyhow::Result<Setup> {
     let given = &args.experiments;
-    let mut options = given.options.options()?;
-    // The papers have no such shuffles; what is compared with them does without, unless they were asked for.
-    if !given.options.says_early_shuffles() {
-        options.early_shuffles = 0;
-    }
     Ok(Setup {
         nodes: given.nodes.unwrap_or(10_000),
         seed: args.seed,
         seeds: given.seeds.unwrap_or(5),
         failure_model: args.failure_model.map_or(FailureModel::Rst, FailureModel::from),
-        options,
+        options: given.options.options()?,
         broadcasts: given.broadcasts.unwrap_or(1_000),
         latency: Duration::from_micros(given.latency_us.unwrap_or(100)),
     })

@@ -18,6 +18,7 @@
 //!
 //! What cannot be seen: whole records that are missing at the end, or whose bytes have all become zeros there, since nothing behind them tells of them.
 
+mod bodies;
 mod error;
 mod files;
 mod former;

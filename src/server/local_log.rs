@@ -269,8 +269,8 @@ impl LocalLog {
 /// The most that may wait to become durable in one log, in bytes and in records.
 const PENDING_BYTES_MAX: usize = 16 * 1024 * 1024;
 const PENDING_RECORDS_MAX: usize = 65_536;
-/// How much is read at a time, in bytes.
-const READ_BYTES: usize = 1024 * 1024;
+/// How much is read at a time, in bytes: little enough that the loop is soon back at its sockets, and enough that the way to the disk's thread counts for nothing.
+const READ_BYTES: usize = 4 * 1024 * 1024;
 /// Rows are asked for when records of so many bytes were handed over, a record's own cost included: so much is handed over again after a crash.
 const ROWS_AFTER_BYTES: usize = 4 * 1024 * 1024;
 const RECORD_COST_BYTES: usize = 16;

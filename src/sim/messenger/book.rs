@@ -96,6 +96,7 @@ pub(super) enum Seen {
 /// The past of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LookedBack {
+    pub(super) life: Life,
     pub(super) user: String,
     pub(super) cluster: usize,
     /// How its user calls the conversation.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::book::{Got, LookedBack, Place, Seen};
+use super::super::book::{Got, Life, LookedBack, Place, Seen};
 use super::Law;
 
 /// Who looks back sees a conversation without gaps, each message where it stands, and everything that was shown before.
@@ -10,8 +10,8 @@ use super::Law;
 pub(in super::super) struct History {
     placed: BTreeMap<Place, String>,
     written: BTreeMap<String, String>,
-    /// By user, cluster and conversation: what was shown, and how much had been seen before that.
-    shown: BTreeMap<(String, usize, String), BTreeMap<Place, usize>>,
+    /// By client and conversation: what was shown, and how much had been seen before that. Another client of the same user may be on a server that does not know of it yet.
+    shown: BTreeMap<(Life, String), BTreeMap<Place, usize>>,
     seen: usize,
     /// What users have left, or may have.
     left: BTreeSet<(String, usize, String)>,
@@ -21,9 +21,11 @@ pub(in super::super) struct History {
 
 impl History {
     fn looked(&self, looked: &LookedBack) -> Result<(), String> {
-        let LookedBack { user, cluster, of, begun, messages } = looked;
+        let LookedBack { life, user, cluster, of, begun, messages } = looked;
         let what = || format!("{user} looks back at {of} in cluster {cluster}");
-        for pair in messages.windows(2) {
+        let name = of.split('@').next().unwrap_or_default();
+        let is_one = !self.deleted.contains(user) && !self.deleted.contains(name);
+        for pair in messages.windows(2).filter(|_| is_one) {
             let (before, after) = (pair[0].0, pair[1].0);
             if before.0 != after.0 || before.1 + 1 != after.1 {
                 return Err(format!("{}: {after:?} follows {before:?}", what()));
@@ -37,12 +39,10 @@ impl History {
                 return Err(format!("{}: {text} comes as if {sender} had written it", what()));
             }
         }
-        let key = (user.clone(), *cluster, of.clone());
-        let name = of.split('@').next().unwrap_or_default();
-        if self.left.contains(&key) || self.deleted.contains(user) || self.deleted.contains(name) {
+        if !is_one || self.left.contains(&(user.clone(), *cluster, of.clone())) {
             return Ok(());
         }
-        let shown = self.shown.get(&key).into_iter().flatten();
+        let shown = self.shown.get(&(*life, of.clone())).into_iter().flatten();
         let mut shown = shown.filter(|(_, at)| *at < begun).map(|(place, _)| place);
         let there = |place: &Place| {
             let ends = messages.first().zip(messages.last());
@@ -65,8 +65,8 @@ impl Law for History {
             Seen::Acknowledged { text, place: Some(place), .. } | Seen::Got(Got { text, place, .. }) => {
                 self.placed.insert(*place, text.clone());
             }
-            Seen::Shown { user, of, place, .. } => {
-                let shown = self.shown.entry((user.clone(), place.0.cluster, of.clone())).or_default();
+            Seen::Shown { life, of, place, .. } => {
+                let shown = self.shown.entry((*life, of.clone())).or_default();
                 shown.entry(*place).or_insert(self.seen);
             }
             Seen::Leaves { user, cluster, group } => {

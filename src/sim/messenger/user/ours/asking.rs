@@ -60,7 +60,8 @@ impl Ours {
         }
         let (user, cluster) = (self.witness.who.name.clone(), self.witness.cluster);
         let (begun, messages) = (self.witness.book.borrow().len(), Vec::new());
-        let looked = LookedBack { user, cluster, of: of.to_owned(), begun, messages };
+        let looked =
+            LookedBack { life: self.witness.life, user, cluster, of: of.to_owned(), begun, messages };
         let limit = [1, 7, 50][self.rng.index(3)];
         self.ask(now, requests::history(of, None, limit), Asking::Back(looked, limit));
         self.carry_out(now, out);

@@ -48,6 +48,8 @@ pub(super) enum Seen {
     Acknowledges { user: String, upto: Place },
     /// A client has been told that a user has read up to here.
     ToldRead { life: Life, connection: u64, user: String, upto: Place },
+    /// A client of ours asks to be let in. From now on its server may take it for being there, which it does not know yet.
+    LogsIn { user: String, cluster: usize },
     /// A user's client has logged in.
     LoggedIn { life: Life, user: String, cluster: usize },
     /// A client that was logged in is not any more.

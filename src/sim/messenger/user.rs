@@ -59,9 +59,8 @@ impl User {
         }
     }
 
-    /// `write <user or group> <bytes>`, `leave` for another server, `move <cluster>`, `part` from a group, look `back` at a conversation's past, `delete` the user and
-    /// be another one of the same name, `settle` where it is, go `round`
-    /// all clusters after a long while, `visit` twice to see what is sent.
+    /// `write <user or group> <bytes>`, `leave` for another server, `move <cluster>`, `part` from a group, look `back` at a conversation's past, `delete` the user and be another one of
+    /// the same name, `settle` where it is, go `round` the clusters after a long while, `visit` twice to see what is sent.
     fn obey(&mut self, now: Time, mut commands: Commands<'_>, out: &mut Outbox<NoMessage>) {
         let Some(line) = commands.take() else { return };
         let line = String::from_utf8_lossy(line).into_owned();
@@ -75,11 +74,10 @@ impl User {
             (["move", cluster], Self::Ours(ours)) => ours.go(now, number(cluster), out),
             (["move", cluster], Self::Class(class)) => class.go(now, number(cluster), out),
             (["round"], Self::Ours(ours)) => ours.go_round(now),
-            (["round"], Self::Class(_)) => {}
             (["part", group], Self::Ours(ours)) => ours.part(now, group, out),
             (["back", name], Self::Ours(ours)) => ours.look_back(now, name, out),
             (["delete"], Self::Ours(ours)) => ours.delete(now, out),
-            (["part" | "back", _] | ["delete"], Self::Class(_)) => {}
+            (["part" | "back", _] | ["delete" | "round"], Self::Class(_)) => {}
             (["settle"], Self::Ours(ours)) => ours.settle(now),
             (["settle"], Self::Class(class)) => class.witness.tour.clear(),
             (["visit"], Self::Class(class)) => class.visit(now, out),

@@ -18,7 +18,7 @@ pub(in super::super) struct Marks {
     placed: BTreeMap<Place, String>,
     /// Groups that have all of their members: what was written before is not for those who were none yet.
     complete: BTreeSet<(usize, String)>,
-    /// Where users were.
+    /// Where users were, perhaps without knowing that they had been let in.
     were: BTreeSet<(String, usize)>,
     came: BTreeSet<(String, String)>,
     /// To whom what has to come that counts as read.
@@ -99,7 +99,7 @@ impl Law for Marks {
             Seen::GroupComplete { cluster, group, .. } => {
                 self.complete.insert((*cluster, group.clone()));
             }
-            Seen::LoggedIn { user, cluster, .. } => drop(self.were.insert((user.clone(), *cluster))),
+            Seen::LogsIn { user, cluster } => drop(self.were.insert((user.clone(), *cluster))),
             Seen::Deletes { user, .. } => drop(self.deleted.insert(user.clone())),
             Seen::Closing { lost } => self.is_lost = lost.is_some(),
             Seen::Acknowledged { text, place: Some(place), .. } => {

@@ -17,7 +17,7 @@ use crate::agents::messenger::{ConversationId, Place, Sequence};
 use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::LengthFrames;
-use crate::wire::proto::{ErrorCode, Message, Position, Route, message};
+use crate::wire::proto::{ErrorCode, Message, Position, Route, message, route};
 
 /// The user.
 #[derive(Debug)]
@@ -258,11 +258,15 @@ impl Ours {
         }
     }
 
-    /// Watches what the client tells a server of what was read.
+    /// Watches that the client asks to be let in, and what it tells a server of what was read.
     fn says(&self, bytes: &[u8]) {
         let (frames, _) = LengthFrames::split(bytes, FRAME_BYTES_MAX).expect("frames of usual lengths");
         for frame in frames {
             let route = Route::decode(frame).expect("the client says what can be read");
+            if matches!(route.payload, Some(route::Payload::User(_))) {
+                let (user, cluster) = (self.witness.who.name.clone(), self.witness.cluster);
+                self.witness.see(Seen::LogsIn { user, cluster });
+            }
             for position in &route.acknowledged {
                 let (user, upto) = (self.witness.who.name.clone(), self.witness.place(position));
                 self.witness.see(Seen::Acknowledges { user, upto });

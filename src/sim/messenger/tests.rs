@@ -83,6 +83,7 @@ fn whoever_shows_messages_to_others_is_caught() {
 #[test]
 fn whoever_takes_what_is_sent_again_for_new_is_caught() {
     let checker = caught!(FailsTo::KnowAgain, CRASHES);
+    // A server that counts no messages of a client does not know it when it comes again, either.
     assert!(["once", "remembered"].contains(&checker), "{checker}");
 }
 

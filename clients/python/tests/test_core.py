@@ -159,7 +159,6 @@ class Receiving(Play):
         self.push(push(1))
         self.assertEqual(self.arrived(), ["5", "1"])
 
-
     def test_a_cluster_that_was_begun_anew_under_its_tag_has_other_places(self) -> None:
         self.core.log_in(self.now, "log-in")
         self.connect(cluster=b"one")

@@ -341,7 +341,7 @@ impl Service for Chat {
             let bytes = [0, 50, 200, 3_000][rng.index(4)];
             let (moves, cluster) =
                 (rng.chance(Probability::percent(self.setting.moves)), rng.index(self.setting.clusters));
-            let (parts, looks_back, deletes) = (rng.below(400) == 0, rng.below(100) == 0, rng.below(60) == 0);
+            let (parts, looks_back, deletes) = (rng.below(100) == 0, rng.below(100) == 0, rng.below(60) == 0);
             let of = self.conversation(user, rng);
             if looks_back {
                 world.command(user.device, COMMANDER, &format!("back {of}"));

@@ -414,7 +414,7 @@ class Core:
         known, self._cluster = self._cluster, welcome.cluster or self._cluster
         moved = self._group_tag is not None and tag != self._group_tag
         if moved or (known and known != self._cluster):
-            # Another cluster, or one that was begun anew: other conversations, and it knows nothing of this client instance.
+            # Another cluster, or one that was begun anew: other conversations, and nothing is known of this instance.
             self._group_tag = tag
             self._inbox.clear()
             self._token = b""

@@ -14,6 +14,8 @@ pub(in super::super) struct Once {
     /// Where they stand: in which cluster, and for whom it was fetched, if it was.
     places: BTreeMap<(String, usize, Option<String>), Place>,
     texts: BTreeMap<Place, String>,
+    /// Names that have stood for more than one user, perhaps: what was fetched for one may be fetched for the next, too.
+    deleted: BTreeSet<String>,
 }
 
 impl Once {
@@ -28,8 +30,9 @@ impl Once {
     fn stands(&mut self, text: &str, reader: Option<&String>, place: Place) -> Result<(), String> {
         let key = (text.to_owned(), place.0.cluster, reader.cloned());
         let before = self.places.entry(key).or_insert(place);
-        if *before != place {
-            return Err(format!("message {text} stands at {before:?} and at {place:?}"));
+        if *before != place && reader.is_none_or(|reader| !self.deleted.contains(reader)) {
+            let of = reader.map_or(String::new(), |reader| format!(", fetched for {reader}"));
+            return Err(format!("message {text} stands at {before:?} and at {place:?}{of}"));
         }
         let before = self.texts.entry(place).or_insert_with(|| text.to_owned());
         if *before != text {
@@ -60,6 +63,10 @@ impl Law for Once {
                 }
                 self.was_accepted(text, from)?;
                 self.stands(text, Some(user), *place)
+            }
+            Seen::Deletes { user, .. } => {
+                self.deleted.insert(user.clone());
+                Ok(())
             }
             _ => Ok(()),
         }

@@ -24,12 +24,19 @@ fn base_port() -> String {
     free_ports(2).1.to_string()
 }
 
-/// All logs of agents below `folder`.
+/// The folders of all logs of agents below `folder` that hold more than their beginning.
 fn logs_in(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
-    let below = folders.iter().flat_map(|folder| logs_in(folder));
-    files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "log")).chain(below).collect()
+    let folders = entries.filter(|path| path.is_dir());
+    let (logs, others): (Vec<_>, Vec<_>) =
+        folders.partition(|path| path.extension().is_some_and(|end| end == "local"));
+    let below = others.iter().flat_map(|folder| logs_in(folder));
+    logs.into_iter().filter(|log| holds_records(log)).chain(below).collect()
+}
+
+fn holds_records(log: &Path) -> bool {
+    let segment = fs::read(log.join("0000000001.segment"));
+    segment.is_ok_and(|bytes| bytes.iter().skip(4096).any(|byte| *byte != 0))
 }
 
 #[test]
@@ -41,9 +48,9 @@ fn a_store_that_loses_what_it_acknowledged_is_found_out() {
     let mut attacked = chaos(&words).spawn().expect("the binary runs");
     let mut lost = 0;
     wait_until("it has ended", || {
-        // Whoever writes it goes on with a file without a name, and finds none after the next kill.
+        // Whoever writes it goes on with files without names, and finds none after the next kill.
         for log in logs_in(&folder.path().join("data")) {
-            lost += usize::from(fs::remove_file(log).is_ok());
+            lost += usize::from(fs::remove_dir_all(log).is_ok());
         }
         attacked.try_wait().expect("our child").is_some()
     });

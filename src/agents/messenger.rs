@@ -303,7 +303,7 @@ impl Messenger {
         }
         // Nobody is let in to half a state.
         if last.is_some() && self.is_whole {
-            self.front.restore_ends();
+            self.front.restore_ends(out);
         }
     }
 

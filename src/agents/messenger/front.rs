@@ -209,9 +209,10 @@ impl Front {
         self.flush_at = None;
     }
 
-    /// The state is replaced.
-    pub(super) fn restore_ends(&mut self) {
+    /// The state is replaced. What other servers said meanwhile was for nobody, so each is asked to say again who is there.
+    pub(super) fn restore_ends(&mut self, out: &mut Outbox<MessengerMessage>) {
         self.restoring = false;
+        self.elsewhere.tell_again(&self.here(false), out);
     }
 
     /// Sends what was gathered for clients in this turn.

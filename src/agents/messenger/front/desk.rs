@@ -131,13 +131,16 @@ impl Desk {
         self.restart_from_rows(server, "{}");
     }
 
-    /// The server's state is replaced by the rows of another one, in mid-run.
+    /// The server's state is replaced by the rows of another one, in mid-run. That takes a moment, in which it hears nothing of others.
     pub(super) fn replace(&mut self, server: usize, by: usize) {
         self.write_rows(by);
         let rows = rows_of(&self.servers[by].rows);
         let half = rows.len() / 2;
         let last = Some(Index(self.servers[by].applied as u64));
         self.input(server, Input::Restore { rows: &rows[..half], first: true, last: None });
+        self.now = self.now + Duration::from_millis(100);
+        while self.settle_one(by) {}
+        self.servers[server].waiting.retain(|waiting| !matches!(waiting, Waiting::Hear(..)));
         self.input(server, Input::Restore { rows: &rows[half..], first: false, last });
         self.servers[server].rows = self.servers[by].rows.clone();
         self.servers[server].applied = self.servers[by].applied;

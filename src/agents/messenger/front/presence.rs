@@ -35,7 +35,7 @@ impl Elsewhere {
         out.send(peer, here);
     }
 
-    /// What all servers were told first is not true any more.
+    /// All servers are told anew, since what they were told first is not true any more, or are asked for the same by it.
     pub(super) fn tell_again(&self, here: &MessengerMessage, out: &mut Outbox<MessengerMessage>) {
         for peer in &self.links {
             out.send(*peer, here.clone());

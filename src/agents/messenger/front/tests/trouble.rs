@@ -2,7 +2,7 @@
 
 use super::super::desk::*;
 use crate::agent::{Agent as _, Refusal};
-use crate::wire::proto::{ErrorCode, Route};
+use crate::wire::proto::{ErrorCode, Route, WhoRequest};
 
 #[test]
 fn what_the_log_does_not_answer_in_time_is_answered_with_unknown() {
@@ -100,6 +100,22 @@ fn when_the_state_is_replaced_in_mid_run_everybody_has_to_come_again_and_misses_
     let sessions =
         |server: &Server| server.messenger.counters().into_iter().find(|(name, _)| *name == "sessions");
     assert_eq!(sessions(&desk.servers[1]), Some(("sessions", 1)));
+}
+
+#[test]
+fn who_is_there_is_known_after_the_state_was_replaced_too() {
+    let mut desk = Desk::new(2);
+    let (ann, _bob) = (desk.user(0, "ann"), desk.user(1, "bob"));
+    desk.ask(ann, post("bob", "1", None));
+    desk.advance(100);
+    // Nobody tells others of that before the state of the other server is being replaced.
+    desk.close(ann);
+    desk.replace(1, 0);
+    let bob = desk.log_in(1, "bob", login("bob"));
+    desk.advance(100);
+    let told = desk.ask(bob, Route { who: Some(WhoRequest::default()), ..Route::default() });
+    let told = told.presence.expect("an answer").entries;
+    assert_eq!(told.iter().map(|entry| (&*entry.user, entry.online)).collect::<Vec<_>>(), [("ann", false)]);
 }
 
 #[test]

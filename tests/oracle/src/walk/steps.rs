@@ -105,7 +105,7 @@ impl Walk {
             0..35 | 50..55 => self.append(),
             35..42 => self.heartbeat(),
             55..64 => self.ask_for_vote(),
-            64..70 => self.time_out(),
+            64..70 => return self.time_out(),
             70..72 => self.timeout_now(),
             72..74 => return self.restart(),
             74..76 => self.pass(),
@@ -244,9 +244,13 @@ impl Walk {
         self.tell(from, &told);
     }
 
-    fn time_out(&mut self) {
+    fn time_out(&mut self) -> Result<(), String> {
+        // Ours begins no election while its vote is on its way to the disk; the other one would.
+        if self.is_unsynced {
+            self.sync()?;
+        }
         if self.pair.standing() == Standing::Leader {
-            return;
+            return Ok(());
         }
         self.steps.push("runs into its time-out".to_owned());
         self.pair.run_into_time_out();
@@ -254,6 +258,7 @@ impl Walk {
         // It has given up its leader, and what it has of that leader's log is found out anew.
         self.matched = (0, 0);
         self.acknowledged = (0, 0);
+        Ok(())
     }
 
     fn begin_ballot(&mut self) {

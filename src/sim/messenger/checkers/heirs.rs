@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::book::{Got, LookedBack, Seen};
+use super::super::book::{Got, Life, LookedBack, Seen};
 use super::Law;
 
 /// Whoever takes the name of a user who is gone gets nothing of what that one wrote, and of what was written to them.
@@ -14,12 +14,16 @@ pub(in super::super) struct Heirs {
     accepted: BTreeMap<String, usize>,
     /// What nobody of that name may see there any more.
     buried: BTreeMap<(String, usize), BTreeSet<String>>,
+    /// By users and clusters, the clients that are logged in, and so for whom: those of a user who is gone may still get what was on its way.
+    clients: BTreeMap<(String, usize), BTreeSet<Life>>,
 }
 
 impl Heirs {
-    fn may_see(&self, user: &str, cluster: usize, text: &str) -> Result<(), String> {
-        match self.buried.get(&(user.to_owned(), cluster)) {
-            Some(texts) if texts.contains(text) => {
+    fn may_see(&self, life: Life, user: &str, cluster: usize, text: &str) -> Result<(), String> {
+        let key = (user.to_owned(), cluster);
+        let is_theirs = self.clients.get(&key).is_some_and(|clients| clients.contains(&life));
+        match self.buried.get(&key) {
+            Some(texts) if is_theirs && texts.contains(text) => {
                 Err(format!("{user} got {text}, which was accepted before the user of that name was deleted"))
             }
             _ => Ok(()),
@@ -42,13 +46,17 @@ impl Law for Heirs {
                 let here = self.accepted.iter().filter(|(_, at)| *at == cluster).map(|(text, _)| text);
                 let texts: Vec<String> = here.filter(of).cloned().collect();
                 self.buried.entry((user.clone(), *cluster)).or_default().extend(texts);
+                self.clients.remove(&(user.clone(), *cluster));
             }
-            Seen::Got(Got { user, text, place, from: None, .. }) => {
-                self.may_see(user, place.0.cluster, text)?;
+            Seen::LoggedIn { life, user, cluster } => {
+                self.clients.entry((user.clone(), *cluster)).or_default().insert(*life);
             }
-            Seen::LookedBack(LookedBack { user, cluster, of, messages, .. }) if !of.contains('@') => {
+            Seen::Got(Got { life, user, text, place, from: None, .. }) => {
+                self.may_see(*life, user, place.0.cluster, text)?;
+            }
+            Seen::LookedBack(LookedBack { life, user, cluster, of, messages, .. }) if !of.contains('@') => {
                 for (_, _, text) in messages {
-                    self.may_see(user, *cluster, text)?;
+                    self.may_see(*life, user, *cluster, text)?;
                 }
             }
             _ => {}

@@ -18,9 +18,8 @@ use std::time::{Duration, Instant};
 use log::debug;
 
 pub use self::line::{Line, user_route};
-use crate::agents::messenger::Place;
 pub use crate::agents::messenger::client::{
-    Answer, Client, ClientEvent, ClientOptions, ClientOutput, Recipient,
+    Answer, Client, ClientEvent, ClientOptions, ClientOutput, Recipient, Spot,
 };
 use crate::reactor::Trust;
 use crate::rng::Rng;
@@ -79,9 +78,9 @@ impl Talk {
     }
 
     /// Everything up to here has been read; for a client that does not say so by itself.
-    pub fn acknowledge(&mut self, place: Place) {
+    pub fn acknowledge(&mut self, spot: &Spot) {
         let now = self.now();
-        self.client.acknowledge(now, place);
+        self.client.acknowledge(now, spot);
         self.carry_out();
     }
 

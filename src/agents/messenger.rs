@@ -44,8 +44,8 @@ pub use self::message::MessengerMessage;
 pub use self::record::{ClientInstance, Command, Imported, Origin, Record, Target};
 use self::settings::Settings;
 pub use self::state::{
-    Conversation, ConversationId, Effect, GroupChange, Kind, Limits, Messages, Outcome, Place, Reading,
-    Refused, Sequence, State, Stored, User, UserId, Wanted, is_name,
+    Conversation, ConversationId, Effect, GroupChange, Kind, Limits, Messages, Outcome, Place, Progress,
+    Reading, Refused, Sequence, State, Stored, There, User, UserId, Wanted, is_name,
 };
 use self::state::{EMAIL_BYTES_MAX, TIMESTAMP_BYTES_MAX};
 use crate::agent::{
@@ -145,7 +145,7 @@ impl Messenger {
             Input::Start => self.front.start(turn),
             Input::Timeout => {
                 self.front.timeout(turn);
-                self.clusters.timeout(now, out);
+                self.clusters.timeout(now, &self.state, out);
             }
             Input::Outside(inward) => self.outside(now, inward, out),
             Input::Barrier { token } => self.front.barrier(turn, token),
@@ -227,6 +227,7 @@ impl Messenger {
                         self.clusters.posted(*conversation, message, &self.state, out);
                     }
                     Effect::Unregistered(user) => self.clusters.unregistered(*user, out),
+                    Effect::ReadThere { user, from, upto } => self.clusters.read(*user, from, *upto, out),
                     _ => {}
                 }
             }
@@ -263,7 +264,7 @@ impl Messenger {
         }
         for (user, name, online) in self.front.take_news() {
             if online {
-                self.clusters.online(now, user, &name, out);
+                self.clusters.online(now, user, &name, &self.state, out);
             } else {
                 self.clusters.offline(now, user, out);
             }

@@ -3,11 +3,12 @@
 //! **Problem.** A user writes messages, each of which is to be accepted once, in order; and reads those of others, each once, in order; while servers die, connections break, and
 //! answers are lost.
 //!
-//! **State.** The messages that were not answered, numbered without gaps for this *client instance*; how far it has got in each conversation; the servers it knows, and its connection to
-//! one of them.
+//! **State.** The messages that were not answered, numbered without gaps for this *client instance*; how far it has got in each conversation of each cluster; the servers it knows, and its
+//! connection to one of them.
 //!
 //! **What it does.** It logs in by password, later by the token that it was given. Up to a window of messages is under way. After a new connection, and where the server
-//! says so, it sends again from the first that was not answered: the servers know each number, so nothing is accepted twice. What comes in and was had before is dropped.
+//! says so, it sends again from the first that was not answered: the servers know each number, so nothing is accepted twice. What comes in and was had before is dropped, also if that was in another
+//! cluster.
 //! A server that is silent is asked for a sign of life, and then left for the next: at once, then, when all were tried, more and more seldom.
 //!
 //! **How to drive it.** Pure: it is told what has happened (`opened`, `frames`, `closed`, `unreachable`, `timeout`, orders of its user), and then asked for what follows
@@ -15,25 +16,28 @@
 //!
 //! **Invariants.**
 //! - Every message that was ordered is told of once: accepted, or refused; but for those under way when it ends.
-//! - Messages of a conversation are told of in their order, each once.
+//! - Messages of a conversation are told of in their order, and each message once, in whatever clusters it comes.
 //! - What is acknowledged to a server was told of before.
 
 mod link;
+mod places;
 mod receiving;
 mod sending;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use self::link::Link;
+use self::places::Places;
+pub use self::places::Spot;
 use self::sending::Sending;
 use super::settings::PAYLOAD_BYTES_MOST;
-use super::{ClientInstance, ConversationId, Place, Sequence};
+use super::{ClientInstance, Place, Sequence};
 use crate::agent::Secret;
 use crate::rng::Rng;
 use crate::time::Time;
@@ -142,9 +146,9 @@ pub enum ClientEvent {
     /// A message for its user.
     Message {
         /// Where it stands.
-        place: Place,
+        spot: Spot,
         /// It.
-        message: Message,
+        message: Box<Message>,
     },
     /// Another user has read this far.
     ReadBy {
@@ -220,18 +224,13 @@ pub struct Client {
     rounds: u32,
     /// What Welcome gave.
     token: Option<Bytes>,
-    /// Which cluster it was, if that one has said so.
-    cluster: Option<Bytes>,
     /// Whether the user has to be registered yet.
     registers: bool,
     instance: ClientInstance,
     sending: Sending,
-    /// How far it has got.
-    have: BTreeMap<ConversationId, Sequence>,
-    /// How far its user has read.
-    read: BTreeMap<ConversationId, Sequence>,
-    /// Where the server has to be told so, and when.
-    unacknowledged: BTreeSet<ConversationId>,
+    /// How far it has got, and how far its user has read.
+    places: Places,
+    /// When the server is told of what was read.
     acknowledge_at: Option<Time>,
     /// Requests that are under way; but for messages.
     asked: BTreeMap<i64, u64>,
@@ -258,13 +257,10 @@ impl Client {
             tries: 0,
             rounds: 0,
             token: None,
-            cluster: None,
             registers,
             instance,
             sending,
-            have: BTreeMap::new(),
-            read: BTreeMap::new(),
-            unacknowledged: BTreeSet::new(),
+            places: Places::default(),
             acknowledge_at: None,
             asked: BTreeMap::new(),
             requests: 0,
@@ -290,10 +286,10 @@ impl Client {
         ticket
     }
 
-    /// Everything up to here has been read.
-    pub fn acknowledge(&mut self, now: Time, place: Place) {
+    /// Everything up to here has been read. If the client has gone to another cluster since, the one that it was in is told when it is there again.
+    pub fn acknowledge(&mut self, now: Time, spot: &Spot) {
         self.now = now;
-        self.has_read(place);
+        self.has_read(spot);
         self.end();
     }
 
@@ -322,13 +318,6 @@ impl Client {
     /// Whether it is logged in.
     pub fn is_on(&self) -> bool {
         matches!(self.link, Link::On { .. })
-    }
-
-    /// How far it has got in each conversation.
-    pub fn have(&self) -> impl Iterator<Item = Place> {
-        self.have
-            .iter()
-            .map(|(conversation, sequence)| Place { conversation: *conversation, sequence: *sequence })
     }
 
     /// What follows from what it was told since this was called last, in order.

@@ -8,17 +8,19 @@
 //! `feed.rs`).
 //!
 //! **Messages.** On a connection as for clients. Who connects says who it is: a `NetworkDiscoveryPacket` with the secret and its tag; it is answered by the like, with our servers in
-//! `Welcome`, or not at all. `MessagesRequest` subscribes to a user; the messages come as `MessagesResponse` under the subscription's number, at first what the user has
-//! not read, then what is new. A `MessagesResponse` without messages and with `acknowledged` says what has arrived, and a `MessagesRequest` with a history of 0 messages ends the subscription.
+//! `Welcome`, or not at all. `MessagesRequest` subscribes to a user, and says what of theirs has `arrived` before and waits to be read; the messages come as `MessagesResponse` under the
+//! subscription's number, at first what the user has not read, then what is new. A `MessagesResponse` without messages says what has `arrived`, and what the user has `acknowledged`, who has read it over
+//! there; and a `MessagesRequest` with a history of 0 messages ends the subscription.
 //! A Route without anything in it asks for the like.
 //!
 //! **Invariants.**
-//! - What is fetched is acknowledged only once it is committed here; only then the user's mark moves there. So it is in one of the logs at each moment.
+//! - What is fetched is said to have arrived once it is committed here, and acknowledged once the user has read it here; only then the user's mark moves there. So whoever goes to another cluster before
+//!   that finds it there, and what is lost with a cluster that had fetched it is not lost. A client that is shown a message in two clusters knows it by its origin.
 //! - The state passes over what stands there not behind the last that was fetched from the same place, so what is fetched twice, by whomever, is there once.
 //! - Of one user and one cluster, one batch at a time is proposed, and the same until it is committed: none can overtake another, and be taken for it.
 //! - A cluster that is begun anew is another one, whatever it is called: it tells its identity, and what was fetched is counted by that.
 //! - What has come from another cluster is never sent on, neither back nor further.
-//! - What is sent and not acknowledged is bounded, for each subscription.
+//! - What is sent and has not arrived is bounded, for each subscription.
 //!
 //! **Where we differ** from the class of 2017: there a message was removed when it had been pulled, whether it arrived or not.
 
@@ -39,8 +41,8 @@ use self::serving::Serving;
 pub(super) use self::settings::check_tag;
 pub use self::settings::{ClusterSettings, SharedSecret};
 use super::{
-    Command, ConversationId, DISCOVERY_PORT, Discovery, Heard, Outcome, Place, ServerLoad, State, Stored,
-    UserId,
+    Command, ConversationId, DISCOVERY_PORT, Discovery, Heard, Origin, Outcome, Place, ServerLoad, State,
+    Stored, UserId,
 };
 use crate::agent::{Conn, Inward, Looked, Opening, Outbox};
 use crate::rng::Rng;
@@ -130,7 +132,7 @@ impl Clusters {
                 true
             }
             Inward::Frames { conn, frames } if self.pulling.owns(*conn) => {
-                self.pulling.frames(now, *conn, frames.clone(), &mut self.known, out);
+                self.pulling.frames(now, *conn, frames.clone(), &mut self.known, state, out);
                 true
             }
             Inward::Frames { conn, frames } if self.serving.owns(*conn) => {
@@ -182,8 +184,8 @@ impl Clusters {
     }
 
     /// A user has their first session on this server.
-    pub fn online<M>(&mut self, now: Time, user: UserId, name: &str, out: &mut Outbox<M>) {
-        self.pulling.online(now, user, name, &self.known, out);
+    pub fn online<M>(&mut self, now: Time, user: UserId, name: &str, state: &State, out: &mut Outbox<M>) {
+        self.pulling.online(now, user, name, &self.known, state, out);
     }
 
     /// A user has no session on this server any more.
@@ -200,6 +202,11 @@ impl Clusters {
         out: &mut Outbox<M>,
     ) {
         self.serving.posted(conversation, message, state, out);
+    }
+
+    /// A user has read what has come from another cluster, up to this place there.
+    pub fn read<M>(&mut self, user: UserId, from: &Origin, upto: Place, out: &mut Outbox<M>) {
+        self.pulling.read(user, from, upto, out);
     }
 
     /// A user is none any more.
@@ -222,7 +229,7 @@ impl Clusters {
         self.pulling.settled(now, token, settled, out);
     }
 
-    /// Read marks that are to be moved, since another cluster has the messages.
+    /// Read marks that are to be moved, since the users have read the messages in another cluster.
     pub fn take_marks(&mut self) -> Vec<(UserId, Place)> {
         self.serving.take_marks()
     }
@@ -264,13 +271,13 @@ impl Clusters {
     }
 
     /// Does what is due.
-    pub fn timeout<M>(&mut self, now: Time, out: &mut Outbox<M>) {
+    pub fn timeout<M>(&mut self, now: Time, state: &State, out: &mut Outbox<M>) {
         self.discovery.timeout(now, out);
         if self.forget_at <= now {
             self.forget_at = now + FORGET_EVERY;
             self.known.forget(now);
         }
-        self.pulling.timeout(now, &self.known, out);
+        self.pulling.timeout(now, &self.known, state, out);
     }
 
     /// Names and values of what is counted.
@@ -286,9 +293,9 @@ impl Clusters {
 /// The tokens by which this part looks at rows begin here; those of others lie below.
 pub const LOOK_TOKENS_FROM: u64 = 1 << 63;
 
-/// How many messages of a subscription may be sent without an acknowledgement, and how many bytes of them.
-const UNACKNOWLEDGED_MAX: usize = 1024;
-const UNACKNOWLEDGED_BYTES_MAX: usize = 1024 * 1024;
+/// How many messages of a subscription may be on their way, and how many bytes of them.
+const ON_THE_WAY_MAX: usize = 1024;
+const ON_THE_WAY_BYTES_MAX: usize = 1024 * 1024;
 /// The longest frame that is taken from another cluster, in bytes.
 const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How often the leader tells the others of clusters even if there is nothing new: one of them may have been away.

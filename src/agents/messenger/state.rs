@@ -11,11 +11,13 @@
 //!   is forgotten, which row goes next) is kept in the rows, too.
 //! - Ids are never used again. Whoever takes a name that was free again gets nothing of who had it before.
 //! - A conversation's messages are numbered without gaps and their times never go back; marks never go back, either.
+//! - What was fetched from another cluster counts as read there only as far as it is read here.
 //! - A member of a group sees what was written from its joining on. A conversation lives for as long as somebody belongs to it: what was written to a user stays when its writer goes.
 //! - What has to be removed in great numbers (the pages of a conversation that has ended) goes some with each record.
 
 mod clients;
 mod conversation;
+mod imports;
 mod limits;
 mod outcome;
 mod pages;
@@ -33,12 +35,14 @@ use bytes::Bytes;
 
 use self::clients::Clients;
 pub use self::conversation::Conversation;
+use self::imports::Imports;
+pub use self::imports::Progress;
 pub use self::limits::Limits;
 pub(super) use self::limits::{EMAIL_BYTES_MAX, TIMESTAMP_BYTES_MAX};
 pub use self::outcome::{Effect, GroupChange, Outcome, Refused};
 use self::pages::Pages;
 pub use self::reading::{Messages, Reading, Wanted};
-use super::{ClientInstance, ClusterKey, Command, Origin};
+use super::{ClientInstance, ClusterIdentity, ClusterKey, Command};
 
 /// A user, by a number that is never used again: who takes the name of somebody who is gone gets nothing of theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +80,17 @@ pub struct Stored {
     pub timestamp: String,
     /// What it says.
     pub payload: Bytes,
+    /// Where it stands in the cluster that it was fetched from, if it was.
+    pub there: Option<There>,
+}
+
+/// A message's place in another cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct There {
+    /// Which one; none if it does not say.
+    pub cluster: Option<ClusterIdentity>,
+    /// Its place there.
+    pub place: Place,
 }
 
 /// What a conversation is. Who belongs to it is told by [`Conversation::members`].
@@ -161,7 +176,7 @@ pub struct State {
     direct: BTreeMap<(UserId, UserId), ConversationId>,
     foreign: BTreeMap<ForeignName, ConversationId>,
     clients: Clients,
-    imports: BTreeMap<rows::ImportKey, Sequence>,
+    imports: Imports,
     pages: Pages,
     dirty: rows::Dirty,
 }
@@ -188,7 +203,7 @@ impl State {
             Command::Register { name, email, hash } => self.register(&name, email, hash),
             Command::Unregister { user } => self.unregister(user),
             Command::Post { from, to, client, timestamp, payload } => {
-                self.post(from, to, client, posts::Written { at_ms, timestamp, payload })
+                self.post(from, to, client, posts::Written { at_ms, timestamp, payload, there: None })
             }
             Command::Refuse { from, client, number, why } => self.refuse(from, client, number, why),
             Command::Read { marks } => Ok(self.read_marks(&marks)),
@@ -289,11 +304,6 @@ impl State {
     /// The number of the message that comes next of a client instance; `None` if this one is not known, then it is 1.
     pub fn expected(&self, user: UserId, instance: ClientInstance) -> Option<u64> {
         self.clients.expected(user, instance)
-    }
-
-    /// The last message that was imported for `user` from a conversation of another cluster; 0 if none was.
-    pub fn imported(&self, user: UserId, from: &Origin, there: ConversationId) -> Sequence {
-        self.imports.get(&(user, rows::Source::of(from), there)).copied().unwrap_or_default()
     }
 
     /// How much there is of what, for people: bytes are those of pages in memory.

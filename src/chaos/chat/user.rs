@@ -11,7 +11,7 @@ use super::book::{Book, LifeId, MessageId};
 use super::plan::{MESSAGE_BYTES_MAX, Person, Plan, TAGS, To};
 use crate::agents::messenger::{ConversationId, Place, Sequence};
 use crate::rng::Rng;
-use crate::talk::{Answer, ClientEvent, ClientOptions, Recipient, Talk};
+use crate::talk::{Answer, ClientEvent, ClientOptions, Recipient, Spot, Talk};
 use crate::wire::proto::{ConversationsRequest, ErrorCode, Route};
 
 /// What all users share.
@@ -126,7 +126,7 @@ struct Stay {
     /// Messages that were not answered, as their client calls them.
     tickets: BTreeMap<u64, MessageId>,
     /// What has come and is not acknowledged yet, of users who do not read at once: up to where.
-    unread: BTreeMap<ConversationId, Sequence>,
+    unread: BTreeMap<ConversationId, Spot>,
     /// When it last asked how far it has read.
     asked_at: Option<Instant>,
 }
@@ -352,8 +352,8 @@ impl Stay {
 
     /// Says of everything that has come that it was read.
     fn read(&mut self) {
-        for (conversation, sequence) in std::mem::take(&mut self.unread) {
-            self.talk.acknowledge(Place { conversation, sequence });
+        for spot in std::mem::take(&mut self.unread).into_values() {
+            self.talk.acknowledge(&spot);
         }
     }
 
@@ -382,9 +382,9 @@ impl Stay {
                 }
                 Some(id) => book.refused(at, id, code, &why),
             },
-            ClientEvent::Message { place, message } => {
-                self.unread.insert(place.conversation, place.sequence);
-                book.got(life, place, &message);
+            ClientEvent::Message { spot, message } => {
+                book.got(life, spot.place, &message);
+                self.unread.insert(spot.place.conversation, spot);
             }
             ClientEvent::ReadBy { user, upto } => book.told_read(life, &user, upto),
             ClientEvent::Answer { answer: Answer::Conversations(entries), .. } => {

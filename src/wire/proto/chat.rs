@@ -15,7 +15,7 @@ pub struct Route {
     /// Server: what a client that logged in may know, beside a Response.
     #[prost(message, optional, tag = "101")]
     pub welcome: ::core::option::Option<Welcome>,
-    /// Client: it has these messages, and all before them.
+    /// Client: its user has read these messages, and all before them. Between clusters: the user has, over there.
     #[prost(message, repeated, tag = "102")]
     pub acknowledged: ::prost::alloc::vec::Vec<Position>,
     /// Client: what it wants of the past, beside a MessagesRequest.
@@ -42,6 +42,9 @@ pub struct Route {
     /// Server: others have read this far, as far as the client's user may know.
     #[prost(message, repeated, tag = "110")]
     pub read_by: ::prost::alloc::vec::Vec<ReadBy>,
+    /// Between clusters: these messages, and all before them, have arrived; with a subscription: they arrived before.
+    #[prost(message, repeated, tag = "111")]
+    pub arrived: ::prost::alloc::vec::Vec<Position>,
     #[prost(oneof = "route::Payload", tags = "3, 4, 5, 6, 7, 8, 9")]
     pub payload: ::core::option::Option<route::Payload>,
 }
@@ -366,6 +369,9 @@ pub struct Message {
     /// Server: the tag of the cluster that it was sent in, if that is another one.
     #[prost(string, optional, tag = "103")]
     pub cluster: ::core::option::Option<::prost::alloc::string::String>,
+    /// Server: where it stands in that one. A client that had it there drops it.
+    #[prost(message, optional, tag = "104")]
+    pub origin: ::core::option::Option<Origin>,
 }
 /// Nested message and enum types in `Message`.
 pub mod message {
@@ -480,6 +486,15 @@ pub mod message {
             }
         }
     }
+}
+/// A message's place in the cluster that it was sent in.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Origin {
+    /// Which cluster: what its servers say in `Welcome.cluster`.
+    #[prost(bytes = "bytes", required, tag = "1")]
+    pub cluster: ::prost::bytes::Bytes,
+    #[prost(message, required, tag = "2")]
+    pub position: Position,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MessagesRequest {
@@ -617,6 +632,9 @@ pub struct Login {
     /// Whether messages that its own user sent elsewhere are wanted as well.
     #[prost(bool, optional, tag = "4")]
     pub echo: ::core::option::Option<bool>,
+    /// The cluster in which `have` stands, as `Welcome.cluster` called it: servers of another one pass over `have`.
+    #[prost(bytes = "bytes", optional, tag = "5")]
+    pub cluster: ::core::option::Option<::prost::bytes::Bytes>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {

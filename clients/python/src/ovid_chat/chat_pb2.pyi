@@ -35,7 +35,7 @@ CLIENT_FORGOTTEN: ErrorCode
 TOO_LONG: ErrorCode
 
 class Route(_message.Message):
-    __slots__ = ("id", "path", "networkDiscoveryPacket", "user", "message", "group", "messagesRequest", "messagesResponse", "response", "header", "login", "welcome", "acknowledged", "history", "historyEnd", "who", "presence", "conversationsRequest", "conversations", "posted", "readBy")
+    __slots__ = ("id", "path", "networkDiscoveryPacket", "user", "message", "group", "messagesRequest", "messagesResponse", "response", "header", "login", "welcome", "acknowledged", "history", "historyEnd", "who", "presence", "conversationsRequest", "conversations", "posted", "readBy", "arrived")
     class Path(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         PING: _ClassVar[Route.Path]
@@ -77,6 +77,7 @@ class Route(_message.Message):
     CONVERSATIONS_FIELD_NUMBER: _ClassVar[int]
     POSTED_FIELD_NUMBER: _ClassVar[int]
     READBY_FIELD_NUMBER: _ClassVar[int]
+    ARRIVED_FIELD_NUMBER: _ClassVar[int]
     id: int
     path: Route.Path
     networkDiscoveryPacket: NetworkDiscoveryPacket
@@ -98,7 +99,8 @@ class Route(_message.Message):
     conversations: Conversations
     posted: Posted
     readBy: _containers.RepeatedCompositeFieldContainer[ReadBy]
-    def __init__(self, id: _Optional[int] = ..., path: _Optional[_Union[Route.Path, str]] = ..., networkDiscoveryPacket: _Optional[_Union[NetworkDiscoveryPacket, _Mapping]] = ..., user: _Optional[_Union[User, _Mapping]] = ..., message: _Optional[_Union[Message, _Mapping]] = ..., group: _Optional[_Union[Group, _Mapping]] = ..., messagesRequest: _Optional[_Union[MessagesRequest, _Mapping]] = ..., messagesResponse: _Optional[_Union[MessagesResponse, _Mapping]] = ..., response: _Optional[_Union[Response, _Mapping]] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., login: _Optional[_Union[Login, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., acknowledged: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., history: _Optional[_Union[History, _Mapping]] = ..., historyEnd: _Optional[_Union[HistoryEnd, _Mapping]] = ..., who: _Optional[_Union[WhoRequest, _Mapping]] = ..., presence: _Optional[_Union[Presence, _Mapping]] = ..., conversationsRequest: _Optional[_Union[ConversationsRequest, _Mapping]] = ..., conversations: _Optional[_Union[Conversations, _Mapping]] = ..., posted: _Optional[_Union[Posted, _Mapping]] = ..., readBy: _Optional[_Iterable[_Union[ReadBy, _Mapping]]] = ...) -> None: ...
+    arrived: _containers.RepeatedCompositeFieldContainer[Position]
+    def __init__(self, id: _Optional[int] = ..., path: _Optional[_Union[Route.Path, str]] = ..., networkDiscoveryPacket: _Optional[_Union[NetworkDiscoveryPacket, _Mapping]] = ..., user: _Optional[_Union[User, _Mapping]] = ..., message: _Optional[_Union[Message, _Mapping]] = ..., group: _Optional[_Union[Group, _Mapping]] = ..., messagesRequest: _Optional[_Union[MessagesRequest, _Mapping]] = ..., messagesResponse: _Optional[_Union[MessagesResponse, _Mapping]] = ..., response: _Optional[_Union[Response, _Mapping]] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., login: _Optional[_Union[Login, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., acknowledged: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., history: _Optional[_Union[History, _Mapping]] = ..., historyEnd: _Optional[_Union[HistoryEnd, _Mapping]] = ..., who: _Optional[_Union[WhoRequest, _Mapping]] = ..., presence: _Optional[_Union[Presence, _Mapping]] = ..., conversationsRequest: _Optional[_Union[ConversationsRequest, _Mapping]] = ..., conversations: _Optional[_Union[Conversations, _Mapping]] = ..., posted: _Optional[_Union[Posted, _Mapping]] = ..., readBy: _Optional[_Iterable[_Union[ReadBy, _Mapping]]] = ..., arrived: _Optional[_Iterable[_Union[Position, _Mapping]]] = ...) -> None: ...
 
 class NetworkDiscoveryPacket(_message.Message):
     __slots__ = ("mode", "sender", "groupTag", "nodeId", "nodeAddress", "nodePort", "secret", "leastLoaded")
@@ -181,7 +183,7 @@ class Group(_message.Message):
     def __init__(self, gname: _Optional[str] = ..., gid: _Optional[int] = ..., action: _Optional[_Union[Group.Action, str]] = ..., username: _Optional[str] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ("type", "senderId", "payload", "receiverId", "timestamp", "status", "action", "number", "position", "timeMs", "cluster")
+    __slots__ = ("type", "senderId", "payload", "receiverId", "timestamp", "status", "action", "number", "position", "timeMs", "cluster", "origin")
     class Type(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         SINGLE: _ClassVar[Message.Type]
@@ -213,6 +215,7 @@ class Message(_message.Message):
     POSITION_FIELD_NUMBER: _ClassVar[int]
     TIMEMS_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     type: Message.Type
     senderId: str
     payload: str
@@ -224,7 +227,16 @@ class Message(_message.Message):
     position: Position
     timeMs: int
     cluster: str
-    def __init__(self, type: _Optional[_Union[Message.Type, str]] = ..., senderId: _Optional[str] = ..., payload: _Optional[str] = ..., receiverId: _Optional[str] = ..., timestamp: _Optional[str] = ..., status: _Optional[_Union[Message.Status, str]] = ..., action: _Optional[_Union[Message.Action, str]] = ..., number: _Optional[int] = ..., position: _Optional[_Union[Position, _Mapping]] = ..., timeMs: _Optional[int] = ..., cluster: _Optional[str] = ...) -> None: ...
+    origin: Origin
+    def __init__(self, type: _Optional[_Union[Message.Type, str]] = ..., senderId: _Optional[str] = ..., payload: _Optional[str] = ..., receiverId: _Optional[str] = ..., timestamp: _Optional[str] = ..., status: _Optional[_Union[Message.Status, str]] = ..., action: _Optional[_Union[Message.Action, str]] = ..., number: _Optional[int] = ..., position: _Optional[_Union[Position, _Mapping]] = ..., timeMs: _Optional[int] = ..., cluster: _Optional[str] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ...) -> None: ...
+
+class Origin(_message.Message):
+    __slots__ = ("cluster", "position")
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    cluster: bytes
+    position: Position
+    def __init__(self, cluster: _Optional[bytes] = ..., position: _Optional[_Union[Position, _Mapping]] = ...) -> None: ...
 
 class MessagesRequest(_message.Message):
     __slots__ = ("type", "id")
@@ -283,16 +295,18 @@ class Position(_message.Message):
     def __init__(self, conversation: _Optional[int] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class Login(_message.Message):
-    __slots__ = ("client", "token", "have", "echo")
+    __slots__ = ("client", "token", "have", "echo", "cluster")
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     HAVE_FIELD_NUMBER: _ClassVar[int]
     ECHO_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
     client: bytes
     token: bytes
     have: _containers.RepeatedCompositeFieldContainer[Position]
     echo: bool
-    def __init__(self, client: _Optional[bytes] = ..., token: _Optional[bytes] = ..., have: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., echo: bool = ...) -> None: ...
+    cluster: bytes
+    def __init__(self, client: _Optional[bytes] = ..., token: _Optional[bytes] = ..., have: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., echo: bool = ..., cluster: _Optional[bytes] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("token", "servers", "expected", "payloadBytesMax", "inFlightMax", "groupTag", "cluster")

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Client, ClientEvent, ClientOptions, ClientOutput, ConversationId, new_instance};
+use super::{Client, ClientEvent, ClientOptions, ClientOutput, new_instance};
 use crate::time::Time;
 use crate::wire::proto::{ErrorCode, Login, Position, Route, User, Welcome, route, user};
 
@@ -66,13 +66,13 @@ impl Client {
         self.end();
     }
 
-    /// Forgets how far it has got and which numbers its messages have: another cluster calls conversations by other numbers. For [`Client::connect`] with servers of another
-    /// cluster. Messages that may have been accepted in the one that is left are told of as forgotten.
+    /// Begins as another client instance, in whatever cluster: for [`Client::connect`] with servers of another one. What it has had it remembers. Messages that may have been accepted in the
+    /// cluster that is left are told of as forgotten.
     pub fn start_anew(&mut self, now: Time) {
         self.now = now;
         self.leave();
-        self.forget_places();
-        (self.token, self.cluster) = (None, None);
+        self.places.leave();
+        (self.token, self.acknowledge_at) = (None, None);
         self.renew_instance();
     }
 
@@ -174,13 +174,6 @@ impl Client {
         }
     }
 
-    fn forget_places(&mut self) {
-        self.have.clear();
-        self.read.clear();
-        self.unacknowledged.clear();
-        self.acknowledge_at = None;
-    }
-
     fn renew_instance(&mut self) {
         self.instance = new_instance(&mut self.rng);
         for ticket in self.sending.renumber() {
@@ -201,15 +194,14 @@ impl Client {
             action: action.into(),
             ..User::default()
         };
-        let position = |(conversation, sequence): (&ConversationId, &super::Sequence)| Position {
-            conversation: conversation.0,
-            sequence: sequence.0,
-        };
+        let position =
+            |place: super::Place| Position { conversation: place.conversation.0, sequence: place.sequence.0 };
         let login = Login {
             client: Some(self.instance.0.to_vec().into()),
             token: self.token.clone().filter(|_| by == By::Token),
-            have: self.have.iter().map(position).collect(),
+            have: self.places.have().map(position).collect(),
             echo: Some(self.options.echo),
+            cluster: self.places.here().filter(|cluster| !cluster.is_empty()).cloned(),
         };
         let route = Route {
             id: LOG_IN,
@@ -230,11 +222,10 @@ impl Client {
         if let Some(in_flight_max) = welcome.in_flight_max {
             self.sending.limit(usize::try_from(in_flight_max).unwrap_or(usize::MAX));
         }
-        if let Some(cluster) = welcome.cluster
-            && self.cluster.replace(cluster.clone()).is_some_and(|before| before != cluster)
-        {
-            // Another one, or it was begun anew: it calls its conversations by other numbers, and knows nothing of this client instance.
-            self.forget_places();
+        // Those that do not say which cluster they are stand for the one that it was in.
+        let cluster = welcome.cluster.or_else(|| self.places.here().cloned()).unwrap_or_default();
+        if self.places.enter(cluster) {
+            // Another one, or it was begun anew: it has not looked at what was had, and knows nothing of this client instance.
             return self.begin_anew();
         }
         if welcome.expected.is_some_and(|expected| expected < self.sending.first()) {
@@ -244,7 +235,7 @@ impl Client {
         self.sending.start_over();
         self.pump();
         // What was said on the connection before may not have arrived.
-        self.unacknowledged = self.read.keys().copied().collect();
+        self.places.acknowledge_again();
         self.acknowledge_all();
     }
 

@@ -5,12 +5,11 @@ use std::time::Duration;
 use prost::Message as _;
 
 use super::link::{LOG_IN, Link};
+use super::places::{Spot, place_of};
 use super::sending::Settled;
-use super::{Answer, Client, ClientEvent, ConversationId, Place, Sequence};
+use super::{Answer, Client, ClientEvent, Place, Sequence};
 use crate::time::Time;
-use crate::wire::proto::{
-    ErrorCode, Message, MessagesResponse, Position, ReadBy, Response, Route, presence, route,
-};
+use crate::wire::proto::{ErrorCode, Message, MessagesResponse, ReadBy, Response, Route, presence, route};
 
 impl Client {
     /// Frames of a connection, without their lengths.
@@ -34,11 +33,13 @@ impl Client {
     }
 
     /// Everything up to here was read: the server is told so soon.
-    pub(super) fn has_read(&mut self, place: Place) {
-        let read = self.read.entry(place.conversation).or_default();
-        if *read < place.sequence {
-            *read = place.sequence;
-            self.unacknowledged.insert(place.conversation);
+    pub(super) fn has_read(&mut self, spot: &Spot) {
+        self.places.read(spot);
+        self.acknowledge_soon();
+    }
+
+    fn acknowledge_soon(&mut self) {
+        if self.places.is_to_acknowledge() {
             self.acknowledge_at.get_or_insert(self.now + GATHERED_FOR);
         }
     }
@@ -46,12 +47,7 @@ impl Client {
     /// Tells the server what was read since it was told last.
     pub(super) fn acknowledge_all(&mut self) {
         self.acknowledge_at = None;
-        let read = std::mem::take(&mut self.unacknowledged);
-        let position = |conversation: ConversationId| Position {
-            conversation: conversation.0,
-            sequence: self.read.get(&conversation).copied().unwrap_or_default().0,
-        };
-        let acknowledged: Vec<Position> = read.into_iter().map(position).collect();
+        let acknowledged = self.places.take_unacknowledged();
         if !acknowledged.is_empty() {
             self.put(&Route { path: route::Path::Message.into(), acknowledged, ..Route::default() });
         }
@@ -60,7 +56,7 @@ impl Client {
     fn route(&mut self, mut route: Route) {
         for read_by in std::mem::take(&mut route.read_by) {
             let ReadBy { user, position } = read_by;
-            self.tell(ClientEvent::ReadBy { user, upto: place(&position) });
+            self.tell(ClientEvent::ReadBy { user, upto: place_of(&position) });
         }
         match route.id {
             0 => self.pushed(route),
@@ -71,7 +67,7 @@ impl Client {
             }
             id if id > 0 => {
                 if let Some(route::Payload::Response(response)) = route.payload {
-                    let at = route.posted.and_then(|posted| posted.position).map(|at| place(&at));
+                    let at = route.posted.and_then(|posted| posted.position).map(|at| place_of(&at));
                     self.message_answered(id, error(response), at);
                 }
             }
@@ -85,7 +81,10 @@ impl Client {
     }
 
     fn pushed(&mut self, route: Route) {
-        if let Some(route::Payload::MessagesResponse(MessagesResponse { messages, .. })) = route.payload {
+        // What is sent while it logs in once more, to go on as another client instance, comes again behind that.
+        if let (true, Some(route::Payload::MessagesResponse(MessagesResponse { messages, .. }))) =
+            (self.is_on(), route.payload)
+        {
             for message in messages {
                 self.message(message);
             }
@@ -99,15 +98,10 @@ impl Client {
 
     /// A message has come; it may have come before.
     fn message(&mut self, message: Message) {
-        let Some(place) = message.position.as_ref().map(place) else { return };
-        let have = self.have.entry(place.conversation).or_default();
-        if *have >= place.sequence {
-            return;
-        }
-        *have = place.sequence;
-        self.tell(ClientEvent::Message { place, message });
+        let Some(spot) = self.places.comes(&message) else { return self.acknowledge_soon() };
+        self.tell(ClientEvent::Message { spot: spot.clone(), message: Box::new(message) });
         if self.options.acknowledges {
-            self.has_read(place);
+            self.has_read(&spot);
         }
     }
 
@@ -158,10 +152,6 @@ fn answer(route: Route) -> Answer {
         },
         _ => Answer::Failed { code: ErrorCode::Unknown, why: "an answer that says nothing".to_owned() },
     }
-}
-
-fn place(position: &Position) -> Place {
-    Place { conversation: ConversationId(position.conversation), sequence: Sequence(position.sequence) }
 }
 
 /// How long acknowledgements are gathered.

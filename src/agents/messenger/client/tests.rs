@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::*;
+use crate::agents::messenger::{ConversationId, Sequence};
 use crate::rng::{Probability, Rng};
 use crate::wire::LengthFrames;
 use crate::wire::proto::{
@@ -308,7 +309,7 @@ fn what_was_had_is_dropped_and_what_was_told_of_is_acknowledged_on_each_connecti
         .events
         .iter()
         .filter_map(|event| match event {
-            ClientEvent::Message { place, .. } => Some(place.sequence.0),
+            ClientEvent::Message { spot, .. } => Some(spot.place.sequence.0),
             _ => None,
         })
         .collect();
@@ -414,9 +415,16 @@ fn a_cluster_that_was_begun_anew_is_told_from_the_one_before() {
     assert!(desk.open());
     let again = in_cluster(&mut desk, b"two");
     assert_eq!((&again.client, again.have.len()), (&first.client, 1));
+    assert_eq!(again.cluster.as_deref(), Some(&b"one"[..]), "what it has, it has there");
+    // It is about to say what it has here: what it is sent before that comes again.
+    desk.say(&push(2, "for another instance"));
     // It logs in once more, on the same connection.
     let anew = in_cluster(&mut desk, b"two");
     assert!(anew.client != first.client && anew.have.is_empty());
+    assert_eq!(anew.cluster.as_deref(), Some(&b"two"[..]));
+    desk.say(&push(2, "of this cluster"));
+    let shown = |event: &ClientEvent| matches!(event, ClientEvent::Message { message, .. } if message.payload == "of this cluster");
+    assert_eq!(desk.events.iter().filter(|event| shown(event)).count(), 1);
     let forgotten =
         |event: &ClientEvent| matches!(event, ClientEvent::Refused { code: ErrorCode::ClientForgotten, .. });
     assert_eq!(desk.events.iter().filter(|event| forgotten(event)).count(), 1);
@@ -515,7 +523,7 @@ proptest! {
             for event in desk.events.drain(..) {
                 match event {
                     ClientEvent::Accepted { ticket, .. } => accepted.push(ticket),
-                    ClientEvent::Message { place, .. } => told.push(place.sequence.0),
+                    ClientEvent::Message { spot, .. } => told.push(spot.place.sequence.0),
                     ClientEvent::Refused { .. } => prop_assert!(false, "nothing was refused"),
                     _ => {}
                 }

@@ -8,7 +8,7 @@ use crate::agents::messenger::{
 };
 use crate::wire::proto::{Message, Position, message};
 
-/// One subscription: how far each of the user's conversations has been sent, and what of that is not acknowledged.
+/// One subscription: how far each of the user's conversations has been sent, and what of that has not arrived yet.
 #[derive(Debug)]
 pub(super) struct Feed {
     /// How it is called on its connection.
@@ -17,8 +17,8 @@ pub(super) struct Feed {
     cursors: BTreeMap<ConversationId, Cursor>,
     /// Conversations in which there is more to send.
     behind: BTreeSet<ConversationId>,
-    unacknowledged: usize,
-    unacknowledged_bytes: usize,
+    on_the_way: usize,
+    on_the_way_bytes: usize,
     /// What is looked at now.
     looking: Option<(u64, Wanted)>,
 }
@@ -27,7 +27,7 @@ pub(super) struct Feed {
 struct Cursor {
     /// The last that was sent, or needs not be.
     sent: Sequence,
-    /// What was sent and not acknowledged, with its bytes.
+    /// What was sent and has not arrived yet, with its bytes.
     waiting: VecDeque<(Sequence, usize)>,
 }
 
@@ -48,17 +48,24 @@ pub(super) fn is_served(conversation: &Conversation) -> bool {
 }
 
 impl Feed {
-    /// A feed of everything that the user has not read.
-    pub(super) fn new(id: i64, user: UserId, state: &State) -> Self {
+    /// A feed of everything that the user has not read and that is not known to have `arrived` before.
+    pub(super) fn new(id: i64, user: UserId, state: &State, arrived: impl Iterator<Item = Place>) -> Self {
         let mut feed = Self {
             id,
             user,
             cursors: BTreeMap::new(),
             behind: BTreeSet::new(),
-            unacknowledged: 0,
-            unacknowledged_bytes: 0,
+            on_the_way: 0,
+            on_the_way_bytes: 0,
             looking: None,
         };
+        for Place { conversation, sequence } in arrived {
+            let found = state.conversation(conversation).filter(|found| is_served(found));
+            if let (Some(found), Some(mark)) = (found, state.mark(user, conversation)) {
+                let sent = sequence.min(found.last()).max(mark);
+                feed.cursors.insert(conversation, Cursor { sent, waiting: VecDeque::new() });
+            }
+        }
         for (conversation, _) in state.unread(user) {
             if state.conversation(conversation).is_some_and(is_served) {
                 feed.behind.insert(conversation);
@@ -76,22 +83,20 @@ impl Feed {
         !known
     }
 
-    /// The other cluster has everything up to this place; whether that is news.
-    pub(super) fn acknowledged(&mut self, place: Place) -> bool {
+    /// The other cluster has everything up to this place; whether that can be: only what was sent can have arrived.
+    pub(super) fn arrived(&mut self, place: Place) -> bool {
         let Some(cursor) = self.cursors.get_mut(&place.conversation) else { return false };
         if place.sequence > cursor.sent {
             return false;
         }
-        let mut news = false;
         while let Some((sequence, bytes)) = cursor.waiting.front()
             && *sequence <= place.sequence
         {
-            self.unacknowledged -= 1;
-            self.unacknowledged_bytes -= bytes;
+            self.on_the_way -= 1;
+            self.on_the_way_bytes -= bytes;
             cursor.waiting.pop_front();
-            news = true;
         }
-        news
+        true
     }
 
     /// What is to be sent next. `token` is for a look, if one is needed.
@@ -99,8 +104,8 @@ impl Feed {
         while self.looking.is_none()
             && let Some(conversation) = self.behind.first().copied()
         {
-            let room = super::UNACKNOWLEDGED_MAX.saturating_sub(self.unacknowledged);
-            let room_bytes = super::UNACKNOWLEDGED_BYTES_MAX.saturating_sub(self.unacknowledged_bytes);
+            let room = super::ON_THE_WAY_MAX.saturating_sub(self.on_the_way);
+            let room_bytes = super::ON_THE_WAY_BYTES_MAX.saturating_sub(self.on_the_way_bytes);
             if room == 0 || room_bytes == 0 {
                 break;
             }
@@ -162,8 +167,8 @@ impl Feed {
         for stored in read.messages {
             let Some(message) = message_of(conversation, found, &stored, self.user, state) else { continue };
             let bytes = stored.payload.len() + MESSAGE_BYTES;
-            self.unacknowledged += 1;
-            self.unacknowledged_bytes += bytes;
+            self.on_the_way += 1;
+            self.on_the_way_bytes += bytes;
             cursor.waiting.push_back((stored.sequence, bytes));
             messages.push(message);
         }
@@ -198,6 +203,7 @@ fn message_of(
         position: Some(Position { conversation: conversation.0, sequence: stored.sequence.0 }),
         time_ms: i64::try_from(stored.time_ms).ok(),
         cluster: None,
+        origin: None,
     })
 }
 

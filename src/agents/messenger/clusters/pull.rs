@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use log::warn;
 
-use crate::agents::messenger::{Command, ConversationId, Effect, Imported, Origin, Place, Sequence, UserId};
+use crate::agents::messenger::{
+    Command, ConversationId, Effect, Imported, Origin, Place, Progress, Sequence, UserId,
+};
 use crate::time::Time;
 use crate::wire::proto::{Message, message};
 
@@ -45,14 +47,24 @@ impl Pull {
         Self { id, queue: VecDeque::new(), queue_bytes: 0, under_way: UnderWay::Nothing }
     }
 
-    /// Puts messages behind the others.
-    pub(super) fn take(&mut self, messages: Vec<Message>) -> Result<(), NotTaken> {
+    /// Puts messages behind the others. `progress` is how far a conversation there has come into the log here: what is in already is passed over, and these conversations are given back.
+    pub(super) fn take(
+        &mut self,
+        messages: Vec<Message>,
+        progress: impl Fn(ConversationId) -> Progress,
+    ) -> Result<BTreeMap<ConversationId, Progress>, NotTaken> {
+        let mut known = BTreeMap::new();
         for message in messages {
             let imported = imported(message).ok_or(NotTaken::Strange)?;
+            let there = imported.place;
+            let here = progress(there.conversation);
+            if there.sequence <= here.upto {
+                known.insert(there.conversation, here);
+                continue;
+            }
             if weight(&imported) > MESSAGE_BYTES_MAX {
-                let place = imported.place;
                 warn!(
-                    "messenger: a message of another cluster is too long for our log and left out place={place:?}"
+                    "messenger: a message of another cluster is too long for our log and left out place={there:?}"
                 );
                 continue;
             }
@@ -60,7 +72,7 @@ impl Pull {
             self.queue.push_back(imported);
         }
         let full = self.queue.len() > QUEUE_MAX || self.queue_bytes > QUEUE_BYTES_MAX;
-        if full { Err(NotTaken::TooMany) } else { Ok(()) }
+        if full { Err(NotTaken::TooMany) } else { Ok(known) }
     }
 
     /// The next batch, if there is something to propose and nothing under way.
@@ -94,7 +106,7 @@ impl Pull {
         let UnderWay::Proposed(_, count) = self.under_way else { return false };
         self.under_way = UnderWay::Nothing;
         let upto = |effect: &Effect| match effect {
-            Effect::Imported { upto } => Some((upto.conversation, upto.sequence)),
+            Effect::Imported { conversation, progress } => Some((*conversation, progress.upto)),
             _ => None,
         };
         let upto: BTreeMap<ConversationId, Sequence> = effects.iter().filter_map(upto).collect();
@@ -165,7 +177,7 @@ const BATCH_BYTES_MAX: usize = 256 * 1024;
 /// A message that is longer would make a record that no log takes.
 const MESSAGE_BYTES_MAX: usize = 768 * 1024;
 /// What may wait here. The other side sends no more than it may without an acknowledgement, which is less.
-const QUEUE_MAX: usize = 8 * super::UNACKNOWLEDGED_MAX;
+const QUEUE_MAX: usize = 8 * super::ON_THE_WAY_MAX;
 const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]
@@ -188,8 +200,13 @@ mod tests {
     }
 
     fn imported_upto(conversation: u64, sequence: u64) -> Effect {
-        let (conversation, sequence) = (ConversationId(conversation), Sequence(sequence));
-        Effect::Imported { upto: Place { conversation, sequence } }
+        let progress = Progress { upto: Sequence(sequence), read: Sequence(0) };
+        Effect::Imported { conversation: ConversationId(conversation), progress }
+    }
+
+    /// How far a conversation has come of which nothing was fetched.
+    fn fresh(_: ConversationId) -> Progress {
+        Progress::default()
     }
 
     fn places(command: Option<Command>) -> Vec<u64> {
@@ -205,12 +222,12 @@ mod tests {
     #[test]
     fn one_batch_is_under_way_and_is_the_same_when_it_is_tried_again() {
         let mut pull = Pull::new(1);
-        pull.take(vec![message(7, 1), message(7, 2)]).expect("taken");
+        pull.take(vec![message(7, 1), message(7, 2)], fresh).expect("taken");
         let west = west();
         let next = |pull: &mut Pull, now, token| places(pull.next(now, token, &west, UserId(3)));
         let nothing: [u64; 0] = [];
         assert_eq!(next(&mut pull, Time::ZERO, 1), [1, 2]);
-        pull.take(vec![message(7, 3)]).expect("taken");
+        pull.take(vec![message(7, 3)], fresh).expect("taken");
         assert_eq!(next(&mut pull, Time::ZERO, 2), nothing, "one at a time");
         assert!(pull.waits_for(1) && !pull.waits_for(2));
         let later = Time::from_nanos(5);
@@ -227,24 +244,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_the_log_already_is_passed_over() {
+        let mut pull = Pull::new(1);
+        let here = Progress { upto: Sequence(2), read: Sequence(1) };
+        let progress = |there| if there == ConversationId(7) { here } else { Progress::default() };
+        let messages = vec![message(7, 1), message(7, 2), message(7, 3), message(8, 1)];
+        let known = pull.take(messages, progress).expect("taken");
+        assert_eq!(known, BTreeMap::from([(ConversationId(7), here)]));
+        assert_eq!(places(pull.next(Time::ZERO, 1, &west(), UserId(3))), [3, 1]);
+    }
+
+    #[test]
     fn a_batch_is_bounded() {
         let mut pull = Pull::new(1);
         let count = BATCH_MAX as u64 + 10;
-        pull.take((1..=count).map(|sequence| message(7, sequence)).collect()).expect("taken");
+        pull.take((1..=count).map(|sequence| message(7, sequence)).collect(), fresh).expect("taken");
         assert_eq!(places(pull.next(Time::ZERO, 1, &west(), UserId(3))).len(), BATCH_MAX);
         let mut pull = Pull::new(1);
         let long = Message { payload: "x".repeat(BATCH_BYTES_MAX * 2), ..message(7, 1) };
-        pull.take(vec![long, message(7, 2)]).expect("taken");
+        pull.take(vec![long, message(7, 2)], fresh).expect("taken");
         assert_eq!(places(pull.next(Time::ZERO, 1, &west(), UserId(3))), [1], "a long one goes alone");
     }
 
     #[test]
     fn what_should_not_come_is_not_taken() {
         let third = Message { cluster: Some("north".to_owned()), ..message(7, 1) };
-        assert_eq!(Pull::new(1).take(vec![third]), Err(NotTaken::Strange));
+        assert_eq!(Pull::new(1).take(vec![third], fresh), Err(NotTaken::Strange));
         let nowhere = Message { position: None, ..message(7, 1) };
-        assert_eq!(Pull::new(1).take(vec![nowhere]), Err(NotTaken::Strange));
+        assert_eq!(Pull::new(1).take(vec![nowhere], fresh), Err(NotTaken::Strange));
         let many = (1..=QUEUE_MAX as u64 + 1).map(|sequence| message(7, sequence)).collect();
-        assert_eq!(Pull::new(1).take(many), Err(NotTaken::TooMany));
+        assert_eq!(Pull::new(1).take(many, fresh), Err(NotTaken::TooMany));
     }
 }

@@ -16,7 +16,7 @@ use super::known::Known;
 use super::wire::{frame, packet, route};
 use super::{ClusterSettings, Settled};
 use crate::agent::{Conn, Outbox, Outward};
-use crate::agents::messenger::{Command, UserId};
+use crate::agents::messenger::{Command, State, UserId};
 use crate::rng::Rng;
 use crate::seldom;
 use crate::time::Time;
@@ -119,6 +119,7 @@ impl Pulling {
         user: UserId,
         name: &str,
         known: &Known,
+        state: &State,
         out: &mut Outbox<M>,
     ) {
         let name: Arc<str> = name.into();
@@ -129,7 +130,7 @@ impl Pulling {
         for cluster in self.clusters.values_mut() {
             if let Link::Up(up) = &mut cluster.link {
                 up.idle = None;
-                up.subscribe(user, &name, out);
+                up.subscribe(user, &name, state, out);
             }
         }
         self.reach_all(now, known, out);
@@ -232,11 +233,13 @@ impl Pulling {
         conn: Conn,
         frames: LengthFrames<'_>,
         known: &mut Known,
+        state: &State,
         out: &mut Outbox<M>,
     ) {
         let Some(tag) = self.conns.get(&conn).cloned() else { return };
         for bytes in frames {
-            let taken = Route::decode(bytes).ok().and_then(|route| self.route(now, &tag, route, known, out));
+            let route = Route::decode(bytes).ok();
+            let taken = route.and_then(|route| self.route(now, &tag, route, known, state, out));
             if taken.is_none() {
                 if seldom::count(&mut self.counts.strange) {
                     warn!("messenger: another cluster says what is not understood cluster={tag}");
@@ -310,7 +313,7 @@ impl Pulling {
         self.tick_at
     }
 
-    pub(super) fn timeout<M>(&mut self, now: Time, known: &Known, out: &mut Outbox<M>) {
+    pub(super) fn timeout<M>(&mut self, now: Time, known: &Known, state: &State, out: &mut Outbox<M>) {
         if self.tick_at.is_none_or(|at| at > now) {
             return;
         }
@@ -322,13 +325,13 @@ impl Pulling {
         }
         let tags: Vec<String> = self.clusters.keys().cloned().collect();
         for tag in tags {
-            self.attend(now, &tag, known, out);
+            self.attend(now, &tag, known, state, out);
         }
         self.reach_all(now, known, out);
         self.tick(now);
     }
 
-    fn attend<M>(&mut self, now: Time, tag: &str, known: &Known, out: &mut Outbox<M>) {
+    fn attend<M>(&mut self, now: Time, tag: &str, known: &Known, state: &State, out: &mut Outbox<M>) {
         let Some(cluster) = self.clusters.get_mut(tag) else { return };
         match &mut cluster.link {
             Link::Later(at) if *at <= now && self.users.is_empty() => cluster.link = Link::Idle,
@@ -357,7 +360,7 @@ impl Pulling {
                     if !pull.has_ended() {
                         up.ready.insert(user);
                     } else if let Some(name) = self.users.get(&user) {
-                        up.subscribe(user, name, out);
+                        up.subscribe(user, name, state, out);
                     }
                 }
                 self.propose(now, tag);

@@ -16,8 +16,8 @@ use crate::wire::LengthFrames;
 use crate::wire::proto::network_discovery_packet::{Mode, Sender};
 use crate::wire::proto::route::{Path, Payload};
 use crate::wire::proto::{
-    ErrorCode, Message, MessagesRequest, MessagesResponse, NetworkDiscoveryPacket, Response, Route, Welcome,
-    messages_request,
+    ErrorCode, Message, MessagesRequest, MessagesResponse, NetworkDiscoveryPacket, Position, Response, Route,
+    Welcome, messages_request,
 };
 
 /// The sessions of other clusters on this server.
@@ -158,16 +158,12 @@ impl Serving {
                 match said.history.as_ref().and_then(|history| history.limit) {
                     Some(0) => self.end(conn, state.find_user(id)),
                     Some(_) => return None,
-                    None => self.subscribe(conn, said.id, id, state, out),
+                    None => self.subscribe(conn, said, id, state, out),
                 }
             }
             Some(Payload::MessagesResponse(MessagesResponse { id: Some(name), .. })) => {
-                let places = said.acknowledged.iter().map(|position| Place {
-                    conversation: ConversationId(position.conversation),
-                    sequence: Sequence(position.sequence),
-                });
                 if let Some(user) = state.find_user(name) {
-                    self.acknowledged(conn, user, places, state, out);
+                    self.arrived(conn, user, said, state, out);
                 }
             }
             // A sign of life is asked for.
@@ -180,7 +176,7 @@ impl Serving {
         Some(())
     }
 
-    fn subscribe<M>(&mut self, conn: Conn, id: i64, name: &str, state: &State, out: &mut Outbox<M>) {
+    fn subscribe<M>(&mut self, conn: Conn, said: &Route, name: &str, state: &State, out: &mut Outbox<M>) {
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         let found = state.find_user(name);
         let full = session.feeds.len() >= FEEDS_MAX;
@@ -188,12 +184,13 @@ impl Serving {
             None => (ErrorCode::NotFound, NO_USER),
             Some(_) if full => (ErrorCode::Busy, "too many users are asked for"),
             Some(user) => {
-                session.feeds.insert(user, Feed::new(id, user, state));
+                let feed = Feed::new(said.id, user, state, said.arrived.iter().map(place));
+                session.feeds.insert(user, feed);
                 self.subscribed.entry(user).or_default().insert(conn);
                 return self.pump(conn, user, state, out);
             }
         };
-        let bytes = frame(&failure(id, error, message));
+        let bytes = frame(&failure(said.id, error, message));
         out.outside(Outward::Frames { conn, bytes });
     }
 
@@ -225,19 +222,15 @@ impl Serving {
         }
     }
 
-    fn acknowledged<M>(
-        &mut self,
-        conn: Conn,
-        user: UserId,
-        places: impl Iterator<Item = Place>,
-        state: &State,
-        out: &mut Outbox<M>,
-    ) {
+    /// Another cluster says what it has of a user's messages, and what of that the user has read there.
+    fn arrived<M>(&mut self, conn: Conn, user: UserId, said: &Route, state: &State, out: &mut Outbox<M>) {
         let feed = self.sessions.get_mut(&conn).and_then(|session| session.feeds.get_mut(&user));
         let Some(feed) = feed else { return };
-        for place in places {
-            // Only what was sent can have arrived.
-            if feed.acknowledged(place) {
+        for position in &said.arrived {
+            feed.arrived(place(position));
+        }
+        for place in said.acknowledged.iter().map(place) {
+            if feed.arrived(place) && state.mark(user, place.conversation) < Some(place.sequence) {
                 self.counts.acknowledged += 1;
                 self.marks.push((user, place));
             }
@@ -334,6 +327,10 @@ impl Serving {
             ("clusters_acknowledged", self.counts.acknowledged),
         ]
     }
+}
+
+fn place(position: &Position) -> Place {
+    Place { conversation: ConversationId(position.conversation), sequence: Sequence(position.sequence) }
 }
 
 /// What a subscription is answered that cannot be had.

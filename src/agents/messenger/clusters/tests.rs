@@ -51,8 +51,48 @@ fn what_waits_elsewhere_and_what_comes_then_is_fetched_and_acknowledged() {
             .iter()
             .all(|(cluster, sender, _)| (&**cluster, &**sender) == ("west", "bob"))
     );
-    let conversation = net.groups[WEST].state.direct(ann[1], bob[1]).expect("there");
-    assert_eq!(net.groups[WEST].state.mark(ann[1], conversation), Some(Sequence(620)));
+    let read = |net: &Net| {
+        let state = &net.groups[WEST].state;
+        state.mark(ann[1], state.direct(ann[1], bob[1]).expect("there")).expect("a member")
+    };
+    assert_eq!(read(&net), Sequence(0), "she has not read anything");
+    net.read(EAST, ann[0], true);
+    run(&mut net, 100);
+    assert_eq!(read(&net), Sequence(620));
+}
+
+#[test]
+fn what_waits_to_be_read_here_is_not_fetched_again_and_what_was_read_is_told_at_last() {
+    let (mut net, ann, bob) = pair(11);
+    for number in 0..40 {
+        net.post(WEST, bob[1], Target::User(ann[1]), &format!("{number}"));
+    }
+    net.online(EAST, 0, ann[0]);
+    run(&mut net, 200);
+    let sent = net.sent.len();
+    // She goes to another server, with all of it unread.
+    net.offline(EAST, 0, ann[0]);
+    net.online(EAST, 1, ann[0]);
+    run(&mut net, 200);
+    let messages = |(_, route): &(usize, Route)| match &route.payload {
+        Some(Payload::MessagesResponse(response)) => response.messages.len(),
+        _ => 0,
+    };
+    assert_eq!(net.sent[sent..].iter().map(messages).sum::<usize>(), 0);
+    // She reads it when nobody here can say so, and comes again.
+    net.offline(EAST, 1, ann[0]);
+    run(&mut net, 50);
+    net.read(EAST, ann[0], true);
+    run(&mut net, 50);
+    let read = |net: &Net| {
+        let state = &net.groups[WEST].state;
+        state.mark(ann[1], state.direct(ann[1], bob[1]).expect("there"))
+    };
+    assert_eq!(read(&net), Some(Sequence(0)));
+    net.online(EAST, 2, ann[0]);
+    run(&mut net, 200);
+    assert_eq!(read(&net), Some(Sequence(40)));
+    assert_eq!((texts(&net, EAST, ann[0]).len(), net.proposed(EAST)), (40, 40), "each in the log once");
 }
 
 #[test]
@@ -69,6 +109,7 @@ fn messages_are_fetched_once_and_in_order_whatever_breaks() {
             east.push(format!("re {number}"));
             // She goes from server to server, and is on two of them sometimes; and servers come and go.
             match number % 12 {
+                0 => net.read(EAST, ann[0], false),
                 1 => net.online(EAST, number % 3, ann[0]),
                 5 => net.online(EAST, (number + 1) % 3, ann[0]),
                 7 => net.cut(WEST, number % 2, true),
@@ -83,19 +124,22 @@ fn messages_are_fetched_once_and_in_order_whatever_breaks() {
         net.cut(WEST, 1, false);
         net.online(EAST, 2, ann[0]);
         run(&mut net, 4000);
+        net.read(EAST, ann[0], true);
+        net.read(WEST, bob[1], true);
+        run(&mut net, 100);
         assert_eq!(texts(&net, EAST, ann[0]), west, "seed {seed}");
         assert_eq!(texts(&net, WEST, bob[1]), east, "seed {seed}");
         for (group, user, other) in [(WEST, ann[1], bob[1]), (EAST, bob[0], ann[0])] {
             let state = &net.groups[group].state;
             let conversation = state.direct(user, other).expect("there");
             let read = state.mark(user, conversation);
-            assert_eq!(read, Some(Sequence(120)), "seed {seed}: only what is here is read there");
+            assert_eq!(read, Some(Sequence(120)), "seed {seed}: what is read here is read there");
         }
     }
 }
 
 #[test]
-fn nothing_is_acknowledged_before_it_is_in_the_log_here() {
+fn nothing_counts_as_read_before_it_is_read_here() {
     for seed in 0..20 {
         let (mut net, ann, bob) = pair(seed);
         net.trouble = Probability::percent(20);
@@ -105,10 +149,13 @@ fn nothing_is_acknowledged_before_it_is_in_the_log_here() {
             net.post(WEST, bob[1], Target::User(ann[1]), &format!("{number}"));
             for _ in 0..10 {
                 net.step();
-                let here = net.fetched(EAST, ann[0]).len() as u64;
-                let read = net.groups[WEST].state.mark(ann[1], there(&net)).expect("a member");
-                assert!(read.0 <= here, "seed {seed}: {read:?} is read there, and {here} are here");
+                let state = &net.groups[EAST].state;
+                let here = state.foreign(ann[0], "west", "bob", false);
+                let here = here.and_then(|here| state.mark(ann[0], here)).unwrap_or_default();
+                let there = net.groups[WEST].state.mark(ann[1], there(&net)).expect("a member");
+                assert!(there <= here, "seed {seed}: {there:?} is read there, and {here:?} here");
             }
+            net.read(EAST, ann[0], false);
         }
     }
 }

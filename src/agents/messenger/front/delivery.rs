@@ -29,7 +29,11 @@ impl Front {
                     self.hang_up(turn, conn);
                 }
             }
-            Effect::Registered(_) | Effect::Repeated | Effect::Group { .. } | Effect::Imported { .. } => {}
+            Effect::Registered(_)
+            | Effect::Repeated
+            | Effect::Group { .. }
+            | Effect::Imported { .. }
+            | Effect::ReadThere { .. } => {}
         }
     }
 

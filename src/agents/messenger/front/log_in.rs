@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -13,10 +14,11 @@ use super::proposals::{Asked, Then, Waiter};
 use super::{Front, STEP_PATIENCE, Turn, token, wire};
 use crate::agent::{Conn, Done, Secret, Work};
 use crate::agents::messenger::{
-    ClientInstance, Command, Conversation, ConversationId, EMAIL_BYTES_MAX, Sequence, State, UserId, is_name,
+    ClientInstance, ClusterKey, Command, Conversation, ConversationId, EMAIL_BYTES_MAX, Sequence, State,
+    UserId, is_name,
 };
 use crate::time::Time;
-use crate::wire::proto::{ErrorCode, Login, Route, User, Welcome};
+use crate::wire::proto::{ErrorCode, Login, Position, Route, User, Welcome};
 
 /// Something that a client waits for before anything else of it is looked at.
 #[derive(Debug)]
@@ -146,6 +148,13 @@ impl Front {
         self.ask_barrier(turn, conn, What::Sure(Box::new(route)));
     }
 
+    /// Does a request again a little later, once the state is up to date then.
+    pub(super) fn do_later(&mut self, now: Time, conn: Conn, route: Route) {
+        let (at, token) = (now + LATER, self.token());
+        self.hold(conn, StepKey::Later(at, token));
+        self.later.insert((at, token), Step { since: at, conn, what: What::Sure(Box::new(route)) });
+    }
+
     /// The state is up to date for what waited for that.
     pub(in super::super) fn barrier(&mut self, turn: &mut Turn<'_>, token: u64) {
         let Some(Step { conn, what, .. }) = self.take_step(token) else { return };
@@ -198,9 +207,8 @@ impl Front {
             && entry.key().0 <= turn.now
         {
             let Step { conn, what, .. } = entry.remove();
-            if let What::Later(access) = what {
-                self.ask_barrier(turn, conn, What::Access(access));
-            }
+            let what = if let What::Later(access) = what { What::Access(access) } else { what };
+            self.ask_barrier(turn, conn, what);
         }
     }
 
@@ -235,8 +243,7 @@ impl Front {
         let echo = login.is_some_and(Login::echo);
         let Some(client) = self.clients.get_mut(&conn) else { return };
         let mut session = Session::new(user, Arc::clone(&known.name), instance, login.is_some(), echo);
-        let have = login.map(|login| login.have.as_slice()).unwrap_or_default();
-        session.behind = behind(turn.state, user, have);
+        session.behind = behind(turn.state, user, login.map_or(&[], |login| have(turn.state, login)));
         client.who = Who::User(Box::new(session));
         let name = Arc::clone(&known.name);
         let all = self.sessions.entry(user).or_default();
@@ -437,6 +444,15 @@ impl Access {
     }
 }
 
+/// Whether what somebody says who wants to be a user is no longer than it may be.
+pub(super) fn is_short(user: &User) -> bool {
+    let bytes = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    is_name(&user.uname)
+        && bytes(&user.password) <= PASSWORD_BYTES_MAX
+        && bytes(&user.email) <= EMAIL_BYTES_MAX
+        && bytes(&user.recent_active_time) <= EMAIL_BYTES_MAX
+}
+
 /// The client instance that logs in.
 fn instance(login: &Login) -> Option<ClientInstance> {
     login.client.as_ref()?[..].try_into().ok().map(ClientInstance)
@@ -450,11 +466,18 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
+/// What a client has of this cluster's conversations. In another one, or in one before under this tag, others are called by the same numbers.
+fn have<'l>(state: &State, login: &'l Login) -> &'l [Position] {
+    let own = state.key().map(ClusterKey::identity);
+    let is_meant = |cluster: &Bytes| own.is_some_and(|own| own.0[..] == cluster[..]);
+    if login.cluster.as_ref().is_none_or(is_meant) { &login.have } else { &[] }
+}
+
 /// What a session has to catch up with: from behind what its client has, else from behind what the user has read.
 fn behind(
     state: &State,
     user: UserId,
-    have: &[crate::wire::proto::Position],
+    have: &[Position],
 ) -> std::collections::BTreeMap<ConversationId, Sequence> {
     let mut behind: std::collections::BTreeMap<_, _> =
         state.unread(user).map(|(conversation, first)| (conversation, Sequence(first.0 - 1))).collect();
@@ -471,6 +494,8 @@ fn behind(
 }
 
 const PASSWORD_BYTES_MAX: usize = 1024;
+/// After what time something is done that has to wait for others.
+const LATER: Duration = Duration::from_millis(20);
 /// Passwords that are being looked at, or wait for it.
 const COMPUTING_MAX: usize = 64;
 /// How long a token holds: thirty days.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::connection::{Client, Who};
+use super::log_in::is_short;
 use super::proposals::{Asked, Then, Waiter};
 use super::{Front, Turn, refusal, wire};
 use crate::agent::Conn;
@@ -55,7 +56,7 @@ impl Front {
             return self.answer(turn.now, conn, &wire::done(id));
         }
         match route.payload.take() {
-            Some(route::Payload::User(user)) => self.user(turn, conn, (id, user), route.login.take()),
+            Some(route::Payload::User(user)) => self.user(turn, conn, (id, user), route.login.take(), sure),
             Some(route::Payload::NetworkDiscoveryPacket(packet)) => self.greeting(turn, conn, id, packet),
             Some(route::Payload::MessagesResponse(_) | route::Payload::Response(_)) => {}
             None if !wants_answer(&route) => {}
@@ -78,8 +79,16 @@ impl Front {
         conn: Conn,
         (id, user): (i64, User),
         login: Option<crate::wire::proto::Login>,
+        sure: bool,
     ) {
         match user.action() {
+            // Nobody is there before the key: by that all know which cluster this is.
+            user::Action::Register if turn.state.key().is_none() && is_short(&user) => {
+                let payload = Some(route::Payload::User(user));
+                let path = route::Path::User.into();
+                let route = Route { id, path, payload, login, ..Route::default() };
+                if sure { self.do_later(turn.now, conn, route) } else { self.make_sure(turn, conn, route) }
+            }
             user::Action::Register => self.register(turn, conn, id, user, login),
             user::Action::Access => self.log_in(turn, conn, id, user, login),
             user::Action::Delete => match self.session(conn).map(|session| (session.user, &session.name)) {

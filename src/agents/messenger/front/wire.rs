@@ -77,6 +77,8 @@ pub(super) fn put_message(
     let sender: &str = &message.sender_name;
     let text_len = |text: usize| 1 + encoded_len_varint(text as u64) + text;
     let cluster_len = cluster.map_or(0, |tag| 1 + text_len(tag.len()));
+    let origin = message.there.and_then(|there| Some((there.cluster?, there.place)));
+    let origin_len = origin.map_or(0, |(_, place)| 3 + origin_len(place));
     let position_len = position_len(place);
     let len = 2
         + text_len(sender.len())
@@ -86,7 +88,8 @@ pub(super) fn put_message(
         + 4
         + (3 + position_len)
         + (2 + encoded_len_varint(message.time_ms))
-        + cluster_len;
+        + cluster_len
+        + origin_len;
     bytes.push(MESSAGES);
     put_len(len, bytes);
     put_number(0x08, u64::from(is_group), bytes);
@@ -103,6 +106,13 @@ pub(super) fn put_message(
     if let Some(tag) = cluster {
         bytes.push(CLUSTER[0]);
         put_bytes(CLUSTER[1], tag.as_bytes(), bytes);
+    }
+    if let Some((identity, place)) = origin {
+        bytes.extend_from_slice(&ORIGIN);
+        put_len(self::origin_len(place), bytes);
+        put_bytes(0x0a, &identity.0, bytes);
+        bytes.push(0x12);
+        put_position(place, bytes);
     }
 }
 
@@ -163,6 +173,11 @@ fn put_bytes(tag: u8, of: &[u8], bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(of);
 }
 
+/// The length of an `Origin` with this place, which itself takes one byte to write.
+fn origin_len(place: Place) -> usize {
+    2 + IDENTITY_BYTES + 2 + position_len(place)
+}
+
 /// The length of what [`put_position`] writes, without its own length of one byte.
 fn position_len(place: Place) -> usize {
     2 + encoded_len_varint(place.conversation.0) + encoded_len_varint(place.sequence.0)
@@ -175,6 +190,7 @@ fn put_position(place: Place, bytes: &mut Vec<u8>) {
 }
 
 const LENGTH_BYTES: usize = 4;
+const IDENTITY_BYTES: usize = 16;
 
 // Tags: the number of the field times eight, and 2 where it has a length.
 const ID: u8 = 0x08;
@@ -184,16 +200,17 @@ const MESSAGES: u8 = 0x1a;
 const POSITION: [u8; 2] = [0xaa, 0x06];
 const TIME_MS: [u8; 2] = [0xb0, 0x06];
 const CLUSTER: [u8; 2] = [0xba, 0x06];
+const ORIGIN: [u8; 2] = [0xc2, 0x06];
 const POSTED: [u8; 2] = [0xea, 0x06];
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::super::{Sequence, UserId};
+    use super::super::super::{ClusterIdentity, Sequence, There, UserId};
     use super::*;
     use crate::wire::LengthFrames;
-    use crate::wire::proto::{Message, MessagesResponse, Position};
+    use crate::wire::proto::{Message, MessagesResponse, Origin, Position};
 
     fn stored(place: Place, time_ms: u64, text: &str) -> Stored {
         Stored {
@@ -203,6 +220,7 @@ mod tests {
             time_ms,
             timestamp: text.into(),
             payload: text.repeat(3).into(),
+            there: None,
         }
     }
 
@@ -219,7 +237,15 @@ mod tests {
             position: Some(Position { conversation: place.conversation.0, sequence: place.sequence.0 }),
             time_ms: Some(time_ms.cast_signed()),
             cluster: cluster.map(Into::into),
+            origin: None,
         }
+    }
+
+    /// Where a message stands that was fetched from another cluster, and how clients are told of it.
+    fn whence(place: Place, identity: Option<[u8; 16]>) -> (There, Option<Origin>) {
+        let position = Position { conversation: place.conversation.0, sequence: place.sequence.0 };
+        let told = identity.map(|identity| Origin { cluster: identity.to_vec().into(), position });
+        (There { cluster: identity.map(ClusterIdentity), place }, told)
     }
 
     fn only_route(bytes: &[u8]) -> Route {
@@ -233,9 +259,12 @@ mod tests {
         #[test]
         fn what_is_written_by_hand_reads_as_what_is_meant(
             id: i64, conversation: u64, sequences in proptest::collection::vec(any::<u64>(), 0..4), time_ms: u64, text in ".{0,80}",
-            foreign: bool, before in proptest::option::of(any::<u64>()), quirks: bool,
+            foreign in proptest::option::of((any::<(u64, u64)>(), any::<Option<[u8; 16]>>())), before in proptest::option::of(any::<u64>()), quirks: bool,
         ) {
-            let cluster = foreign.then_some("west");
+            let cluster = foreign.is_some().then_some("west");
+            let whence = foreign.map(|((conversation, sequence), identity)| {
+                whence(Place { conversation: ConversationId(conversation), sequence: Sequence(sequence) }, identity)
+            });
             let kind = match cluster {
                 Some(tag) => Kind::Foreign { user: UserId(2), cluster: tag.into(), name: "bob".into(), is_group: true },
                 None => Kind::Direct(UserId(1), UserId(2)),
@@ -245,8 +274,10 @@ mod tests {
             let mut messages = Vec::new();
             for sequence in sequences {
                 let place = Place { conversation, sequence: Sequence(sequence) };
-                put_message(&kind, "bob", conversation, &stored(place, time_ms, &text), &mut fields);
-                messages.push(expected(place, time_ms, &text, cluster));
+                let (there, origin) = whence.clone().map_or((None, None), |(there, told)| (Some(there), told));
+                let stored = Stored { there, ..stored(place, time_ms, &text) };
+                put_message(&kind, "bob", conversation, &stored, &mut fields);
+                messages.push(Message { origin, ..expected(place, time_ms, &text, cluster) });
             }
             let history_end = before.map(|before| HistoryEnd { more: true, before: Some(before) });
             let mut bytes = Vec::new();

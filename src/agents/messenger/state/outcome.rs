@@ -2,9 +2,10 @@
 
 use thiserror::Error;
 
-use super::{ConversationId, Place, Stored, UserId};
+use super::{ConversationId, Place, Progress, Stored, UserId};
 use crate::agent::WireError;
 use crate::agents::codec::{Reader, put_number};
+use crate::agents::messenger::Origin;
 
 /// What a command came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,9 +46,20 @@ pub enum Effect {
         /// What.
         change: GroupChange,
     },
-    /// Another cluster's messages are in up to here, new or not: it may be told so.
+    /// Messages of another cluster are in, new or not: it may be told so.
     Imported {
-        /// Where they stand there.
+        /// In which conversation they stand there.
+        conversation: ConversationId,
+        /// How far that one has come here.
+        progress: Progress,
+    },
+    /// A user has read messages of another cluster, up to this place there: it may be told so.
+    ReadThere {
+        /// Who.
+        user: UserId,
+        /// Which cluster.
+        from: Origin,
+        /// How far.
         upto: Place,
     },
 }

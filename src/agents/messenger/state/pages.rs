@@ -11,9 +11,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::conversation::Conversation;
-use super::{ConversationId, Limits, Sequence, Stored, UserId};
+use super::{ConversationId, Limits, Place, Sequence, Stored, There, UserId};
 use crate::agent::WireError;
-use crate::agents::codec::{Reader, put_bytes, put_number};
+use crate::agents::codec::{Reader, put_bytes, put_number, put_option};
+use crate::agents::messenger::ClusterIdentity;
 
 /// Where a page begins: its first message, and when that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,16 +255,33 @@ fn put_message(bytes: &mut Vec<u8>, message: &Stored) {
     put_bytes(bytes, message.sender_name.as_bytes());
     put_bytes(bytes, message.timestamp.as_bytes());
     put_bytes(bytes, &message.payload);
+    // Nobody here has written it.
+    if message.sender == UserId(0) {
+        put_option(bytes, message.there, |bytes, There { cluster, place }| {
+            put_option(bytes, cluster, |bytes, identity| bytes.extend_from_slice(&identity.0));
+            put_number(bytes, place.conversation.0);
+            put_number(bytes, place.sequence.0);
+        });
+    }
+}
+
+fn read_there(reader: &mut Reader) -> Result<There, WireError> {
+    let cluster = reader.option(|reader| reader.array().map(ClusterIdentity))?;
+    let (conversation, sequence) = (ConversationId(reader.number()?), Sequence(reader.number()?));
+    Ok(There { cluster, place: Place { conversation, sequence } })
 }
 
 fn read_message(reader: &mut Reader, sequence: Sequence) -> Result<Stored, WireError> {
+    let time_ms = reader.number()?;
+    let sender = UserId(reader.number()?);
     Ok(Stored {
         sequence,
-        time_ms: reader.number()?,
-        sender: UserId(reader.number()?),
+        time_ms,
+        sender,
         sender_name: Arc::from(reader.text()?),
         timestamp: reader.text()?,
         payload: reader.bytes()?,
+        there: if sender == UserId(0) { reader.option(read_there)? } else { None },
     })
 }
 

@@ -56,11 +56,7 @@ impl State {
         self.users.remove(&id);
         self.dirty.users.insert(id);
         self.clients.forget(id);
-        let imports: Vec<_> = self.imports_of(id).map(|(key, _)| key.clone()).collect();
-        for key in imports {
-            self.imports.remove(&key);
-            self.dirty.imports.insert(key);
-        }
+        self.dirty.imports.extend(self.imports.forget(id));
         Ok(effects)
     }
 

@@ -1,24 +1,23 @@
 //! Messages: how they are taken, and how far they were read.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::clients::Numbered;
-use super::conversation::Conversation;
-use super::rows::Source;
 use super::{
-    ClientInstance, ConversationId, Effect, ForeignName, Kind, NAME_BYTES_MAX, Place, Refused, Sequence,
-    State, Stored, TIMESTAMP_BYTES_MAX, UserId,
+    ClientInstance, ConversationId, Effect, Kind, Place, Refused, Sequence, State, Stored,
+    TIMESTAMP_BYTES_MAX, There, UserId,
 };
-use crate::agents::messenger::{Imported, Origin, Target};
+use crate::agents::messenger::Target;
 
 /// A message that somebody has written, and when.
 pub(super) struct Written {
     pub(super) at_ms: u64,
     pub(super) timestamp: String,
     pub(super) payload: Bytes,
+    /// Where it stands in the cluster that it has come from, if that is another one.
+    pub(super) there: Option<There>,
 }
 
 impl State {
@@ -76,39 +75,13 @@ impl State {
             };
             member.mark = sequence;
             self.dirty.mark(id, user, Some(member));
-            effects.push(Effect::Read { user, upto: Place { conversation: id, sequence } });
-        }
-        effects
-    }
-
-    pub(super) fn import(
-        &mut self,
-        at_ms: u64,
-        from: &Origin,
-        user: UserId,
-        messages: Vec<Imported>,
-    ) -> Result<Vec<Effect>, Refused> {
-        if !self.users.contains_key(&user) {
-            return Err(Refused::NoUser);
-        }
-        if from.tag.is_empty() || from.tag.len() > NAME_BYTES_MAX {
-            return Err(Refused::BadName);
-        }
-        let source = Source::of(from);
-        self.check_import(&source, user, &messages)?;
-        let mut effects = Vec::with_capacity(messages.len() + 1);
-        // Up to where the messages of each conversation there are in.
-        let mut reached: Vec<Place> = Vec::new();
-        for message in messages {
-            let place = message.place;
-            effects.extend(self.import_one(at_ms, &source, user, message));
-            match reached.iter_mut().find(|reached| reached.conversation == place.conversation) {
-                Some(reached) => *reached = place.max(*reached),
-                None => reached.push(place),
+            let upto = Place { conversation: id, sequence };
+            effects.push(Effect::Read { user, upto });
+            if matches!(conversation.kind, Kind::Foreign { .. }) {
+                effects.extend(self.read_imports(user, upto));
             }
         }
-        effects.extend(reached.into_iter().map(|upto| Effect::Imported { upto }));
-        Ok(effects)
+        effects
     }
 
     /// Closes open pages beyond the limit.
@@ -171,62 +144,8 @@ impl State {
         Ok(self.begin_conversation(Kind::Direct(pair.0, pair.1), &members[..if from == to { 1 } else { 2 }]))
     }
 
-    /// Whether messages of another cluster are taken; all of them, or none. An inbox that has room for one has room for all that come with it.
-    fn check_import(&self, source: &Source, user: UserId, messages: &[Imported]) -> Result<(), Refused> {
-        let (mut begun, mut counted) = (BTreeSet::new(), BTreeSet::new());
-        for message in messages {
-            let key = (user, source.clone(), message.place.conversation);
-            let before = self.imports.get(&key).copied();
-            if before >= Some(message.place.sequence) {
-                continue;
-            }
-            if before.is_none() {
-                counted.insert(message.place.conversation);
-            }
-            let Some(foreign) = foreign_name(&source.tag, user, message) else { continue };
-            match self.foreign.get(&foreign).and_then(|id| self.conversations.get(id)) {
-                Some(conversation) if self.is_full(conversation, user) => return Err(Refused::InboxFull),
-                Some(_) => {}
-                None => drop(begun.insert(foreign)),
-            }
-        }
-        let conversations_max = self.limits.conversations_max;
-        let conversations = self.users.get(&user).map_or(0, |user| user.conversations.len());
-        let too_many = |before: usize, more: usize| more > 0 && before + more > conversations_max;
-        if too_many(conversations, begun.len())
-            || (!counted.is_empty() && too_many(self.imports_of(user).count(), counted.len()))
-        {
-            return Err(Refused::TooMany);
-        }
-        Ok(())
-    }
-
-    fn import_one(&mut self, at_ms: u64, source: &Source, user: UserId, message: Imported) -> Option<Effect> {
-        let key = (user, source.clone(), message.place.conversation);
-        if self.imports.get(&key) >= Some(&message.place.sequence) {
-            return None;
-        }
-        self.imports.insert(key.clone(), message.place.sequence);
-        self.dirty.imports.insert(key);
-        let foreign = foreign_name(&source.tag, user, &message)?;
-        let conversation = self.foreign.get(&foreign).copied().unwrap_or_else(|| {
-            let ForeignName { user, cluster, name, is_group } = foreign;
-            self.begin_conversation(Kind::Foreign { user, cluster, name, is_group }, &[user])
-        });
-        let at_ms = message.time_ms.min(at_ms);
-        let written = Written { at_ms, timestamp: message.timestamp, payload: message.payload };
-        let message = self.append(conversation, UserId(0), Arc::from(message.sender), written);
-        Some(Effect::Posted { conversation, message })
-    }
-
-    /// Whether `user` has to read before anything more is written to it. What would push unread messages out of the history is not taken, either.
-    fn is_full(&self, conversation: &Conversation, user: UserId) -> bool {
-        let unread_max = self.limits.unread_max.min(self.limits.history_max);
-        conversation.member(user).is_some_and(|member| conversation.last.0 - member.mark.0 >= unread_max)
-    }
-
     /// Puts a message behind the last one. Who has read all before it has read its own, too.
-    fn append(
+    pub(super) fn append(
         &mut self,
         id: ConversationId,
         sender: UserId,
@@ -244,6 +163,7 @@ impl State {
             time_ms: conversation.time_ms,
             timestamp: written.timestamp,
             payload: written.payload,
+            there: written.there,
         };
         self.pages.write(id, conversation, &message, self.limits.history_max);
         if let Some(member) = conversation.member_mut(sender)
@@ -257,19 +177,3 @@ impl State {
         message
     }
 }
-
-/// With whom a message of another cluster is; nobody if it has names or a time that nobody can have, so that it is passed over.
-fn foreign_name(cluster: &Arc<str>, user: UserId, message: &Imported) -> Option<ForeignName> {
-    let name = message.group.as_deref().unwrap_or(&message.sender);
-    let fits = |name: &str| {
-        (1..=FOREIGN_NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
-    };
-    if !fits(name) || !fits(&message.sender) || message.timestamp.len() > TIMESTAMP_BYTES_MAX {
-        return None;
-    }
-    let (cluster, name) = (Arc::clone(cluster), Arc::from(name));
-    Some(ForeignName { user, cluster, name, is_group: message.group.is_some() })
-}
-
-/// The longest name of somebody of another cluster, which may have other rules; a message of somebody with a longer one is passed over.
-const FOREIGN_NAME_BYTES_MAX: usize = 256;

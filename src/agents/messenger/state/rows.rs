@@ -10,7 +10,7 @@
 //! | `n` | the form of all rows, and how many records, users, conversations and open pages there ever were |
 //! | `r` conversation, user | how far a member has read, and from where on it sees |
 //! | `u` user | its name, e-mail, hash |
-//! | `x` user, conversation there, cluster's tag, its identity | the last message that was imported from there |
+//! | `x` user, conversation there, cluster's tag, its identity | the last message that was imported from there, how far that is read, and where unread ones stand |
 //!
 //! Numbers in keys are eight bytes, the most significant first. Restoring relies on the order of the keys: pages come behind their conversations.
 
@@ -21,6 +21,7 @@ use bytes::Bytes;
 
 use super::clients::Client;
 use super::conversation::{Conversation, Member};
+use super::imports::{Import, ImportKey, Source};
 use super::pages::{OpenPage, PageStart, page_time};
 use super::{
     ClientInstance, ClusterKey, ConversationId, ForeignName, Kind, Limits, Named, Numbers, Sequence, State,
@@ -28,23 +29,7 @@ use super::{
 };
 use crate::agent::{Row, WireError};
 use crate::agents::codec::{Reader, put_bytes, put_number, put_option};
-use crate::agents::messenger::{ClusterIdentity, Origin};
-
-/// What imports are counted by: for whom, from which cluster and conversation there.
-pub(super) type ImportKey = (UserId, Source, ConversationId);
-
-/// Another cluster. Those that were begun one after the other under the same tag are different ones.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Source {
-    pub(super) tag: Arc<str>,
-    pub(super) identity: Option<ClusterIdentity>,
-}
-
-impl Source {
-    pub(super) fn of(origin: &Origin) -> Self {
-        Self { tag: Arc::from(origin.tag.as_str()), identity: origin.identity }
-    }
-}
+use crate::agents::messenger::ClusterIdentity;
 
 /// What has changed since rows were taken. What each row says is looked up when it is taken.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +83,7 @@ impl State {
             put(key(b'u', &[id.0]), self.users.get(&id).map(user_row));
         }
         for import in std::mem::take(&mut self.dirty.imports) {
-            let value = self.imports.get(&import).map(|upto| numbers(&[upto.0]));
+            let value = self.imports.get(&import).map(|import| encoded(|bytes| import.encode(bytes)));
             put(import_key(&import), value);
         }
         self.clients.take_dirty(|(user, instance), client| {
@@ -131,13 +116,6 @@ impl State {
             }
         }
         if last { self.restored() } else { Ok(()) }
-    }
-
-    /// What was imported for `user`.
-    pub(super) fn imports_of(&self, user: UserId) -> impl Iterator<Item = (&ImportKey, &Sequence)> {
-        let source = Source { tag: Arc::from(""), identity: None };
-        let first = (user, source, ConversationId(0));
-        self.imports.range(first..).take_while(move |((owner, ..), _)| *owner == user)
     }
 
     fn take_marks(&mut self, put: &mut impl FnMut(Vec<u8>, Option<Vec<u8>>)) {
@@ -216,7 +194,7 @@ impl State {
                 let (user, there) = (UserId(key.word()?), ConversationId(key.word()?));
                 let tag = Arc::from(key.text()?);
                 let identity = if key.is_empty() { None } else { Some(ClusterIdentity(key.array()?)) };
-                self.imports.insert((user, Source { tag, identity }, there), Sequence(value.number()?));
+                self.imports.restore((user, Source { tag, identity }, there), Import::decode(&mut value)?);
             }
             other => return Err(WireError::new(format!("no rows are called {other}"))),
         }
@@ -395,7 +373,7 @@ fn encoded(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 }
 
 /// The form of all rows.
-const FORM: u64 = 2;
+const FORM: u64 = 3;
 
 // What stands for each kind of conversation. These numbers stay.
 const DIRECT: u8 = 1;

@@ -1,6 +1,7 @@
 //! The state against a model of it that keeps everything in plain lists, and against itself behind a restore.
 
 mod hostile;
+mod imports;
 mod model;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use proptest::prelude::*;
 use self::model::Model;
 use super::*;
 use crate::agent::{Look, Row};
-use crate::agents::messenger::{ClusterIdentity, Imported, Target};
+use crate::agents::messenger::{Imported, Origin, Target};
 use crate::rng::{Probability, Rng};
 
 /// The rows that were taken.

@@ -6,7 +6,7 @@ use super::super::book::{Got, Life, Place, Room, Seen};
 use super::Law;
 
 /// What was acknowledged comes to everybody that it is for, in whatever cluster they are, as far as their clients acknowledge; and a client that has something of a conversation gets
-/// everything behind it.
+/// everything behind it, there or in another cluster.
 pub(in super::super) struct Delivered {
     members: BTreeMap<String, BTreeSet<String>>,
     /// Whose clients are ours.
@@ -19,13 +19,15 @@ pub(in super::super) struct Delivered {
     complete: BTreeSet<(usize, String)>,
     by_user: BTreeSet<(String, String)>,
     by_client: BTreeMap<(Life, Room), (String, BTreeSet<u64>)>,
+    /// What clients have shown, in whatever clusters they were.
+    shown: BTreeMap<Life, BTreeSet<String>>,
     /// Who does not belong to which group any more, or perhaps not.
     left: BTreeSet<(String, usize, String)>,
     /// Names that have stood for more than one user, perhaps: what was for one does not come to the next.
     deleted: BTreeSet<String>,
     closing: bool,
-    /// Whether a cluster is out of reach at the end, with what was fetched there.
-    is_lost: bool,
+    /// The cluster that is out of reach at the end.
+    lost: Option<usize>,
 }
 
 struct Written {
@@ -50,10 +52,11 @@ impl Delivered {
             complete: BTreeSet::new(),
             by_user: BTreeSet::new(),
             by_client: BTreeMap::new(),
+            shown: BTreeMap::new(),
             left: BTreeSet::new(),
             deleted: BTreeSet::new(),
             closing: false,
-            is_lost: false,
+            lost: None,
         }
     }
 
@@ -65,8 +68,8 @@ impl Delivered {
             Some(_) => Vec::new(),
             None => vec![&written.to],
         };
-        // Who is where nobody can reach it now may have got it there, or have left it there.
-        if self.is_lost && !written.is_last {
+        // Where nobody can reach it now. What was fetched there and not read is still where it was written.
+        if self.lost == Some(cluster) && !written.is_last {
             return Vec::new();
         }
         let awaits = |user: &&String| {
@@ -78,12 +81,11 @@ impl Delivered {
         receivers.into_iter().filter(awaits).collect()
     }
 
-    /// Long after the last messages were written somebody goes to another cluster: they have come to where it was.
+    /// Long after the last messages were written somebody goes to another cluster: all have come to where it was.
     fn leaves(&self, user: &String) -> Result<(), String> {
         for (text, cluster) in &self.acknowledged {
-            let is_last = self.written.get(text).is_some_and(|written| written.is_last);
             let has = self.by_user.contains(&(user.clone(), text.clone()));
-            if is_last && !has && self.receivers(text, *cluster).contains(&user) {
+            if !has && self.receivers(text, *cluster).contains(&user) {
                 return Err(format!("{text} of cluster {cluster} has not come to {user} where it was"));
             }
         }
@@ -115,17 +117,24 @@ impl Law for Delivered {
             Seen::GroupComplete { cluster, group, .. } => {
                 self.complete.insert((*cluster, group.clone()));
             }
-            Seen::Closing { lost } => (self.closing, self.is_lost) = (true, lost.is_some()),
+            Seen::Closing { lost } => (self.closing, self.lost) = (true, *lost),
             Seen::Acknowledged { text, cluster, place } => {
                 self.acknowledged.insert(text.clone(), *cluster);
                 if let Some(place) = place {
                     self.placed.insert(*place, text.clone());
                 }
             }
-            Seen::Moved { user, .. } if self.closing && !self.is_lost => self.leaves(user)?,
+            Seen::Moved { user, from, to } => {
+                if self.closing && self.lost.is_none() {
+                    self.leaves(user)?;
+                }
+                let shown = self.shown.remove(from).unwrap_or_default();
+                self.shown.insert(*to, shown);
+            }
             Seen::Got(Got { text, place, .. }) => drop(self.placed.insert(*place, text.clone())),
             Seen::Shown { life, user, text, place, .. } => {
                 self.by_user.insert((user.clone(), text.clone()));
+                self.shown.entry(*life).or_default().insert(text.clone());
                 let of =
                     self.by_client.entry((*life, place.0)).or_insert_with(|| (user.clone(), BTreeSet::new()));
                 of.1.insert(place.1);
@@ -154,7 +163,8 @@ impl Law for Delivered {
                 let not_for_it = self.written.get(text).is_some_and(|written| {
                     written.by == *user || self.has_left(user, room.cluster, &written.to)
                 });
-                if !not_for_it && !got.contains(sequence) {
+                let has = self.shown.get(life).is_some_and(|shown| shown.contains(text));
+                if !not_for_it && !has && !got.contains(sequence) {
                     return Err(format!("client {life:?} of {user} lacks {text} at {room:?}, {sequence}"));
                 }
             }

@@ -187,12 +187,14 @@ impl Law for Strangers {
     }
 }
 
-/// A client of ours shows each message that has come, once, and those of a conversation in their order.
+/// A client of ours shows each message that has come, once, in whatever clusters it comes, and those of a conversation in their order.
 #[derive(Default)]
 pub(in super::super) struct Shown {
     came: BTreeSet<(Life, Place, String)>,
     /// The last that was shown.
-    shown: BTreeMap<(Life, Room), u64>,
+    last: BTreeMap<(Life, Room), u64>,
+    /// What was shown, in whatever clusters the client was.
+    all: BTreeMap<Life, BTreeSet<String>>,
 }
 
 impl Law for Shown {
@@ -200,11 +202,18 @@ impl Law for Shown {
 
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
         match seen {
+            Seen::Moved { from, to, .. } => {
+                let shown = self.all.remove(from).unwrap_or_default();
+                self.all.insert(*to, shown);
+            }
             Seen::Got(Got { life, text, place, .. }) => {
                 self.came.insert((*life, *place, text.clone()));
             }
             Seen::Shown { life, user, text, place, .. } => {
-                let last = self.shown.entry((*life, place.0)).or_default();
+                if !self.all.entry(*life).or_default().insert(text.clone()) {
+                    return Err(format!("the client of {user} shows {text} once more, at {place:?}"));
+                }
+                let last = self.last.entry((*life, place.0)).or_default();
                 if place.1 <= *last {
                     return Err(format!("the client of {user} shows {text} at {place:?} behind {last}"));
                 }

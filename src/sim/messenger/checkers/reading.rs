@@ -7,8 +7,8 @@ use super::super::book::{Got, Life, Place, Room, Seen};
 use super::super::user::is_group;
 use super::Law;
 
-/// What others are told of how far somebody has read never goes back on one connection, and never goes further than that user's clients have acknowledged, but for what
-/// another cluster has fetched: that comes to the user there.
+/// What others are told of how far somebody has read never goes back on one connection, and never goes further than that user's clients have acknowledged, there or in the cluster that has
+/// fetched it.
 pub(in super::super) struct Marks {
     /// Whose clients are ours.
     acknowledging: BTreeSet<String>,
@@ -16,16 +16,12 @@ pub(in super::super) struct Marks {
     acknowledged: BTreeMap<(String, Room), u64>,
     written: BTreeMap<String, Written>,
     placed: BTreeMap<Place, String>,
+    /// Where messages stand that were fetched, by their texts and for whom that was.
+    fetched: BTreeMap<(String, String), BTreeSet<Place>>,
     /// Groups that have all of their members: what was written before is not for those who were none yet.
     complete: BTreeSet<(usize, String)>,
-    /// Where users were, perhaps without knowing that they had been let in.
-    were: BTreeSet<(String, usize)>,
-    came: BTreeSet<(String, String)>,
-    /// To whom what has to come that counts as read.
-    owed: BTreeSet<(String, String)>,
-    /// Names of users who took what has come to them with them, perhaps.
+    /// Names that have stood for more than one user, perhaps.
     deleted: BTreeSet<String>,
-    is_lost: bool,
 }
 
 struct Written {
@@ -42,27 +38,31 @@ impl Marks {
             acknowledged: BTreeMap::new(),
             written: BTreeMap::new(),
             placed: BTreeMap::new(),
+            fetched: BTreeMap::new(),
             complete: BTreeSet::new(),
-            were: BTreeSet::new(),
-            came: BTreeSet::new(),
-            owed: BTreeSet::new(),
             deleted: BTreeSet::new(),
-            is_lost: false,
         }
     }
 
-    /// The messages behind what a user's clients have acknowledged, up to a place, that somebody else has written.
-    fn unread(&self, user: &str, upto: Place) -> Vec<String> {
-        let acknowledged = self.acknowledged.get(&(user.to_owned(), upto.0)).copied().unwrap_or_default();
-        let behind = (upto.0, acknowledged + 1)..=upto;
+    fn acknowledged(&self, user: &str, room: Room) -> u64 {
+        self.acknowledged.get(&(user.to_owned(), room)).copied().unwrap_or_default()
+    }
+
+    /// A message up to a place, written by somebody else, that none of the user's clients has acknowledged anywhere.
+    fn unread(&self, user: &str, upto: Place) -> Option<&String> {
+        let behind = (upto.0, self.acknowledged(user, upto.0) + 1)..=upto;
         if behind.start() > behind.end() {
-            return Vec::new();
+            return None;
         }
-        let is_for_all = |text: &&String| {
+        let is_unread = |text: &&String| {
             let written = self.written.get(*text);
-            written.is_some_and(|it| it.by != user && it.is_for_all.contains(&upto.0.cluster))
+            let is_for_it =
+                written.is_some_and(|it| it.by != user && it.is_for_all.contains(&upto.0.cluster));
+            let fetched = self.fetched.get(&((*text).clone(), user.to_owned()));
+            let is_read = |place: &Place| self.acknowledged(user, place.0) >= place.1;
+            is_for_it && !fetched.into_iter().flatten().any(is_read)
         };
-        self.placed.range(behind).map(|(_, text)| text).filter(is_for_all).cloned().collect()
+        self.placed.range(behind).map(|(_, text)| text).find(is_unread)
     }
 
     fn told(&mut self, life: Life, connection: u64, user: &str, upto: Place) -> Result<(), String> {
@@ -71,17 +71,15 @@ impl Marks {
             return Err(format!("{user} has read {:?} up to {told}, and then up to {}", upto.0, upto.1));
         }
         *told = upto.1;
-        if !self.acknowledging.contains(user) {
+        if !self.acknowledging.contains(user) || self.deleted.contains(user) {
             return Ok(());
         }
-        let was_elsewhere = self.were.iter().any(|(who, cluster)| who == user && *cluster != upto.0.cluster);
-        for text in self.unread(user, upto) {
-            if !was_elsewhere {
-                return Err(format!("{user} counts as having read {text}, which it has not acknowledged"));
+        match self.unread(user, upto) {
+            None => Ok(()),
+            Some(text) => {
+                Err(format!("{user} counts as having read {text}, which it has not acknowledged anywhere"))
             }
-            self.owed.insert((user.to_owned(), text));
         }
-        Ok(())
     }
 }
 
@@ -99,15 +97,15 @@ impl Law for Marks {
             Seen::GroupComplete { cluster, group, .. } => {
                 self.complete.insert((*cluster, group.clone()));
             }
-            Seen::LogsIn { user, cluster } => drop(self.were.insert((user.clone(), *cluster))),
             Seen::Deletes { user, .. } => drop(self.deleted.insert(user.clone())),
-            Seen::Closing { lost } => self.is_lost = lost.is_some(),
             Seen::Acknowledged { text, place: Some(place), .. } => {
                 self.placed.insert(*place, text.clone());
             }
-            Seen::Got(Got { user, text, place, .. }) => {
+            Seen::Got(Got { user, text, place, from, .. }) => {
                 self.placed.insert(*place, text.clone());
-                self.came.insert((user.clone(), text.clone()));
+                if from.is_some() {
+                    self.fetched.entry((text.clone(), user.clone())).or_default().insert(*place);
+                }
             }
             Seen::Acknowledges { user, upto } => {
                 let acknowledged = self.acknowledged.entry((user.clone(), upto.0)).or_default();
@@ -117,16 +115,6 @@ impl Law for Marks {
             _ => {}
         }
         Ok(())
-    }
-
-    fn settled(&self, _: &dyn Fn(Life) -> bool) -> Result<(), String> {
-        let mut owed = self.owed.difference(&self.came);
-        match owed.find(|(user, _)| !self.deleted.contains(user)) {
-            Some((user, text)) if !self.is_lost => {
-                Err(format!("{user} counts as having read {text}, which has come to it nowhere"))
-            }
-            _ => Ok(()),
-        }
     }
 }
 

@@ -40,6 +40,10 @@ pub(super) enum FailsTo {
     Fetch,
     /// It acknowledges what comes from another cluster before that is agreed on here.
     ImportFirst,
+    /// It says of what it has fetched that its user has read it.
+    WaitForReaders,
+    /// It does not tell where messages stand in the cluster that they were written in.
+    TellWhence,
     /// It takes what it fetches again for new.
     KnowWhatItFetched,
     /// It mixes up what it fetches.
@@ -99,6 +103,13 @@ impl Broken {
                 Output::Outside(Outward::Frames { conn, bytes }) if !self.dialled.contains_key(&conn) => {
                     self.send(now, conn, bytes, out);
                 }
+                Output::Outside(Outward::Frames { conn, bytes }) if self.fails == FailsTo::WaitForReaders => {
+                    let mut routes = decoded(&bytes);
+                    for route in &mut routes {
+                        route.acknowledged.extend(route.arrived.clone());
+                    }
+                    out.outside(Outward::Frames { conn, bytes: encoded(&routes).into() });
+                }
                 Output::Outside(Outward::Dial { .. }) if self.fails == FailsTo::Fetch => {}
                 other => out.push(other),
             }
@@ -144,6 +155,11 @@ impl Broken {
             FailsTo::TellAll if routes.iter().any(|route| route.history_end.is_some()) => {
                 let mut routes = routes;
                 routes.iter_mut().for_each(leave_away);
+                send(out, conn, encoded(&routes).into());
+            }
+            FailsTo::TellWhence => {
+                let mut routes = routes;
+                routes.iter_mut().flat_map(messages_mut).for_each(|message| message.origin = None);
                 send(out, conn, encoded(&routes).into());
             }
             FailsTo::GoOnAlone if self.dialled.is_empty() => {}
@@ -279,6 +295,14 @@ fn encoded(routes: &[Route]) -> Vec<u8> {
 fn decoded(bytes: &[u8]) -> Vec<Route> {
     let (frames, _) = LengthFrames::split(bytes, usize::MAX).expect("short");
     frames.map(|frame| Route::decode(frame).expect("a Route")).collect()
+}
+
+/// The messages of a push.
+fn messages_mut(route: &mut Route) -> &mut [Message] {
+    match &mut route.payload {
+        Some(route::Payload::MessagesResponse(pushed)) => &mut pushed.messages,
+        _ => &mut [],
+    }
 }
 
 /// Where the messages of a push stand.

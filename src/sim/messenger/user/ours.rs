@@ -5,6 +5,7 @@ mod making;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use prost::Message as _;
 
 use self::asking::Asking;
@@ -12,8 +13,8 @@ use self::making::Making;
 use super::super::book::Seen;
 use super::{Alarms, FRAME_BYTES_MAX, Witness, requests, text_of};
 use crate::agent::{Conn, Inward, NoMessage, Opening, Outbox, Outward};
-use crate::agents::messenger::client::{Client, ClientEvent, ClientOptions, ClientOutput, Recipient};
-use crate::agents::messenger::{ConversationId, Place, Sequence};
+use crate::agents::messenger::client::{Client, ClientEvent, ClientOptions, ClientOutput, Recipient, Spot};
+use crate::agents::messenger::{ConversationId, Place};
 use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::LengthFrames;
@@ -32,7 +33,7 @@ pub(in super::super) struct Ours {
     texts: BTreeMap<u64, String>,
     /// Whether the client acknowledges by itself what it has shown; else this does, later.
     acknowledges: bool,
-    shown: BTreeMap<ConversationId, Sequence>,
+    shown: BTreeMap<(Bytes, ConversationId), Spot>,
     making: Option<Making>,
     asked: BTreeMap<u64, Asking>,
     alarms: Alarms<Alarm>,
@@ -158,7 +159,6 @@ impl Ours {
         self.carry_out(now, out);
         self.goes = false;
         self.witness.goes(cluster);
-        self.shown.clear();
         let servers = self.witness.servers(&mut self.rng);
         self.client.connect(now, &servers);
         self.carry_out(now, out);
@@ -173,8 +173,8 @@ impl Ours {
                 Alarm::Connect if self.conns.is_empty() => self.client.connect(now, &[]),
                 Alarm::Connect => {}
                 Alarm::Acknowledge => {
-                    for (conversation, sequence) in std::mem::take(&mut self.shown) {
-                        self.client.acknowledge(now, Place { conversation, sequence });
+                    for spot in std::mem::take(&mut self.shown).into_values() {
+                        self.client.acknowledge(now, &spot);
                     }
                 }
                 Alarm::Make => self.make(now),
@@ -301,13 +301,13 @@ impl Ours {
                 }
                 self.witness.see(Seen::GaveUp { text });
             }
-            ClientEvent::Message { place, message } => {
+            ClientEvent::Message { spot, message } => {
                 let (life, user) = (self.witness.life, self.witness.who.name.clone());
-                let (text, at) = (text_of(&message), self.witness.place(&position(place)));
+                let (text, at) = (text_of(&message), self.witness.place(&position(spot.place)));
                 let of = conversation_of(&user, &message);
                 self.witness.see(Seen::Shown { life, user, of, text, place: at });
                 if !self.acknowledges {
-                    self.shown.insert(place.conversation, place.sequence);
+                    self.shown.insert((spot.cluster.clone(), spot.place.conversation), spot);
                     if !self.alarms.is_set(Alarm::Acknowledge) {
                         let longest = [0, 20, 300][self.rng.index(3)];
                         self.ring_in(now, Alarm::Acknowledge, (0, longest));

@@ -7,14 +7,16 @@ use log::{info, warn};
 use super::super::known::Known;
 use super::super::wire::frame;
 use super::super::{ClusterSettings, Settled};
-use super::up::{Up, acknowledgement, ending};
+use super::up::{Up, ending, receipt, receipt_of};
 use super::{BACKOFF_MIN, Cluster, Link, Pulling, Waiting};
 use crate::agent::{Outbox, Outward};
-use crate::agents::messenger::{ClusterIdentity, Command, Origin, Outcome, Refused, UserId};
+use crate::agents::messenger::{
+    ClusterIdentity, Command, Effect, Origin, Outcome, Place, Refused, State, UserId,
+};
 use crate::time::Time;
 use crate::wire::proto::network_discovery_packet::Mode;
 use crate::wire::proto::route::Payload;
-use crate::wire::proto::{MessagesResponse, NetworkDiscoveryPacket, Route};
+use crate::wire::proto::{MessagesResponse, NetworkDiscoveryPacket, Position, Route};
 
 impl Pulling {
     /// Takes one Route; none if it makes no sense.
@@ -24,6 +26,7 @@ impl Pulling {
         tag: &str,
         route: Route,
         known: &mut Known,
+        state: &State,
         out: &mut Outbox<M>,
     ) -> Option<()> {
         let cluster = self.clusters.get_mut(tag)?;
@@ -48,7 +51,7 @@ impl Pulling {
                 }
                 let mut up = Up::new(conn, at, Origin { tag: tag.to_owned(), identity }, now);
                 for (user, name) in &self.users {
-                    up.subscribe(*user, name, out);
+                    up.subscribe(*user, name, state, out);
                 }
                 up.idle = self.users.is_empty().then_some(now);
                 (cluster.link, cluster.backoff) = (Link::Up(up), BACKOFF_MIN);
@@ -65,7 +68,12 @@ impl Pulling {
                             && !pull.has_ended()
                         {
                             self.counts.messages += messages.len() as u64;
-                            pull.take(messages).ok()?;
+                            let progress = |there| state.imported(*user, &up.from, there);
+                            let known = pull.take(messages, progress).ok()?;
+                            if !known.is_empty() {
+                                let bytes = receipt_of(pull.id, &id, known.into_iter());
+                                out.outside(Outward::Frames { conn: up.conn, bytes });
+                            }
                             up.ready.insert(*user);
                         }
                     }
@@ -118,10 +126,12 @@ impl Pulling {
             Settled::Applied(Outcome::Done(effects)) => {
                 let whole = pull.committed(effects);
                 if let Some(name) = self.users.get(&user) {
-                    out.outside(Outward::Frames {
-                        conn: up.conn,
-                        bytes: acknowledgement(pull.id, name, effects),
+                    let imported = effects.iter().filter_map(|effect| match effect {
+                        Effect::Imported { conversation, progress } => Some((*conversation, *progress)),
+                        _ => None,
                     });
+                    let bytes = receipt_of(pull.id, name, imported);
+                    out.outside(Outward::Frames { conn: up.conn, bytes });
                 }
                 if whole {
                     up.ready.insert(user);
@@ -141,6 +151,19 @@ impl Pulling {
                 pull.again(now + pause);
                 up.timers.insert((now + pause, user));
             }
+        }
+    }
+
+    /// A user has read here what has come from another cluster: that one hears of it.
+    pub(in super::super) fn read<M>(&self, user: UserId, from: &Origin, upto: Place, out: &mut Outbox<M>) {
+        let Some(Cluster { link: Link::Up(up), .. }) = self.clusters.get(&from.tag) else { return };
+        if up.from == *from
+            && let (Some(name), Some(pull)) = (self.users.get(&user), up.pulls.get(&user))
+            && !pull.has_ended()
+        {
+            let upto = Position { conversation: upto.conversation.0, sequence: upto.sequence.0 };
+            let bytes = receipt(pull.id, name, Vec::new(), vec![upto]);
+            out.outside(Outward::Frames { conn: up.conn, bytes });
         }
     }
 

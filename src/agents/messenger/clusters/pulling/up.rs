@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::super::pull::Pull;
 use super::super::wire::{frame, route, subscription};
 use crate::agent::{Conn, Outbox, Outward};
-use crate::agents::messenger::{Effect, Origin, UserId};
+use crate::agents::messenger::{ConversationId, Origin, Progress, Sequence, State, UserId};
 use crate::time::Time;
 use crate::wire::proto::route::{Path, Payload};
 use crate::wire::proto::{History, MessagesResponse, Position, Route, messages_request};
@@ -39,10 +39,17 @@ impl Up {
         Self { conn, at, from, heard: now, asked: false, idle: None, next_id: 1, pulls, ready, timers }
     }
 
-    pub(super) fn subscribe<M>(&mut self, user: UserId, name: &str, out: &mut Outbox<M>) {
+    /// Asks for a user's messages; but for those that are here, and wait to be read.
+    pub(super) fn subscribe<M>(&mut self, user: UserId, name: &str, state: &State, out: &mut Outbox<M>) {
         self.next_id += 1;
         self.pulls.insert(user, Pull::new(self.next_id));
-        let bytes = frame(&subscription(self.next_id, name));
+        let arrived = state.unread_imports(user, &self.from);
+        let position = |(conversation, progress): (ConversationId, Progress)| Position {
+            conversation: conversation.0,
+            sequence: progress.upto.0,
+        };
+        let arrived = arrived.map(position).collect();
+        let bytes = frame(&Route { arrived, ..subscription(self.next_id, name) });
         out.outside(Outward::Frames { conn: self.conn, bytes });
     }
 
@@ -70,17 +77,27 @@ pub(super) fn ending(id: i64, name: &str) -> Route {
     Route { history, ..subscription(id, name) }
 }
 
-/// What says how far a user's messages are in the log here.
-pub(super) fn acknowledgement(id: i64, name: &str, effects: &[Effect]) -> Bytes {
+/// What says that a user's messages are in the log here, up to some places, and were read up to some others.
+pub(super) fn receipt(id: i64, name: &str, arrived: Vec<Position>, acknowledged: Vec<Position>) -> Bytes {
     let kind = messages_request::Type::User.into();
     let response = MessagesResponse { r#type: kind, id: Some(name.to_owned()), messages: Vec::new() };
-    let mut route = route(id, Path::MessagesResponse, Some(Payload::MessagesResponse(response)));
-    let position = |effect: &Effect| match effect {
-        Effect::Imported { upto } => {
-            Some(Position { conversation: upto.conversation.0, sequence: upto.sequence.0 })
+    let route = route(id, Path::MessagesResponse, Some(Payload::MessagesResponse(response)));
+    frame(&Route { arrived, acknowledged, ..route })
+}
+
+/// The same of whole conversations there.
+pub(super) fn receipt_of(
+    id: i64,
+    name: &str,
+    conversations: impl Iterator<Item = (ConversationId, Progress)>,
+) -> Bytes {
+    let (mut arrived, mut acknowledged) = (Vec::new(), Vec::new());
+    for (conversation, Progress { upto, read }) in conversations {
+        let position = |sequence: Sequence| Position { conversation: conversation.0, sequence: sequence.0 };
+        arrived.push(position(upto));
+        if read.0 > 0 {
+            acknowledged.push(position(read));
         }
-        _ => None,
-    };
-    route.acknowledged = effects.iter().filter_map(position).collect();
-    frame(&route)
+    }
+    receipt(id, name, arrived, acknowledged)
 }

@@ -12,8 +12,8 @@ use crate::agent::{
     Conn, Inward, Look, Looked, NoMessage, Opening, Outbox, Output, Outward, PortId, Row, Why,
 };
 use crate::agents::messenger::{
-    ClusterKey, ClusterSettings, Clusters, Command, Effect, Kind, Outcome, Reading, ServerLoad, Settled,
-    SharedSecret, State, Stored, Target, UserId, Wanted,
+    ClusterKey, ClusterSettings, Clusters, Command, Effect, Kind, Outcome, Place, Reading, Sequence,
+    ServerLoad, Settled, SharedSecret, State, Stored, Target, UserId, Wanted,
 };
 use crate::rng::{Probability, Rng};
 use crate::time::Time;
@@ -42,6 +42,8 @@ pub(super) struct Group {
     /// What is proposed: by which server, under which token.
     proposed: VecDeque<(usize, Option<u64>, Command)>,
     servers: Vec<usize>,
+    /// Messages of other clusters that were proposed.
+    imported: usize,
 }
 
 impl Group {
@@ -118,6 +120,7 @@ impl Net {
                 at_ms: 1_000_000,
                 proposed: VecDeque::new(),
                 servers: (first..first + count).collect(),
+                imported: 0,
             });
         }
         net
@@ -155,6 +158,9 @@ impl Net {
         let outcome = {
             let group = &mut self.groups[group];
             group.at_ms += 1;
+            if let Command::Import { messages, .. } = &command {
+                group.imported += messages.len();
+            }
             group.state.apply(group.at_ms, command)
         };
         // Rows are taken now and then, so that some messages have to be looked up.
@@ -175,6 +181,7 @@ impl Net {
                             clusters.posted(*conversation, message, state, out);
                         }
                         Effect::Unregistered(user) => clusters.unregistered(*user, out),
+                        Effect::ReadThere { user, from, upto } => clusters.read(*user, from, *upto, out),
                         _ => {}
                     });
                 }
@@ -186,7 +193,7 @@ impl Net {
     pub(super) fn online(&mut self, group: usize, server: usize, user: UserId) {
         let name = self.groups[group].state.user(user).expect("a user").name.to_string();
         let server = self.groups[group].servers[server];
-        self.with(server, |clusters, now, _, out| clusters.online(now, user, &name, out));
+        self.with(server, |clusters, now, state, out| clusters.online(now, user, &name, state, out));
     }
 
     pub(super) fn offline(&mut self, group: usize, server: usize, user: UserId) {
@@ -278,7 +285,7 @@ impl Net {
         }
         for server in 0..self.servers.len() {
             if self.servers[server].clusters.deadline().is_some_and(|at| at <= self.now) {
-                self.with(server, |clusters, now, _, out| clusters.timeout(now, out));
+                self.with(server, Clusters::timeout);
             }
             self.dial(server);
             self.look(server);
@@ -408,6 +415,27 @@ impl Net {
             }
         }
         fetched
+    }
+
+    /// A user reads what has come from other clusters, up to a message at random of each conversation, or all of it.
+    pub(super) fn read(&mut self, group: usize, user: UserId, all: bool) {
+        let state = &self.groups[group].state;
+        let unread = state.unread(user).map(|(conversation, first)| {
+            let last = state.conversation(conversation).expect("there").last();
+            (conversation, first, last)
+        });
+        let unread: Vec<_> = unread.collect();
+        let mut upto = |(conversation, first, last): (_, Sequence, Sequence)| {
+            let sequence = if all { last } else { Sequence(self.rng.between(first.0..=last.0)) };
+            (user, Place { conversation, sequence })
+        };
+        let marks: Vec<_> = unread.into_iter().map(&mut upto).collect();
+        self.apply(group, Command::Read { marks });
+    }
+
+    /// How many messages were put into a cluster's log that had come from another one, those among them that were there already.
+    pub(super) fn proposed(&self, group: usize) -> usize {
+        self.groups[group].imported
     }
 
     pub(super) fn counter(&self, group: usize, server: usize, name: &str) -> u64 {

@@ -32,7 +32,7 @@ pub(in super::super) fn user_route(name: &str, password: Option<&str>, action: u
 pub(in super::super) fn login(name: &str) -> Login {
     let mut client = [b'.'; 16];
     client[..name.len()].copy_from_slice(name.as_bytes());
-    Login { client: Some(Bytes::copy_from_slice(&client)), token: None, have: Vec::new(), echo: None }
+    Login { client: Some(Bytes::copy_from_slice(&client)), ..Login::default() }
 }
 
 pub(in super::super) fn post(to: &str, text: &str, number: Option<u64>) -> Route {
@@ -50,12 +50,9 @@ fn posting(kind: message::Type, to: &str, text: &str, number: Option<u64>) -> Ro
         payload: text.to_owned(),
         receiver_id: to.to_owned(),
         timestamp: "noon".to_owned(),
-        status: None,
         action: message::Action::Post.into(),
         number,
-        position: None,
-        time_ms: None,
-        cluster: None,
+        ..Message::default()
     };
     let payload = Some(route::Payload::Message(message));
     Route { path: route::Path::Message.into(), payload, ..Route::default() }

@@ -149,6 +149,21 @@ fn what_a_leader_wants_agreed_on_is_proposed_until_it_is() {
 }
 
 #[test]
+fn nobody_is_a_user_before_the_servers_have_agreed_on_their_key() {
+    let mut desk = Desk::silent(2, "{}");
+    desk.refuse_proposals(&Refusal::Busy);
+    desk.is_up = true;
+    let line = desk.connect(1);
+    desk.say(line, &registration("ann", Some(login("ann"))));
+    desk.advance(500);
+    assert_eq!(desk.routes(line), [], "it waits");
+    desk.advance(1_500);
+    let answers = desk.routes(line);
+    let welcome = answers[0].welcome.as_ref().expect("a welcome");
+    assert!(welcome.cluster.is_some() && welcome.token.is_some());
+}
+
+#[test]
 fn rows_that_are_not_understood_are_told_of_and_nobody_is_let_in() {
     let mut desk = Desk::new(1);
     desk.user(0, "ann");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::imports::WAYMARKS_MAX;
 use super::super::*;
 use crate::agents::messenger::{Imported, Origin, Target};
 
@@ -14,7 +15,15 @@ pub(super) struct Model {
     conversations: BTreeMap<ConversationId, Talk>,
     /// Those that were used last come last.
     clients: Vec<Numbering>,
-    imports: BTreeMap<(UserId, Origin, ConversationId), Sequence>,
+    imports: BTreeMap<(UserId, Origin, ConversationId), Import>,
+}
+
+#[derive(Debug, Default)]
+struct Import {
+    upto: Sequence,
+    read: Sequence,
+    /// Where messages stand that are not read, here and there: some, and the last.
+    unread: Vec<(Place, Sequence)>,
 }
 
 #[derive(Debug)]
@@ -118,8 +127,12 @@ impl Model {
         for client in &self.clients {
             assert_eq!(state.expected(client.of.0, client.of.1), Some(client.told.len() as u64 + 1));
         }
-        for ((user, from, there), upto) in &self.imports {
-            assert_eq!(state.imported(*user, from, *there), *upto);
+        for ((user, from, there), import) in &self.imports {
+            let progress = Progress { upto: import.upto, read: import.read };
+            assert_eq!(state.imported(*user, from, *there), progress);
+            let waits = (!import.unread.is_empty()).then_some(progress);
+            let mut unread = state.unread_imports(*user, from).filter(|(other, _)| other == there);
+            assert_eq!(unread.next().map(|(_, progress)| progress), waits);
         }
         let counted = state.counters();
         let conversations = self.conversations.len() as u64;
@@ -312,6 +325,7 @@ impl Model {
             time_ms: talk.messages.last().map_or(0, |message| message.time_ms).max(at_ms),
             timestamp,
             payload,
+            there: None,
         };
         talk.messages.push(message.clone());
         Effect::Posted { conversation: id, message }
@@ -326,6 +340,28 @@ impl Model {
                 *mark = upto;
                 let upto = Place { conversation: *conversation, sequence: Sequence(upto) };
                 effects.push(Effect::Read { user: *user, upto });
+                effects.extend(self.read_imports(*user, upto));
+            }
+        }
+        effects
+    }
+
+    fn read_imports(&mut self, user: UserId, upto: Place) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for ((of, from, conversation), import) in &mut self.imports {
+            let is_read =
+                |here: Place| here.conversation == upto.conversation && here.sequence <= upto.sequence;
+            let before = import.read;
+            while let Some((_, there)) = import.unread.first().filter(|(here, _)| is_read(*here)) {
+                import.read = *there;
+                import.unread.remove(0);
+                if import.unread.is_empty() {
+                    import.read = import.upto;
+                }
+            }
+            if *of == user && import.read != before {
+                let upto = Place { conversation: *conversation, sequence: import.read };
+                effects.push(Effect::ReadThere { user, from: from.clone(), upto });
             }
         }
         effects
@@ -395,7 +431,7 @@ impl Model {
         let cluster = from.tag.as_str();
         let key = |message: &Imported| (user, from.clone(), message.place.conversation);
         let is_new = |model: &Self, message: &Imported| {
-            model.imports.get(&key(message)).is_none_or(|upto| *upto < message.place.sequence)
+            model.imports.get(&key(message)).is_none_or(|import| import.upto < message.place.sequence)
         };
         let kind = |message: &Imported| Kind::Foreign {
             user,
@@ -422,23 +458,33 @@ impl Model {
         {
             return Err(Refused::TooMany);
         }
-        let (mut effects, mut upto) = (Vec::new(), Vec::<Place>::new());
+        let (mut effects, mut concerned) = (Vec::new(), Vec::new());
         for message in messages {
-            let place = message.place;
+            let (place, import) = (message.place, key(&message));
             if is_new(self, &message) {
-                self.imports.insert(key(&message), place.sequence);
                 let found = self.find(|other| *other == kind(&message));
                 let id = found.unwrap_or_else(|| self.begin(kind(&message), &[user]));
                 let time_ms = message.time_ms.min(at_ms);
                 let Imported { sender, timestamp, payload, .. } = message;
-                effects.push(self.append(id, UserId(0), &sender, time_ms, timestamp, payload));
+                self.append(id, UserId(0), &sender, time_ms, timestamp, payload);
+                let message = self.conversations.get_mut(&id).and_then(|talk| talk.messages.last_mut());
+                let message = message.expect("it was appended");
+                message.there = Some(There { cluster: from.identity, place });
+                effects.push(Effect::Posted { conversation: id, message: message.clone() });
+                let here = Place { conversation: id, sequence: message.sequence };
+                let import = self.imports.entry(import.clone()).or_default();
+                import.upto = place.sequence;
+                import.unread.truncate(WAYMARKS_MAX - 1);
+                import.unread.push((here, place.sequence));
             }
-            match upto.iter_mut().find(|upto| upto.conversation == place.conversation) {
-                Some(upto) => upto.sequence = upto.sequence.max(place.sequence),
-                None => upto.push(place),
+            if !concerned.contains(&import) {
+                concerned.push(import);
             }
         }
-        effects.extend(upto.into_iter().map(|upto| Effect::Imported { upto }));
+        effects.extend(concerned.into_iter().map(|key| {
+            let Import { upto, read, .. } = self.imports[&key];
+            Effect::Imported { conversation: key.2, progress: Progress { upto, read } }
+        }));
         Ok(effects)
     }
 }

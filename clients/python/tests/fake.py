@@ -103,6 +103,8 @@ class FakeChat:
         self.marks: dict[tuple[str, int], int] = {}
         self.sessions: list[Session] = []
         self.tag = "here"
+        self.identity = b""
+        self.fetched: set[tuple[bytes, int, int]] = set()
         self.in_flight_max = 64
         self.tls = tls
         self.listeners: list[socket.socket] = []
@@ -194,11 +196,15 @@ class FakeChat:
         own = self.addresses[session.server]
         welcome.servers.extend([own, *(one for one in self.addresses if one != own)])
         welcome.expected = self.expected.get((user.uname, login.client), 1)
+        if self.identity:
+            welcome.cluster = self.identity
         welcome.payloadBytesMax, welcome.inFlightMax, welcome.groupTag = 1000, self.in_flight_max, self.tag
         session.send(answer)
         answer.Clear()
         answer.id, answer.path = 0, pb.Route.HEADER
         have = {place.conversation: place.sequence for place in login.have}
+        if login.HasField("cluster") and login.cluster != self.identity:
+            have.clear()
         for members, conversation in self.conversations.items():
             if user.uname in members:
                 start = have.get(conversation, self.marks.get((user.uname, conversation), 0))
@@ -237,25 +243,47 @@ class FakeChat:
 
     def say(self, sender: str, to: str, text: str) -> pb.Position:
         """Puts a message into a conversation, and pushes it."""
+        message = pb.Message(
+            type=pb.Message.SINGLE,
+            senderId=sender,
+            payload=text,
+            receiverId=to,
+            timestamp="",
+            action=pb.Message.POST,
+        )
+        return self._put(frozenset((sender, to)), message)
+
+    def fetch(self, other: FakeChat, user: str) -> None:
+        """Fetches from another cluster what others have written to a user there."""
+        with other.lock:
+            found = [
+                one
+                for members, conversation in other.conversations.items()
+                if user in members
+                for one in other.posts[conversation]
+                if one.receiverId == user
+            ]
+        for one in found:
+            place = (other.identity, one.position.conversation, one.position.sequence)
+            if place not in self.fetched:
+                self.fetched.add(place)
+                message = pb.Message()
+                message.CopyFrom(one)
+                message.cluster, message.origin.cluster = other.tag, other.identity
+                message.origin.position.CopyFrom(one.position)
+                self._put(frozenset((f"{one.senderId}@{other.tag}", user)), message)
+
+    def _put(self, members: frozenset[str], message: pb.Message) -> pb.Position:
         with self.lock:
-            members = frozenset((sender, to))
             conversation = self.conversations.setdefault(members, len(self.conversations) + 1)
             posts = self.posts.setdefault(conversation, [])
             place = pb.Position(conversation=conversation, sequence=len(posts) + 1)
-            message = pb.Message(
-                type=pb.Message.SINGLE,
-                senderId=sender,
-                payload=text,
-                receiverId=to,
-                timestamp="",
-                action=pb.Message.POST,
-                position=place,
-                timeMs=1_700_000_000_000 + len(posts),
-            )
+            message.position.CopyFrom(place)
+            message.timeMs = 1_700_000_000_000 + len(posts)
             posts.append(message)
             for session in self.sessions:
-                if session.user == to:
-                    session.send(_push(to, message))
+                if session.user == message.receiverId:
+                    session.send(_push(session.user, message))
             return place
 
     def _history(self, session: Session, route: pb.Route, answer: pb.Route) -> None:

@@ -103,7 +103,7 @@ class Messages(unittest.TestCase):
         self.chat.say("ann", "bob", "before")
         ann, bob = self.client("ann"), self.client("bob")
         sent = ann.send("bob", "hello")
-        self.assertEqual(sent.position, (1, 2))
+        self.assertEqual(sent.position, ovid_chat.Position(1, 2))
         found = bob.messages(timeout=5)
         self.assertEqual([next(found).text, next(found).text], ["before", "hello"])
         wait_for(lambda: self.chat.marks == {("bob", 1): 1})
@@ -257,6 +257,45 @@ class Messages(unittest.TestCase):
         ann.send("bob", "hello")
         tokens = [route.login.token for route in self.chat.routes if route.HasField("login")]
         self.assertEqual(tokens, [b"", b"expired", b""])
+
+
+class Moving(unittest.TestCase):
+    def test_a_user_who_moves_sees_each_message_once_and_each_cluster_learns_what_was_read(self) -> None:
+        with fake_chat() as east, fake_chat() as west:
+            for chat, tag in ((east, "east"), (west, "west")):
+                chat.tag, chat.identity = tag, tag.encode()
+                chat.users.update(ann="secret", bob="secret", cat="secret")
+            # So that the conversations of the same number are not the same.
+            west.say("cat", "bob", "west 1")
+            west.hook = lambda _, __: DROP
+            with Client("bob", "secret", [*east.addresses, *west.addresses]) as bob:
+                found = bob.messages(timeout=10)
+                for number in range(3):
+                    east.say("ann", "bob", f"east {number}")
+                self.assertEqual([next(found).text for _ in range(3)], ["east 0", "east 1", "east 2"])
+                wait_for(lambda: east.marks == {("bob", 1): 2})
+
+                def move(left: FakeChat, entered: FakeChat) -> None:
+                    left.hook, entered.hook = (lambda _, __: DROP), (lambda _, __: None)
+                    left.drop(0)
+                    wait_for(lambda: any(one.user == "bob" for one in entered.sessions))
+
+                # Nobody has read what the user looks at, the last of them.
+                west.fetch(east, "bob")
+                east.say("ann", "bob", "east 3")
+                move(east, west)
+                west.fetch(east, "bob")
+                self.assertEqual({next(found).text, next(found).text}, {"west 1", "east 3"})
+                west.say("cat", "bob", "west 2")
+                self.assertEqual(next(found).text, "west 2")
+                wait_for(lambda: west.marks == {("bob", 1): 1, ("bob", 2): 4})
+                self.assertEqual(east.marks, {("bob", 1): 2})
+                move(west, east)
+                wait_for(lambda: east.marks == {("bob", 1): 4})
+                east.say("ann", "bob", "east 4")
+                self.assertEqual(next(found).text, "east 4")
+                self.assertEqual(west.marks, {("bob", 1): 1, ("bob", 2): 4})
+            self.assertEqual(east.marks, {("bob", 1): 4})
 
 
 class Asyncio(unittest.TestCase):

@@ -5,111 +5,14 @@ from __future__ import annotations
 import random
 import unittest
 
+from play import SERVERS, Play, push
+
 from ovid_chat import chat_pb2 as pb
-from ovid_chat.contract import Arrived, Connect, Disconnect, Discover, Event, Settings, Settled
-from ovid_chat.core import Core, Phase
+from ovid_chat.contract import Connect, Disconnect, Discover, Settings, Settled
+from ovid_chat.core import Phase
 from ovid_chat.errors import Busy, Unknown, Unreachable, Untrusted
-from ovid_chat.model import Address, Down, Position, Stopped
+from ovid_chat.model import Address, Down, Position, Read, Stopped
 from ovid_chat.wire import Frames, FrameTooLong, frame
-
-SERVERS = (Address("one", 1), Address("two", 2))
-
-
-def push(sequence: int, text: str = "", sender: str = "ann", conversation: int = 7) -> pb.Message:
-    return pb.Message(
-        type=pb.Message.SINGLE,
-        senderId=sender,
-        payload=text or str(sequence),
-        receiverId="bob",
-        timestamp="",
-        action=pb.Message.POST,
-        position=pb.Position(conversation=conversation, sequence=sequence),
-    )
-
-
-class Play(unittest.TestCase):
-    """Bob's core, and the server that it is on."""
-
-    def setUp(self) -> None:
-        self.now = 100.0
-        self.start()
-
-    def start(self, settings: Settings = Settings("bob", "secret", SERVERS)) -> None:  # noqa: B008 - it is frozen.
-        self.core = Core(settings, random.Random(1))
-        self.frames = Frames()
-        self.events: list[Event] = []
-
-    def sent(self) -> list[pb.Route]:
-        """What the client has sent since the last time."""
-        self.events += self.core.take_events()
-        return [pb.Route.FromString(one) for one in self.frames.cut(self.core.take_bytes())]
-
-    def answer(self, route: pb.Route) -> None:
-        self.core.received(self.now, frame(route))
-
-    def accept(self, route: pb.Route, sequence: int = 0) -> None:
-        answer = pb.Route(id=route.id, path=pb.Route.RESPONSE)
-        answer.response.success = True
-        if sequence:
-            answer.posted.position.conversation, answer.posted.position.sequence = 7, sequence
-        self.answer(answer)
-
-    def refuse(self, route: pb.Route, code: int, expected: int | None = None) -> None:
-        answer = pb.Route(id=route.id, path=pb.Route.RESPONSE)
-        answer.response.success, answer.response.errorCode = False, code
-        if expected is not None:
-            answer.posted.expected = expected
-        self.answer(answer)
-
-    def push(self, *messages: pb.Message) -> None:
-        route = pb.Route(id=0, path=pb.Route.MESSAGES_RESPONSE)
-        route.messagesResponse.type = pb.MessagesRequest.USER
-        route.messagesResponse.messages.extend(messages)
-        self.answer(route)
-
-    def connect(self, expected: int = 1, tag: str = "here", cluster: bytes = b"") -> pb.Login:
-        """Carries out the connection that is wanted, and logs in."""
-        actions = self.core.take_actions()
-        self.assertIsInstance(actions[-1], Connect)
-        self.frames = Frames()
-        self.core.connected(self.now)
-        (route,) = self.sent()
-        answer = pb.Route(id=route.id, path=pb.Route.RESPONSE)
-        answer.response.success = True
-        answer.welcome.token, answer.welcome.expected, answer.welcome.groupTag = b"token", expected, tag
-        if cluster:
-            answer.welcome.cluster = cluster
-        self.answer(answer)
-        return route.login
-
-    def log_in(self) -> pb.Login:
-        self.core.log_in(self.now, "log-in")
-        return self.connect()
-
-    def post(self, *texts: str) -> list[pb.Route]:
-        for text in texts:
-            self.core.post(self.now, text, "ann", text, False)
-        return self.sent()
-
-    def arrived(self) -> list[str]:
-        self.events += self.core.take_events()
-        return [event.message.text for event in self.events if isinstance(event, Arrived)]
-
-    def settled(self) -> dict[object, object]:
-        """What became of each ticket: an exception's kind, or None."""
-        self.events += self.core.take_events()
-        return {
-            event.ticket: type(event.error) if event.error else None
-            for event in self.events
-            if isinstance(event, Settled)
-        }
-
-    def wait(self) -> None:
-        """Until the core wants to do something."""
-        at = self.core.deadline()
-        assert at is not None, "it waits for nothing"
-        self.now = max(self.now, at)
-        self.core.timeout(self.now)
 
 
 class Receiving(Play):
@@ -147,29 +50,154 @@ class Receiving(Play):
         self.push(push(1, "a", "bob"), push(2, "b", "bob"), push(3, "by another session", "bob"))
         self.assertEqual(self.arrived(), ["by another session"])
 
+
+class Moving(Play):
+    """Between two clusters, whose conversations have the same numbers."""
+
+    def move(self, cluster: bytes, moved: bool = True) -> tuple[pb.Login, pb.Login]:
+        """The server dies, and the next one is of this cluster: how the client logs in at first, and in the end."""
+        self.core.closed(self.now, "died")
+        first = self.connect(tag=cluster.decode(), cluster=cluster)
+        return first, self.connect(tag=cluster.decode(), cluster=cluster) if moved else first
+
+    def begin(self) -> None:
+        self.core.log_in(self.now, "log-in")
+        login = self.connect(tag="east", cluster=b"east")
+        self.assertEqual((login.HasField("cluster"), list(login.have)), (False, []))
+
+    @staticmethod
+    def have(login: pb.Login) -> dict[int, int]:
+        return {one.conversation: one.sequence for one in login.have}
+
     def test_another_cluster_has_other_places(self) -> None:
+        self.begin()
+        self.push(push(5))
+        first, second = self.move(b"west")
+        self.assertEqual((first.cluster, self.have(first)), (b"east", {7: 5}))
+        self.assertEqual((second.cluster, self.have(second), second.token), (b"west", {}, b""))
+        self.assertNotEqual(first.client, second.client)
+        self.push(push(1))
+        self.assertEqual(self.arrived(), ["5", "1"])
+        again, _ = self.move(b"west", moved=False)
+        self.assertEqual((again.client, again.cluster, self.have(again)), (second.client, b"west", {7: 1}))
+        _, back = self.move(b"east")
+        self.assertNotIn(back.client, (first.client, second.client))
+        self.assertEqual((back.cluster, self.have(back)), (b"east", {7: 5}))
+
+    def test_a_cluster_without_an_identity_is_known_by_its_tag_as_long_as_the_client_is_there(self) -> None:
         self.log_in()
         self.push(push(5))
         self.core.closed(self.now, "died")
         first = self.connect(tag="elsewhere")
         second = self.connect(tag="elsewhere")
-        self.assertEqual(len(first.have), 1)
-        self.assertEqual((len(second.have), second.token), (0, b""))
+        self.assertEqual((self.have(first), self.have(second), second.token), ({7: 5}, {}, b""))
         self.assertNotEqual(first.client, second.client)
         self.push(push(1))
         self.assertEqual(self.arrived(), ["5", "1"])
 
-    def test_a_cluster_that_was_begun_anew_under_its_tag_has_other_places(self) -> None:
-        self.core.log_in(self.now, "log-in")
-        self.connect(cluster=b"one")
+    def test_a_cluster_is_told_by_its_identity_whatever_its_tag_is(self) -> None:
+        self.log_in()
         self.push(push(5))
         self.core.closed(self.now, "died")
-        first = self.connect(cluster=b"two")
-        second = self.connect(cluster=b"two")
-        self.assertEqual((len(first.have), len(second.have)), (1, 0))
-        self.assertNotEqual(first.client, second.client)
+        # The same servers, of which nobody knew it before.
+        first = self.connect(cluster=b"one")
         self.core.closed(self.now, "died")
-        self.assertEqual(self.connect(cluster=b"two").client, second.client)
+        renamed = self.connect(tag="elsewhere", cluster=b"one")
+        self.assertEqual(
+            (renamed.client, renamed.cluster, self.have(renamed)), (first.client, b"one", {7: 5})
+        )
+        self.core.closed(self.now, "died")
+        # Begun anew under its tag.
+        self.connect(tag="elsewhere", cluster=b"two")
+        second = self.connect(tag="elsewhere", cluster=b"two")
+        self.assertEqual((second.cluster, self.have(second)), (b"two", {}))
+        self.assertNotEqual(first.client, second.client)
+
+    def test_nothing_is_shown_twice_and_all_is_read_wherever_it_stands(self) -> None:
+        self.begin()
+        self.push(push(1, "one"), push(2, "two"), push(3, "three"))
+        one, two, three = self.messages()
+        self.assertEqual(two.position, Position(7, 2, b"east"))
+        assert one.position and two.position and three.position
+        self.core.acknowledge(self.now, one.position)
+        self.assertEqual(self.acknowledged(), [(7, 1)])
+        self.move(b"west")
+        # These servers have fetched them, into a conversation of the same number; there is one of their own.
+        fetched = [
+            push(index + 1, text, origin=Position(7, index + 1, b"east"))
+            for index, text in enumerate(("one", "two", "three", "four", "five"))
+        ]
+        self.push(push(1, "native", conversation=8), *fetched)
+        self.assertEqual(self.arrived(), ["one", "two", "three", "native", "four", "five"])
+        # The first was read already.
+        self.assertEqual(self.acknowledged(), [(7, 1)])
+        # Read where it stood at first: this cluster is told where it stands here.
+        self.core.acknowledge(self.now, two.position)
+        self.assertEqual(self.acknowledged(), [(7, 2)])
+        four = self.messages()[4].position
+        assert four is not None
+        self.assertEqual(four, Position(7, 4, b"west"))
+        self.core.acknowledge(self.now, four)
+        self.assertEqual(self.acknowledged(), [(7, 4)])
+        _, back = self.move(b"east")
+        self.assertEqual(self.have(back), {7: 5})
+        # What was read of it elsewhere.
+        self.assertEqual(self.acknowledged(), [(7, 4)])
+        self.push(push(5, "five"), push(6, "six"))
+        self.assertEqual(self.arrived()[5:], ["five", "six"])
+
+    def test_what_was_shown_in_one_cluster_is_not_read_in_another(self) -> None:
+        self.begin()
+        self.push(push(5))
+        (five,) = self.messages()
+        assert five.position is not None
+        self.move(b"west")
+        self.push(push(9))
+        self.core.acknowledge(self.now, five.position)
+        self.assertEqual(self.acknowledged(), [])
+        self.assertFalse(self.core.is_acknowledging())
+        # Made by hand: it means where the client is.
+        self.core.acknowledge(self.now, Position(7, 8))
+        self.assertEqual(self.acknowledged(), [(7, 8)])
+        self.move(b"east")
+        self.assertEqual(self.acknowledged(), [(7, 5)])
+
+    def test_what_was_not_confirmed_is_told_again_where_it_was_read_and_nowhere_else(self) -> None:
+        self.begin()
+        self.push(push(1), push(2, conversation=8))
+        for message in self.messages():
+            assert message.position is not None
+            self.core.acknowledge(self.now, message.position)
+        self.assertEqual(self.acknowledged(), [(7, 1), (8, 2)])
+        confirmed = pb.Route(id=0, path=pb.Route.HEADER)
+        confirmed.readBy.add(user="bob", position=pb.Position(conversation=8, sequence=2))
+        self.answer(confirmed)
+        self.assertTrue(self.core.is_acknowledging())
+        self.move(b"west")
+        self.assertEqual(self.acknowledged(), [])
+        # Said over there of the conversation that has the same number.
+        confirmed.readBy[0].position.conversation = 7
+        self.answer(confirmed)
+        self.move(b"east")
+        self.assertEqual(self.acknowledged(), [(7, 1)])
+
+    def test_places_are_those_of_the_cluster_that_answers(self) -> None:
+        self.begin()
+        self.post("hello")
+        self.move(b"west")
+        self.assertEqual(self.sent(), [])
+        (route,) = self.post("again")
+        self.accept(route, 4)
+        self.settled()
+        sent = [
+            event.value for event in self.events if isinstance(event, Settled) and event.ticket == "again"
+        ]
+        self.assertEqual([one.position for one in sent], [Position(7, 4, b"west")])
+        mark = pb.Route(id=0, path=pb.Route.HEADER)
+        mark.readBy.add(user="ann", position=pb.Position(conversation=7, sequence=4))
+        self.answer(mark)
+        self.settled()
+        self.assertIn(Read("ann", Position(7, 4, b"west")), self.events)
 
 
 class Sending(Play):

@@ -131,6 +131,11 @@ class AsyncClient:
         return self._core.server if self._core.phase is Phase.READY else None
 
     @property
+    def cluster(self) -> bytes:
+        """The identity of the cluster that the user was logged in to last; empty if its servers have none."""
+        return self._core.cluster
+
+    @property
     def under_way(self) -> int:
         """How many messages wait to be accepted."""
         return self._core.under_way()
@@ -224,7 +229,7 @@ class AsyncClient:
         kind = pb.MessagesRequest.GROUP if group else pb.MessagesRequest.USER
         asked = pb.MessagesRequest(type=kind, id=name)
         route = pb.Route(path=pb.Route.MESSAGES_REQUEST, messagesRequest=asked, history=history)
-        found: History = await self._request(route, _history)
+        found: History = await self._request(route, lambda answer: _history(answer, self._core.cluster))
         return found
 
     # Groups, conversations, presence.
@@ -346,10 +351,10 @@ def _addresses(texts: Iterable[str]) -> tuple[Address, ...]:
     return tuple(Address.parse(text) for text in texts)
 
 
-def _history(route: pb.Route) -> History:
+def _history(route: pb.Route, cluster: bytes) -> History:
     end = route.historyEnd
     more = route.HasField("historyEnd") and end.more and end.HasField("before")
-    messages = tuple(message_of(one) for one in route.messagesResponse.messages)
+    messages = tuple(message_of(one, cluster) for one in route.messagesResponse.messages)
     return History(messages, end.before if more else None)
 
 

@@ -95,6 +95,11 @@ class Client:
         return self._client.server
 
     @property
+    def cluster(self) -> bytes:
+        """The identity of the cluster that the user was logged in to last; empty if its servers have none."""
+        return self._client.cluster
+
+    @property
     def under_way(self) -> int:
         """How many messages wait to be accepted."""
         return self._client.under_way

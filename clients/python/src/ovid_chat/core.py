@@ -27,7 +27,18 @@ from ovid_chat.contract import (
 )
 from ovid_chat.errors import ChatError, Unknown, Unreachable, WrongPassword, error_of
 from ovid_chat.inbox import Inbox
-from ovid_chat.model import Address, Down, Online, Position, Read, Stopped, Up, message_of
+from ovid_chat.model import (
+    Address,
+    Down,
+    Online,
+    Position,
+    Read,
+    Stopped,
+    Up,
+    message_of,
+    origin_of,
+    position_of,
+)
 from ovid_chat.outbox import Outbox, Verdict
 from ovid_chat.servers import Servers, discovery_answer, discovery_request
 from ovid_chat.wire import Encrypted, Frames, FrameTooLong, frame
@@ -90,7 +101,6 @@ class Core:
         self._token = b""
         self._by_token = False
         self._group_tag: str | None = None
-        self._cluster = b""
         self._registration: tuple[Any, str | None, bool] | None = None
         self._registration_doubtful = False
         self._registering = False
@@ -108,6 +118,11 @@ class Core:
         self._actions: list[Action] = []
         self._bytes = bytearray()
         self._events: list[Event] = []
+
+    @property
+    def cluster(self) -> bytes:
+        """The identity of the cluster that the client is in; empty if no server has told it."""
+        return self._inbox.cluster
 
     # What the user asks for.
 
@@ -174,8 +189,8 @@ class Core:
 
     def acknowledge(self, now: float, position: Position) -> None:
         """The user has this message, and all before it in its conversation."""
-        if self._inbox.acknowledge(position) and self._acknowledge_at is None:
-            self._acknowledge_at = now + ACKNOWLEDGE_AFTER_S
+        self._inbox.acknowledge(position)
+        self._gather(now)
 
     def under_way(self) -> int:
         """How many messages have not been answered for good yet."""
@@ -381,6 +396,8 @@ class Core:
         login = pb.Login(client=self._client, echo=settings.echo)
         if self._by_token:
             login.token = self._token
+        if self.cluster:
+            login.cluster = self.cluster
         login.have.extend(self._inbox.have())
         self._log_in_id = self._number()
         route = pb.Route(id=self._log_in_id, path=pb.Route.USER, user=user, login=login)
@@ -410,17 +427,11 @@ class Core:
         server = self.server
         assert server is not None, "there is a connection"
         self._servers.succeeded(server, addresses(welcome.servers))
-        tag = welcome.groupTag if welcome.HasField("groupTag") else self._group_tag
-        known, self._cluster = self._cluster, welcome.cluster or self._cluster
-        moved = self._group_tag is not None and tag != self._group_tag
-        if moved or (known and known != self._cluster):
+        if self._has_moved(welcome):
             # Another cluster, or one that was begun anew: other conversations, and nothing is known of this instance.
-            self._group_tag = tag
-            self._inbox.clear()
             self._token = b""
             self._renew(now, forgotten=True)
             return
-        self._group_tag = tag
         if welcome.HasField("expected") and welcome.expected < self._outbox.first():
             self._renew(now, forgotten=welcome.expected == 1)
             return
@@ -428,6 +439,21 @@ class Core:
         self._events.append(Up(server))
         self._send_acknowledgements()
         self._send_requests()
+
+    def _has_moved(self, welcome: pb.Welcome) -> bool:
+        """Whether a server is of another cluster than the last one was; the client is in that one now."""
+        known_tag, known = self._group_tag, self.cluster
+        if welcome.HasField("groupTag"):
+            self._group_tag = welcome.groupTag
+        if known and welcome.cluster:
+            is_another = welcome.cluster != known
+        else:
+            is_another = known_tag is not None and self._group_tag != known_tag
+        if is_another:
+            self._inbox.enter(welcome.cluster)
+        elif welcome.cluster and not known:
+            self._inbox.name(welcome.cluster)
+        return is_another
 
     def _not_logged_in(self, now: float, code: int, text: str) -> None:
         if code == pb.WRONG_PASSWORD and self._by_token:
@@ -509,6 +535,10 @@ class Core:
                 request.sent = True
                 self._send(request.route)
 
+    def _gather(self, now: float) -> None:
+        if self._acknowledge_at is None and self._inbox.has_to_tell():
+            self._acknowledge_at = now + ACKNOWLEDGE_AFTER_S
+
     def _send_acknowledgements(self) -> None:
         self._acknowledge_at = None
         if self.phase is not Phase.READY:
@@ -524,11 +554,11 @@ class Core:
         if route.id != 0:
             self._take_answer(now, route)
         elif route.HasField("messagesResponse"):
-            self._take_pushes(route)
+            self._take_pushes(now, route)
         for entry in route.presence.entries:
             self._events.append(Online(entry.user, entry.online))
         for mark in route.readBy:
-            place = Position(mark.position.conversation, mark.position.sequence)
+            place = position_of(mark.position, self.cluster)
             if mark.user == self._settings.user:
                 self._inbox.confirm(place)
             self._events.append(Read(mark.user, place))
@@ -537,10 +567,9 @@ class Core:
         if route.id == self._log_in_id:
             self._logged_in(now, route)
         elif self._outbox.has(route.id):
-            verdict = self._outbox.answered(now, route)
+            verdict = self._outbox.answered(now, route, self.cluster)
             if self._settings.echo and route.posted.HasField("position"):
-                place = route.posted.position
-                self._inbox.note_own(Position(place.conversation, place.sequence))
+                self._inbox.note_own(position_of(route.posted.position, self.cluster))
             if verdict is Verdict.LOG_IN:
                 self._lose(now, "the server does not know that the user has logged in")
             elif verdict is not Verdict.ON:
@@ -559,12 +588,13 @@ class Core:
             error.pending = None
         self._events.append(Settled(request.ticket, None, error))
 
-    def _take_pushes(self, route: pb.Route) -> None:
+    def _take_pushes(self, now: float, route: pb.Route) -> None:
         for one in route.messagesResponse.messages:
-            message = message_of(one)
-            if message.position is not None and not self._inbox.is_new(message.position):
-                continue
-            self._events.append(Arrived(message))
+            message = message_of(one, self.cluster)
+            if message.position is None or self._inbox.is_new(message.position, origin_of(one)):
+                self._events.append(Arrived(message))
+        # What has come before may have been read before.
+        self._gather(now)
 
     # The end.
 

@@ -11,10 +11,19 @@ from ovid_chat.errors import ChatError
 
 
 class Position(NamedTuple):
-    """A place in a conversation: the conversation's number, and the message's in it, counted from 1."""
+    """A place in a conversation: the conversation's number, and the message's in it, counted from 1.
+
+    Each cluster counts its conversations by itself: `cluster` is the identity of the one that it is in. Empty, it is
+    the cluster that the client is in."""
 
     conversation: int
     sequence: int
+    cluster: bytes = b""
+
+    def reaches(self, other: Position) -> bool:
+        """Whether it is a place of the same conversation, that one or one behind it."""
+        same = (self.conversation, self.cluster) == (other.conversation, other.cluster)
+        return same and self.sequence >= other.sequence
 
 
 class Address(NamedTuple):
@@ -135,19 +144,29 @@ class Read:
     position: Position
 
 
-def message_of(message: pb.Message) -> Message:
-    """Of what came by wire."""
+def position_of(place: pb.Position, cluster: bytes) -> Position:
+    """Of what came by wire, from a server of this cluster."""
+    return Position(place.conversation, place.sequence, cluster)
+
+
+def message_of(message: pb.Message, cluster: bytes) -> Message:
+    """Of what came by wire, from a server of this cluster."""
     has = message.HasField
-    place = message.position
     return Message(
         sender=message.senderId,
         text=message.payload,
         to=message.receiverId,
         is_group=message.type == pb.Message.GROUP,
-        position=Position(place.conversation, place.sequence) if has("position") else None,
+        position=position_of(message.position, cluster) if has("position") else None,
         time=time_of(message.timeMs) if has("timeMs") else None,
         cluster=message.cluster if has("cluster") else None,
     )
+
+
+def origin_of(message: pb.Message) -> Position | None:
+    """Where a message stands in the cluster that it was sent in, if that is another one and known."""
+    origin = message.origin
+    return position_of(origin.position, origin.cluster) if origin.cluster else None
 
 
 def conversation_of(entry: pb.Conversations.Entry) -> Conversation:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ovid_chat import chat_pb2 as pb
 from ovid_chat.errors import ChatError, Unknown, error_of
-from ovid_chat.model import Position, Sent, time_of
+from ovid_chat.model import Sent, position_of, time_of
 
 PAUSE_S_MIN = 0.05
 PAUSE_S_MAX = 1.0
@@ -108,15 +108,15 @@ class Outbox:
         """Whether this is the id of a message that waits for its answer."""
         return route_id in self._by_id
 
-    def answered(self, now: float, route: pb.Route) -> Verdict:
-        """Takes the answer to a message."""
+    def answered(self, now: float, route: pb.Route, cluster: bytes) -> Verdict:
+        """Takes the answer to a message, of a server of this cluster."""
         post = self._by_id.pop(route.id)
         post.sent = None
         response = route.response
         code = pb.NONE if response.success else response.errorCode
         if code == pb.NONE:
             self._pauses = 0
-            self._settle(post, sent_of(route), None)
+            self._settle(post, sent_of(route, cluster), None)
             return Verdict.ON
         if code not in _AGAIN:
             self._settle(post, None, error_of(code, response.message))
@@ -207,11 +207,10 @@ class Outbox:
         self._fresh = self._next
 
 
-def sent_of(route: pb.Route) -> Sent:
-    """What a server says of a message that it accepted."""
+def sent_of(route: pb.Route, cluster: bytes) -> Sent:
+    """What a server of this cluster says of a message that it accepted."""
     posted = route.posted
-    place = posted.position
     return Sent(
-        position=Position(place.conversation, place.sequence) if posted.HasField("position") else None,
+        position=position_of(posted.position, cluster) if posted.HasField("position") else None,
         time=time_of(posted.timeMs) if posted.HasField("timeMs") else None,
     )

@@ -8,24 +8,28 @@ import subprocess
 import sys
 import unittest
 import unittest.mock
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
-from fake import BUSY, FakeChat, fake_chat, wait_for
+from fake import BUSY, DROP, FakeChat, fake_chat, wait_for
 
-from ovid_chat import AsyncClient, Message
+from ovid_chat import AsyncClient, Message, Position, Read
 from ovid_chat.model import Sent
-from ovid_chat.talk import Quit, Talk, clean
+from ovid_chat.talk import Quit, Room, Talk, clean
 
 
 class Commands(unittest.TestCase):
     def run_talk(
-        self, chat: FakeChat, what: Callable[[Talk, list[str]], Awaitable[None]], pending_after_s: float = 60
+        self,
+        chat: FakeChat,
+        what: Callable[[Talk, list[str]], Awaitable[None]],
+        pending_after_s: float = 60,
+        servers: Sequence[str] = (),
     ) -> list[str]:
         """Bob's terminal: what it said."""
         said: list[str] = []
 
         async def run() -> None:
-            client = AsyncClient("bob", "secret", chat.addresses, echo=True, timeout=5)
+            client = AsyncClient("bob", "secret", servers or chat.addresses, echo=True, timeout=5)
             talk = Talk(client, said.append, pending_after_s)
             async with client:
                 await client.register(exist_ok=True)
@@ -147,6 +151,42 @@ class Commands(unittest.TestCase):
             said = self.run_talk(chat, what)
         self.assertIn(f"* lost the server {chat.addresses[0]}", said[-2])
         self.assertEqual(said[-1], f"* on the server {chat.addresses[1]} now")
+
+    def test_who_moves_to_another_cluster_is_shown_its_past_and_what_waits(self) -> None:
+        with fake_chat() as east, fake_chat() as west:
+            for chat, tag in ((east, "east"), (west, "west")):
+                chat.tag, chat.identity = tag, tag.encode()
+                chat.users.update(ann="secret", bob="secret", cat="secret")
+            for number in range(3):
+                west.say("ann", "bob", f"west {number}")
+            west.marks[("bob", 1)] = 3
+            west.hook = lambda _, __: DROP
+
+            async def what(talk: Talk, said: list[str]) -> None:
+                # Nothing was said there yet.
+                await talk.line("/msg ann")
+                await talk.line("/msg cat")
+                await talk.line("hello")
+                await self.until(lambda: "me: hello ✓" in (line.split("] ")[-1] for line in said))
+                east.say("ann", "bob", "east")
+                await self.until(lambda: "unread: ann (1)" in talk.status())
+                (own,) = [known.own for known in talk._known.values() if known.own]
+                west.hook, east.hook = (lambda _, __: None), (lambda _, __: DROP)
+                east.drop(0)
+                await self.until(lambda: f"* on the server {west.addresses[0]} now" in said)
+                talk.room = Room("cat", False)
+                talk._on_event(Read("cat", Position(own.conversation, own.sequence, b"west")))
+                await talk.line("/msg ann")
+                talk.room = Room("cat", False)
+                talk._on_event(Read("cat", own))
+
+            said = self.run_talk(east, what, servers=[*east.addresses, *west.addresses])
+            self.assertEqual(east.marks, {})
+            self.assertEqual(west.marks, {("bob", 1): 3})
+        first = len(said) - 1 - said[::-1].index("* -- ann --")
+        older = [f"ann: west {number}" for number in range(3)]
+        self.assertEqual(said[first + 1 :], [*older, "* -- unread (1) --", "ann: east", "* cat has read it"])
+        self.assertNotIn("* cat has read it", said[:first])
 
     def test_commands_and_names_are_completed(self) -> None:
         with fake_chat() as chat:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ovid_chat.aio import AsyncClient, Happening
 from ovid_chat.errors import ChatError, Forbidden, NameTaken, NotFound
-from ovid_chat.model import Conversation, Down, Message, Online, Read, Sent, Stopped, Up
+from ovid_chat.model import Conversation, Down, Message, Online, Position, Read, Sent, Stopped, Up
 
 SHOWN_AT_FIRST = 10
 PENDING_AFTER_S = 0.3
@@ -50,11 +50,12 @@ class _Known:
     members: tuple[str, ...] = ()
     # What has come and was not shown yet.
     waiting: list[Message] = field(default_factory=list)
-    # Where older messages are to be asked for; none: nothing was asked yet.
+    # Where older messages are to be asked for, in which cluster; none: nothing was asked yet.
     before: int | None = None
     ended: bool = False
+    cluster: bytes = b""
     # The last message of the user's own, and who has read it.
-    own: int = 0
+    own: Position | None = None
     told: set[str] = field(default_factory=set)
 
 
@@ -83,7 +84,8 @@ class Talk:
         self._say = say
         self._pending_after_s = pending_after_s
         self._known: dict[Room, _Known] = {}
-        self._ids: dict[int, Room] = {}
+        # Where the user has written something.
+        self._written: dict[tuple[bytes, int], Room] = {}
         self._own: dict[asyncio.Future[Sent], _Own] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_lost = False
@@ -294,7 +296,6 @@ class Talk:
         conversations = await self._client.conversations()
         for one in conversations:
             room = room_of(one)
-            self._ids[one.id] = room
             known = self._known.setdefault(room, _Known())
             known.members = one.members
         return conversations
@@ -308,7 +309,7 @@ class Talk:
             )
             return
         # Whether there is such a user is known when the first message is sent.
-        known = self._known.setdefault(room, _Known())
+        known = self._past(room)
         # What comes while the past is asked for waits, and is told once.
         self.room = None
         self._say(f"* -- {clean(str(room))} --")
@@ -324,14 +325,23 @@ class Talk:
             self._show(one)
             self._client.acknowledge(one)
 
+    def _past(self, room: Room) -> _Known:
+        """What is known of a conversation; of its past in this cluster, since each keeps its own."""
+        known = self._known.setdefault(room, _Known())
+        if known.cluster != self._client.cluster:
+            known.cluster, known.before, known.ended = self._client.cluster, None, False
+        return known
+
     async def _show_older(self, room: Room, count: int) -> None:
-        known = self._known[room]
+        known = self._past(room)
         if known.ended:
             self._say("* there is nothing older")
             return
         before = known.before
-        if before is None and known.waiting:
-            before = self._sequence(known.waiting[0])
+        positions = [one.position for one in known.waiting if one.position is not None]
+        unread = [one for one in positions if one.cluster == known.cluster]
+        if before is None and unread:
+            before = unread[0].sequence
         try:
             page = await self._client.history(room.name, group=room.is_group, before=before, limit=count)
         except (NotFound, Forbidden):
@@ -342,15 +352,13 @@ class Talk:
         known.before = page.before
         for one in page.messages:
             self._show(one)
-        last = self._sequence(page.messages[-1]) if page.messages else 0
-        for one in known.waiting:
-            if self._sequence(one) <= last:
+        last = page.messages[-1].position if page.messages else None
+        waiting, known.waiting = known.waiting, []
+        for one in waiting:
+            if last is not None and one.position is not None and last.reaches(one.position):
                 self._client.acknowledge(one)
-        known.waiting = [one for one in known.waiting if self._sequence(one) > last]
-
-    @staticmethod
-    def _sequence(message: Message) -> int:
-        return message.position.sequence if message.position else 0
+            else:
+                known.waiting.append(one)
 
     def _show(self, message: Message, mark: str = "") -> None:
         is_own = message.sender == self._client.user and message.cluster is None
@@ -371,8 +379,6 @@ class Talk:
             self._settle(pending)
         room = self._room_of(message)
         known = self._known.setdefault(room, _Known())
-        if message.position is not None:
-            self._ids[message.position.conversation] = room
         if room == self.room:
             self._show(message)
             self._client.acknowledge(message)
@@ -431,9 +437,11 @@ class Talk:
         else:
             self._show(own.message, f"{to} ✓")
         known = self._known.setdefault(own.room, _Known())
-        if sent.position is not None:
-            self._ids[sent.position.conversation] = own.room
-            known.own = max(known.own, sent.position.sequence)
+        place = sent.position
+        if place is not None:
+            self._written[place.cluster, place.conversation] = own.room
+            if known.own is None or not known.own.reaches(place):
+                known.own = place
             known.told.clear()
 
     # What happens.
@@ -466,11 +474,11 @@ class Talk:
             self._say(f"* {clean(event.user)} {'is here' if event.online else 'has gone'}")
 
     def _on_read(self, event: Read) -> None:
-        room = self._ids.get(event.position.conversation)
+        room = self._written.get((event.position.cluster, event.position.conversation))
         known = self._known.get(room) if room is not None else None
         if known is None or event.user == self._client.user or event.user in known.told:
             return
-        if known.own and event.position.sequence >= known.own:
+        if known.own is not None and event.position.reaches(known.own):
             known.told.add(event.user)
             if room == self.room:
                 self._say(f"* {clean(event.user)} has read it")

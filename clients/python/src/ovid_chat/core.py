@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 import random
-from dataclasses import dataclass
 from typing import Any, Callable
 
 from google.protobuf.message import DecodeError
@@ -25,8 +24,9 @@ from ovid_chat.contract import (
     Settings,
     Settled,
 )
-from ovid_chat.errors import ChatError, Unknown, Unreachable, WrongPassword, error_of
+from ovid_chat.errors import ChatError, Unreachable, error_of
 from ovid_chat.inbox import Inbox
+from ovid_chat.login import LogIn, Refusal
 from ovid_chat.model import (
     Address,
     Down,
@@ -40,14 +40,12 @@ from ovid_chat.model import (
     position_of,
 )
 from ovid_chat.outbox import Outbox, Verdict
-from ovid_chat.servers import Servers, discovery_answer, discovery_request
+from ovid_chat.pulse import Pulse
+from ovid_chat.requests import Requests
+from ovid_chat.servers import Servers, addresses_of, discovery_answer, discovery_request
 from ovid_chat.wire import Encrypted, Frames, FrameTooLong, frame
 
 CONNECT_S_MAX = 1.0
-PING_AFTER_S = 0.4
-"""So long a server may be silent before it is asked whether it lives, and then again and again."""
-SILENT_S_MAX = 1.2
-"""A server that has been silent for so long is taken for dead, although its connection stands."""
 DISCOVER_EVERY_S = 0.3
 ACKNOWLEDGE_AFTER_S = 0.01
 """Acknowledgements are gathered for so long."""
@@ -67,16 +65,6 @@ class Phase(enum.Enum):
     CLOSED = enum.auto()
 
 
-@dataclass
-class _Request:
-    ticket: Any
-    route: pb.Route
-    value: Callable[[pb.Route], Any]
-    # Whether it may be asked again on another connection.
-    reads: bool
-    sent: bool = False
-
-
 class Core:
     """See the module. All times are in seconds, on any clock that never goes back."""
 
@@ -86,34 +74,21 @@ class Core:
         self.payload_bytes_max: int | None = None
         self.trouble = ""
         """Why the client is on no server, as far as that is known."""
-        # Servers with which another try would not help, since they were used last.
-        self._refused: set[Address] = set()
         self._settings = settings
-        self._rng = rng
         self._servers = Servers(settings.servers, rng)
         self._outbox = Outbox(rng)
-        self._requests: dict[int, _Request] = {}
+        self._requests = Requests()
         self._next_id = 1
         self._frames = Frames()
         self._in_flight_max = IN_FLIGHT_MAX
-        # How the user is logged in.
-        self._client = self._new_client()
-        self._token = b""
-        self._by_token = False
+        self._login = LogIn(settings, rng)
         self._group_tag: str | None = None
-        self._registration: tuple[Any, str | None, bool] | None = None
-        self._registration_doubtful = False
-        self._registering = False
-        self._log_in_tickets: list[Any] = []
-        self._log_in_id = 0
         # What has come, and what of it was read.
         self._inbox = Inbox()
         # When to do something.
         self._acknowledge_at: float | None = None
         self._act_at: float | None = None
-        self._heard_at = 0.0
-        self._ping_at = 0.0
-        self._watched = True
+        self._pulse = Pulse()
         # What comes of the inputs.
         self._actions: list[Action] = []
         self._bytes = bytearray()
@@ -131,18 +106,17 @@ class Core:
         if self.phase is Phase.READY:
             self._events.append(Settled(ticket, None, None))
             return
-        self._log_in_tickets.append(ticket)
+        self._login.want(ticket)
         self._begin(now)
 
     def register(self, now: float, ticket: object, email: str | None, exist_ok: bool) -> None:
         """Registers the user and logs in: the value is None. With `exist_ok` a name that is taken is no error if the
         password is right."""
-        self._registration, self._registration_doubtful = (ticket, email, exist_ok), False
         if self.phase is Phase.READY:
             self._events.append(Settled(ticket, None, error_of(pb.NAME_TAKEN, "the user is logged in")))
-            self._registration = None
-        else:
-            self._begin(now)
+            return
+        self._login.want_registration(ticket, email, exist_ok)
+        self._begin(now)
 
     def post(self, now: float, ticket: object, to: str, text: str, group: bool) -> None:
         """Sends a message: the value is `Sent`."""
@@ -176,16 +150,14 @@ class Core:
         """Asks a server: the value is what `value` makes of the answer. What `reads` is asked again on another server
         if the connection breaks."""
         route.id = self._number()
-        self._requests[route.id] = _Request(ticket, route, value, reads)
+        self._requests.put(ticket, route, value, reads)
         self._begin(now)
         self._send_requests()
 
     def forget(self, ticket: object) -> None:
         """Nobody waits for the answer to a request, to the log-in or to the registration any more."""
-        self._requests = {n: request for n, request in self._requests.items() if request.ticket is not ticket}
-        self._log_in_tickets = [other for other in self._log_in_tickets if other is not ticket]
-        if self._registration is not None and self._registration[0] is ticket:
-            self._registration = None
+        self._requests.forget(ticket)
+        self._login.forget(ticket)
 
     def acknowledge(self, now: float, position: Position) -> None:
         """The user has this message, and all before it in its conversation."""
@@ -218,14 +190,14 @@ class Core:
             return
         self.phase, self._act_at = Phase.LOGGING_IN, None
         self._frames = Frames()
-        self._heard_at, self._ping_at, self._watched = now, now + PING_AFTER_S, True
+        self._pulse.watch(now, True)
         self._send_log_in()
 
     def received(self, now: float, data: bytes) -> None:
         """Bytes came in."""
         if self.phase not in (Phase.LOGGING_IN, Phase.READY):
             return
-        self._heard_at, self._ping_at = now, now + PING_AFTER_S
+        self._pulse.heard(now)
         try:
             for one in self._frames.cut(data):
                 self._take(now, pb.Route.FromString(one))
@@ -262,14 +234,13 @@ class Core:
 
     def watch(self, now: float, watched: bool) -> None:
         """Whether the host reads now; while it does not, a silent server is not taken for dead."""
-        self._watched = watched
-        self._heard_at, self._ping_at = now, now + PING_AFTER_S
+        self._pulse.watch(now, watched)
 
     def deadline(self) -> float | None:
         """When `timeout` is to be called next, if ever."""
         times = [self._act_at]
-        if self.phase in (Phase.LOGGING_IN, Phase.READY) and self._watched:
-            times += [self._ping_at, self._heard_at + SILENT_S_MAX]
+        if self.phase in (Phase.LOGGING_IN, Phase.READY):
+            times.append(self._pulse.deadline())
         if self.phase is Phase.READY:
             times += [self._acknowledge_at, self._outbox.deadline(self._in_flight_max)]
         return min((time for time in times if time is not None), default=None)
@@ -282,11 +253,10 @@ class Core:
                 self._lose(now, "no connection came about in time")
             elif self.phase is Phase.WAITING:
                 self._connect_next(now)
-        if self.phase in (Phase.LOGGING_IN, Phase.READY) and self._watched:
-            if now >= self._heard_at + SILENT_S_MAX:
+        if self.phase in (Phase.LOGGING_IN, Phase.READY):
+            if self._pulse.is_dead(now):
                 self._lose(now, "the server is silent")
-            elif now >= self._ping_at:
-                self._ping_at = now + PING_AFTER_S
+            elif self._pulse.wants_ping(now):
                 self._send(pb.Route(id=self._number(), path=pb.Route.PING))
         if self.phase is Phase.READY:
             if self._acknowledge_at is not None and now >= self._acknowledge_at:
@@ -322,7 +292,7 @@ class Core:
     def _begin(self, now: float) -> None:
         if self.phase is Phase.IDLE:
             self._connect_next(now)
-        elif self.phase is Phase.LOGGING_IN and self._log_in_id == 0:
+        elif self.phase is Phase.LOGGING_IN and not self._login.is_under_way():
             # The last try was refused.
             self._send_log_in()
 
@@ -348,15 +318,14 @@ class Core:
     def _refuse(self, now: float, error: ChatError) -> None:
         """Goes to another server; when all of them are like that, the client stops."""
         if self.server is not None:
-            self._refused.add(self.server)
-        if not self._refused.issuperset(self._servers.known()):
+            self._servers.refused(self.server)
+        if not self._servers.are_all_refused():
             self._drop(now, str(error))
             return
-        self._refused.clear()
         self._servers.begin_anew()
         self._bytes.clear()
         self._inbox.disconnected()
-        self._log_in_id, self._registering = 0, False
+        self._login.disconnected()
         self.phase, self.server, self._act_at = Phase.IDLE, None, None
         self._fail_all(error)
         self._events.append(Stopped(error))
@@ -368,68 +337,31 @@ class Core:
             self._events.append(Down(server, why))
         self._bytes.clear()
         self._outbox.disconnected()
-        self._log_in_id = 0
-        if self._registering:
-            self._registering, self._registration_doubtful = False, True
-        broken = Unknown(f"the connection broke before the answer: {why}")
-        for number, request in list(self._requests.items()):
-            if request.sent and not request.reads:
-                del self._requests[number]
-                self._events.append(Settled(request.ticket, None, broken))
-            request.sent = False
+        self._login.disconnected()
+        self._events += self._requests.disconnected(why)
         self._inbox.disconnected()
         self._connect_next(now)
 
     # The log-in.
 
     def _send_log_in(self) -> None:
-        settings = self._settings
-        self._registering = self._registration is not None
-        self._by_token = not self._registering and bool(self._token)
-        user = pb.User(uname=settings.user, action=pb.User.ACCESS)
-        if not self._by_token:
-            user.password = settings.password
-        if self._registration is not None:
-            user.action = pb.User.REGISTER
-            if self._registration[1] is not None:
-                user.email = self._registration[1]
-        login = pb.Login(client=self._client, echo=settings.echo)
-        if self._by_token:
-            login.token = self._token
-        if self.cluster:
-            login.cluster = self.cluster
-        login.have.extend(self._inbox.have())
-        self._log_in_id = self._number()
-        route = pb.Route(id=self._log_in_id, path=pb.Route.USER, user=user, login=login)
-        route.header.type = pb.Header.CLIENT
-        self._send(route)
+        self._send(self._login.route(self._number(), self._inbox.have(), self.cluster))
 
     def _logged_in(self, now: float, route: pb.Route) -> None:
-        response, welcome, code = route.response, route.welcome, route.response.errorCode
-        self._log_in_id = 0
-        if not response.success:
-            self._not_logged_in(now, code, response.message)
+        if not route.response.success:
+            self._not_logged_in(now, route.response)
             return
-        if welcome.HasField("token"):
-            self._token = welcome.token
+        welcome = route.welcome
+        self._events += self._login.accepted(welcome)
         self._in_flight_max = min(IN_FLIGHT_MAX, max(1, welcome.inFlightMax or IN_FLIGHT_MAX))
         self.payload_bytes_max = welcome.payloadBytesMax or None
-        if self._registration is not None and not self._registering:
-            # It was asked for while a log-in was under way.
-            self._registering = self._registration[2]
-            if not self._registering:
-                taken = error_of(pb.NAME_TAKEN, "the user is logged in")
-                self._events.append(Settled(self._registration[0], None, taken))
-                self._registration = None
-        self._settle_log_in(None)
         self.trouble = ""
-        self._refused.clear()
         server = self.server
         assert server is not None, "there is a connection"
-        self._servers.succeeded(server, addresses(welcome.servers))
+        self._servers.succeeded(server, addresses_of(welcome.servers))
         if self._has_moved(welcome):
             # Another cluster, or one that was begun anew: other conversations, and nothing is known of this instance.
-            self._token = b""
+            self._login.forget_token()
             self._renew(now, forgotten=True)
             return
         if welcome.HasField("expected") and welcome.expected < self._outbox.first():
@@ -455,59 +387,29 @@ class Core:
             self._inbox.name(welcome.cluster)
         return is_another
 
-    def _not_logged_in(self, now: float, code: int, text: str) -> None:
-        if code == pb.WRONG_PASSWORD and self._by_token:
-            # It has expired, or the key has changed.
-            self._token = b""
+    def _not_logged_in(self, now: float, response: pb.Response) -> None:
+        refusal = self._login.refused(response.errorCode)
+        if refusal is Refusal.AGAIN:
             self._send_log_in()
-        elif code in (pb.BUSY, pb.UNKNOWN):
-            self._registration_doubtful |= self._registering and code == pb.UNKNOWN
-            self._registering = False
-            self._lose(now, text)
-        elif code == pb.NAME_TAKEN and self._registration is not None and (self._may_exist()):
-            # By this client itself, perhaps, when it did not hear the answer: then the password is right.
-            ticket, _, _ = self._registration
-            self._registration = None
-            self._log_in_tickets.append(_Existing(ticket))
-            self._send_log_in()
+        elif refusal is Refusal.ELSEWHERE:
+            self._lose(now, response.message)
         else:
-            self._settle_log_in(error_of(code, text))
-
-    def _may_exist(self) -> bool:
-        return self._registration is not None and (self._registration[2] or self._registration_doubtful)
-
-    def _settle_log_in(self, error: ChatError | None) -> None:
-        tickets = self._log_in_tickets
-        self._log_in_tickets = []
-        if self._registration is not None and self._registering:
-            tickets = [*tickets, self._registration[0]]
-            self._registration = None
-        self._registering = False
-        for ticket in tickets:
-            if isinstance(ticket, _Existing):
-                taken = error_of(pb.NAME_TAKEN, "the name is taken, by somebody with another password")
-                wrong = taken if isinstance(error, WrongPassword) else error
-                self._events.append(Settled(ticket.ticket, None, wrong))
-            else:
-                self._events.append(Settled(ticket, None, error))
-        if error is not None:
+            error = error_of(response.errorCode, response.message)
+            self._events += self._login.failed(error)
             # The connection stays, for another try; what needs a user has none.
             self._fail_requests(error)
-            if self._registration is not None:
+            if self._login.wants_registration():
                 self._send_log_in()
 
     def _renew(self, now: float, forgotten: bool) -> None:
         """Goes on as a new client instance."""
         self._outbox.renew(forgotten)
-        self._client = self._new_client()
+        self._login.renew()
         if self.server is not None:
             self._servers.discovered(self.server)
         # Nobody needs to know of that: the server lives.
         self.phase = Phase.LOGGING_IN
         self._lose(now, "the client numbers its messages anew")
-
-    def _new_client(self) -> bytes:
-        return self._rng.getrandbits(128).to_bytes(16, "big")
 
     # What goes out.
 
@@ -530,10 +432,8 @@ class Core:
     def _send_requests(self) -> None:
         if self.phase is not Phase.READY:
             return
-        for request in self._requests.values():
-            if not request.sent:
-                request.sent = True
-                self._send(request.route)
+        for route in self._requests.take():
+            self._send(route)
 
     def _gather(self, now: float) -> None:
         if self._acknowledge_at is None and self._inbox.has_to_tell():
@@ -564,7 +464,7 @@ class Core:
             self._events.append(Read(mark.user, place))
 
     def _take_answer(self, now: float, route: pb.Route) -> None:
-        if route.id == self._log_in_id:
+        if self._login.is_answer(route.id):
             self._logged_in(now, route)
         elif self._outbox.has(route.id):
             verdict = self._outbox.answered(now, route, self.cluster)
@@ -574,19 +474,8 @@ class Core:
                 self._lose(now, "the server does not know that the user has logged in")
             elif verdict is not Verdict.ON:
                 self._renew(now, forgotten=verdict is Verdict.FORGOTTEN)
-        elif route.id in self._requests:
-            self._take_reply(now, route)
-
-    def _take_reply(self, now: float, route: pb.Route) -> None:
-        request = self._requests.pop(route.id)
-        response = route.response
-        if not route.HasField("response") or response.success:
-            self._events.append(Settled(request.ticket, request.value(route), None))
-            return
-        error = error_of(response.errorCode, response.message)
-        if isinstance(error, Unknown):
-            error.pending = None
-        self._events.append(Settled(request.ticket, None, error))
+        elif self._requests.has(route.id):
+            self._events.append(self._requests.answered(route))
 
     def _take_pushes(self, now: float, route: pb.Route) -> None:
         for one in route.messagesResponse.messages:
@@ -599,35 +488,9 @@ class Core:
     # The end.
 
     def _fail_requests(self, error: ChatError) -> None:
-        for request in self._requests.values():
-            self._events.append(Settled(request.ticket, None, error))
-        self._requests.clear()
+        self._events += self._requests.give_up(error)
         self._outbox.give_up(error)
 
     def _fail_all(self, error: ChatError) -> None:
         self._fail_requests(error)
-        tickets = list(self._log_in_tickets)
-        if self._registration is not None:
-            tickets.append(self._registration[0])
-        self._log_in_tickets, self._registration = [], None
-        for ticket in tickets:
-            known = ticket.ticket if isinstance(ticket, _Existing) else ticket
-            self._events.append(Settled(known, None, error))
-
-
-@dataclass(frozen=True)
-class _Existing:
-    """The ticket of a registration that found its name taken, and looks whether by itself."""
-
-    ticket: Any
-
-
-def addresses(texts: Any) -> list[Address]:  # noqa: ANN401 - any kind of list
-    """Of what a server says; what cannot be read is passed over."""
-    found = []
-    for text in texts:
-        try:
-            found.append(Address.parse(text))
-        except ValueError:
-            continue
-    return found
+        self._events += self._login.give_up(error)

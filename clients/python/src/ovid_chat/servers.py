@@ -26,6 +26,8 @@ class Servers:
         self._learnt: list[Address] = []
         self._rng = rng
         self._tried: list[Address] = []
+        # Those with which another try would not help, since one of them was of use.
+        self._refused: set[Address] = set()
         self._rounds = 0
 
     def known(self) -> list[Address]:
@@ -40,9 +42,18 @@ class Servers:
                 return server
         return None
 
+    def refused(self, server: Address) -> None:
+        """Another try of this one would not help."""
+        self._refused.add(server)
+
+    def are_all_refused(self) -> bool:
+        """Whether another try would not help with any of them."""
+        return self._refused.issuperset(self.known())
+
     def begin_anew(self) -> None:
         """None of them is of use: they are all to be tried when somebody asks for something again."""
         self._rounds = 0
+        self._refused.clear()
         self._tried.clear()
 
     def pause_s(self) -> float:
@@ -55,6 +66,7 @@ class Servers:
     def succeeded(self, server: Address, others: Sequence[Address]) -> None:
         """A server has logged the user in, and named others."""
         self._rounds = 0
+        self._refused.clear()
         # If the connection breaks, the one that it was to is tried last.
         self._tried = [server, *others[:1]]
         if others:
@@ -69,6 +81,17 @@ class Servers:
         self._learnt = [server, *(other for other in self._learnt if other != server)]
         if server in self._tried:
             self._tried.remove(server)
+
+
+def addresses_of(texts: Iterable[str]) -> list[Address]:
+    """Of what a server names; what cannot be read is passed over."""
+    found = []
+    for text in texts:
+        try:
+            found.append(Address.parse(text))
+        except ValueError:
+            continue
+    return found
 
 
 def discovery_request(number: int, group_tag: str, secret: str, own: Address) -> bytes:

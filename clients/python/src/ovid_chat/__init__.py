@@ -9,7 +9,7 @@
 Pure, and of use to other hosts: `core` and what it stands on.
 """
 
-from ovid_chat.aio import AsyncClient, Happening
+from ovid_chat.aio import AsyncClient
 from ovid_chat.blocking import Client
 from ovid_chat.errors import (
     Busy,
@@ -29,6 +29,7 @@ from ovid_chat.model import (
     Address,
     Conversation,
     Down,
+    Happening,
     History,
     Message,
     Online,

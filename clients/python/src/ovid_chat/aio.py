@@ -8,7 +8,7 @@ import datetime
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, Callable, Union
+from typing import Any, Callable
 
 from ovid_chat import chat_pb2 as pb
 from ovid_chat.contract import Arrived, Event, Settings, Settled
@@ -18,29 +18,21 @@ from ovid_chat.errors import Busy, ChatError, Unknown, Unreachable
 from ovid_chat.model import (
     Address,
     Conversation,
-    Down,
+    Happening,
     History,
     Message,
-    Online,
-    Read,
     Sent,
     Stopped,
-    Up,
     conversation_of,
     message_of,
     ms_of,
 )
 from ovid_chat.tls import Tls, context_of
 
-Happening = Union[Up, Down, Stopped, Online, Read]
-"""What a client tells without being asked."""
-
 POSTS_MAX = 100_000
 """So many messages wait at most to be accepted by a server."""
 MESSAGES_MAX = 10_000
 """When so many messages wait to be read by the user, the client reads no more of them until half are left."""
-
-
 READ_S_MAX = 1.0
 """So long a client that closes waits until what was read is stored."""
 

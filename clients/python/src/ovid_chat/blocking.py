@@ -11,9 +11,9 @@ import threading
 from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any, Callable, TypeVar
 
-from ovid_chat.aio import MESSAGES_MAX, POSTS_MAX, AsyncClient, Happening
+from ovid_chat.aio import MESSAGES_MAX, POSTS_MAX, AsyncClient
 from ovid_chat.errors import Busy, ChatError, Unknown, Unreachable
-from ovid_chat.model import Address, Conversation, History, Message, Sent
+from ovid_chat.model import Address, Conversation, Happening, History, Message, Sent
 from ovid_chat.tls import Tls
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Union
 
 from ovid_chat.errors import ChatError
-from ovid_chat.model import Address, Down, Message, Online, Read, Stopped, Up
+from ovid_chat.model import Address, Happening, Message
 
 
 @dataclass(frozen=True)
@@ -53,4 +53,4 @@ class Arrived(NamedTuple):
 
 
 Action = Union[Connect, Disconnect, Discover]
-Event = Union[Settled, Arrived, Up, Down, Stopped, Online, Read]
+Event = Union[Settled, Arrived, Happening]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Union
 
 from ovid_chat import chat_pb2 as pb
 from ovid_chat.errors import ChatError
@@ -142,6 +142,10 @@ class Read:
 
     user: str
     position: Position
+
+
+Happening = Union[Up, Down, Stopped, Online, Read]
+"""What a client tells without being asked."""
 
 
 def position_of(place: pb.Position, cluster: bytes) -> Position:

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ovid_chat.aio import AsyncClient, Happening
+from ovid_chat.aio import AsyncClient
 from ovid_chat.errors import ChatError, Forbidden, NameTaken, NotFound
-from ovid_chat.model import Conversation, Down, Message, Online, Position, Read, Sent, Stopped, Up
+from ovid_chat.model import Conversation, Down, Happening, Message, Online, Position, Read, Sent, Stopped, Up
 
 SHOWN_AT_FIRST = 10
 PENDING_AFTER_S = 0.3

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import os
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 import unittest
 
 from fake import wait_for
+from program import ENVIRONMENT, command, run_program
 from real import OVID_BIN, SECRET, Servers, needs_servers
 
 import ovid_chat
@@ -221,13 +220,11 @@ class Faults(Real):
 
     def test_the_terminal_goes_on_over_the_death_of_its_server(self) -> None:
         self.user("ann-10")
-        program = [sys.executable, "-u", "-m", "ovid_chat.terminal", "--register", "--user", "bob-10"]
-        servers = [option for address in self.servers.addresses for option in ("--server", address)]
         terminal = subprocess.Popen(
-            [*program, *servers],
+            command("bob-10", self.servers.addresses, "--register"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "OVID_CHAT_PASSWORD": "secret", "PYTHONIOENCODING": "utf-8"},
+            env=ENVIRONMENT,
             encoding="utf-8",
         )
         self.addCleanup(terminal.kill)
@@ -399,24 +396,7 @@ class Encrypted(unittest.TestCase):
         self.assertIn("me: hello", done.stdout)
 
     def run_program(self, *options: str, lines: str = "") -> subprocess.CompletedProcess[str]:
-        program = [
-            sys.executable,
-            "-m",
-            "ovid_chat.terminal",
-            "--user",
-            "carl",
-            "--server",
-            self.servers.addresses[0],
-        ]
-        return subprocess.run(
-            [*program, *options],
-            input=lines,
-            env={**os.environ, "OVID_CHAT_PASSWORD": "secret", "PYTHONIOENCODING": "utf-8"},
-            capture_output=True,
-            encoding="utf-8",
-            timeout=60,
-            check=False,
-        )
+        return run_program("carl", self.servers.addresses[:1], *options, lines=lines)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 import unittest
 import unittest.mock
 from collections.abc import Awaitable, Callable, Sequence
 
 from fake import BUSY, DROP, FakeChat, fake_chat, wait_for
+from program import run_program
 
 from ovid_chat import AsyncClient, Message, Position, Read
 from ovid_chat.model import Sent
@@ -228,32 +226,21 @@ class Commands(unittest.TestCase):
 
 
 class Program(unittest.TestCase):
-    def run_program(self, chat: FakeChat, lines: str, *options: str) -> subprocess.CompletedProcess[str]:
-        program = [sys.executable, "-m", "ovid_chat.terminal", "--user", "bob", "--server", chat.addresses[0]]
-        return subprocess.run(
-            [*program, *options],
-            input=lines,
-            env={**os.environ, "OVID_CHAT_PASSWORD": "secret", "PYTHONIOENCODING": "utf-8"},
-            capture_output=True,
-            encoding="utf-8",
-            timeout=60,
-            check=False,
-        )
-
     def test_lines_come_from_standard_input(self) -> None:
         with fake_chat() as chat:
             chat.users["ann"] = "secret"
-            refused = self.run_program(chat, "")
+            refused = run_program("bob", chat.addresses)
             self.assertEqual(refused.returncode, 1)
             self.assertIn("--register", refused.stderr)
-            done = self.run_program(chat, "/msg ann\nhello\n/msg ann more\n", "--register")
+            lines = "/msg ann\nhello\n/msg ann more\n"
+            done = run_program("bob", chat.addresses, "--register", lines=lines)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertEqual(chat.texts("ann", "bob"), ["hello", "more"])
         self.assertIn("more", done.stdout)
 
     def test_mistakes_in_options_are_told(self) -> None:
         with fake_chat() as chat:
-            done = self.run_program(chat, "", "--server", "nonsense")
+            done = run_program("bob", [*chat.addresses, "nonsense"])
         self.assertEqual(done.returncode, 2)
         self.assertIn("'nonsense' is no address", done.stderr)
 

@@ -11,8 +11,9 @@ from fake import BUSY, DROP, FakeChat, fake_chat, wait_for
 from program import run_program
 
 from ovid_chat import AsyncClient, Message, Position, Read
+from ovid_chat.lines import clean
 from ovid_chat.model import Sent
-from ovid_chat.talk import Quit, Room, Talk, clean
+from ovid_chat.talk import Quit, Room, Talk
 
 
 class Commands(unittest.TestCase):

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
-import unicodedata
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ovid_chat.aio import AsyncClient
 from ovid_chat.errors import ChatError, Forbidden, NameTaken, NotFound
+from ovid_chat.lines import clean, clock, now
 from ovid_chat.model import Conversation, Down, Happening, Message, Online, Position, Read, Sent, Stopped, Up
 
 SHOWN_AT_FIRST = 10
@@ -488,24 +487,3 @@ def room_of(conversation: Conversation) -> Room:
     """How one talks of a conversation."""
     at = f"@{conversation.cluster}" if conversation.cluster else ""
     return Room(conversation.name + at, conversation.is_group)
-
-
-def now() -> datetime.datetime:
-    """The time, by this machine's clock."""
-    return datetime.datetime.now(datetime.timezone.utc)
-
-
-def clock(time: datetime.datetime | None) -> str:
-    """A time of today by the clock, an older one with its day."""
-    if time is None:
-        return "--:--"
-    local = time.astimezone()
-    return local.strftime("%H:%M" if local.date() == now().astimezone().date() else "%Y-%m-%d %H:%M")
-
-
-def clean(text: str) -> str:
-    """What others have written, without what would steer the terminal or turn the line around."""
-    return "".join(one if one == " " or unicodedata.category(one) not in _STEERING else "�" for one in text)
-
-
-_STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")

@@ -79,13 +79,14 @@ class Session:
             else:
                 if wanted == FORGET:
                     self.chat.expected.clear()
-                answer = self.chat.do(self, route)
+                answers = self.chat.do(self, route)
                 if wanted == DROP_AFTER:
                     self.end()
                 elif wanted == UNKNOWN_DONE:
                     self.refuse(route, pb.UNKNOWN)
-                elif answer is not None:
-                    self.send(answer)
+                else:
+                    for answer in answers:
+                        self.send(answer)
 
 
 class FakeChat:
@@ -150,12 +151,13 @@ class FakeChat:
 
     # What servers do.
 
-    def do(self, session: Session, route: pb.Route) -> pb.Route | None:
+    def do(self, session: Session, route: pb.Route) -> list[pb.Route]:
+        """Does what somebody wants: the answer to it, and what else they are told."""
         answer = pb.Route(id=route.id, path=pb.Route.RESPONSE)
         answer.response.success = True
         if route.HasField("user"):
-            self._log_in(session, route, answer)
-        elif route.HasField("message"):
+            return [answer, *self._log_in(session, route, answer)]
+        if route.HasField("message"):
             self._post(session, route, answer)
         elif route.HasField("messagesRequest"):
             self._history(session, route, answer)
@@ -166,30 +168,29 @@ class FakeChat:
         elif route.HasField("conversationsRequest"):
             self._list(session, answer)
         elif route.acknowledged:
+            mark = pb.Route(id=0, path=pb.Route.HEADER)
             for place in route.acknowledged:
                 key = (session.user, place.conversation)
                 self.marks[key] = max(self.marks.get(key, 0), place.sequence)
-                mark = pb.Route(id=0, path=pb.Route.HEADER)
                 mark.readBy.add(user=session.user, position=place)
-                session.send(mark)
-            return None
-        return answer
+            return [mark]
+        return [answer]
 
-    def _log_in(self, session: Session, route: pb.Route, answer: pb.Route) -> None:
+    def _log_in(self, session: Session, route: pb.Route, answer: pb.Route) -> list[pb.Route]:
         user, login = route.user, route.login
         known = self.users.get(user.uname)
         if user.action == pb.User.REGISTER:
             if known is not None:
                 _refuse(answer, pb.NAME_TAKEN)
-                return
+                return []
             self.users[user.uname] = user.password
         elif login.token:
             if login.token != b"token of " + user.uname.encode():
                 _refuse(answer, pb.WRONG_PASSWORD)
-                return
+                return []
         elif known is None or known != user.password:
             _refuse(answer, pb.WRONG_PASSWORD)
-            return
+            return []
         session.user, session.client = user.uname, login.client
         welcome = answer.welcome
         welcome.token = b"token of " + user.uname.encode()
@@ -199,18 +200,18 @@ class FakeChat:
         if self.identity:
             welcome.cluster = self.identity
         welcome.payloadBytesMax, welcome.inFlightMax, welcome.groupTag = 1000, self.in_flight_max, self.tag
-        session.send(answer)
-        answer.Clear()
-        answer.id, answer.path = 0, pb.Route.HEADER
         have = {place.conversation: place.sequence for place in login.have}
         if login.HasField("cluster") and login.cluster != self.identity:
             have.clear()
-        for members, conversation in self.conversations.items():
-            if user.uname in members:
-                start = have.get(conversation, self.marks.get((user.uname, conversation), 0))
-                for message in self.posts[conversation][start:]:
-                    if message.senderId != user.uname or login.echo:
-                        session.send(_push(user.uname, message))
+        return [
+            _push(user.uname, message)
+            for members, conversation in self.conversations.items()
+            if user.uname in members
+            for message in self.posts[conversation][
+                have.get(conversation, self.marks.get((user.uname, conversation), 0)) :
+            ]
+            if message.senderId != user.uname or login.echo
+        ]
 
     def _post(self, session: Session, route: pb.Route, answer: pb.Route) -> None:
         message, key = route.message, (session.user, session.client)

@@ -271,9 +271,12 @@ impl ServerWorld {
         vec![out.into()]
     }
 
-    /// How many connections server `id` has.
-    pub fn connections(&self, id: u16) -> usize {
-        self.host(id).ends.len()
+    /// The connections of server `id`: their numbers, and which server is at the other end, where that is one.
+    pub fn connections(&self, id: u16) -> impl Iterator<Item = (u64, Option<u16>)> {
+        self.host(id).ends.values().map(|end| {
+            let other = self.network.end(end.other()).and_then(|other| other.holder.server());
+            (end.connection, other)
+        })
     }
 
     /// Whether a master's next command would be read now by server `id`.

@@ -267,7 +267,7 @@ fn agents_of_one_box_talk_without_a_network() {
     let (a, b) = (attach(&mut world, 0, "a"), attach(&mut world, 0, "b"));
     world.send(a, b"hello\n");
     assert_eq!(lines(&mut world, b), ["port 3: hello"]);
-    assert_eq!(world.connections(0), 2, "the two sessions and nothing else");
+    assert_eq!(world.connections(0).count(), 2, "the two sessions and nothing else");
 }
 
 #[test]

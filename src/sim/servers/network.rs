@@ -47,6 +47,16 @@ pub(super) enum Holder {
     Visitor,
 }
 
+impl Holder {
+    /// Which server that is, in whatever incarnation; none where it is a visitor.
+    pub(super) fn server(self) -> Option<u16> {
+        match self {
+            Self::Server { server, .. } => Some(server),
+            Self::Visitor => None,
+        }
+    }
+}
+
 /// How far an end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -488,10 +498,7 @@ impl Network {
 
     fn between(&self, one: u16, other: u16) -> Vec<u64> {
         let joins = |connection: &Connection| {
-            let servers = connection.ends.each_ref().map(|end| match end.holder {
-                Holder::Server { server, .. } => Some(server),
-                Holder::Visitor => None,
-            });
+            let servers = connection.ends.each_ref().map(|end| end.holder.server());
             let reached = connection.ends[1].phase != Phase::Unreached;
             reached && (servers == [Some(one), Some(other)] || servers == [Some(other), Some(one)])
         };

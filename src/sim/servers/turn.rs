@@ -440,10 +440,7 @@ impl ServerWorld {
     fn tap(&mut self, id: u16, conn: ConnId, end: EndName, way: Way, bytes: &[u8]) {
         let Some(happenings) = &mut self.happenings else { return };
         let door = self.hosts.get(&id).map_or(Door::Links, |host| host.door(conn));
-        let other = self.network.end(end.other()).and_then(|other| match other.holder {
-            Holder::Server { server, .. } => Some(server),
-            Holder::Visitor => None,
-        });
+        let other = self.network.end(end.other()).and_then(|other| other.holder.server());
         let (Some(state), mut rest) = (self.network.end_mut(end), bytes) else { return };
         while let Some(cut) = state.taps[way as usize].cut(&mut rest) {
             let Cut::Lines(lines) = cut else { continue };

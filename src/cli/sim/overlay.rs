@@ -107,12 +107,17 @@ struct Done {
 
 fn setup(args: &SimArgs) -> anyhow::Result<Setup> {
     let given = &args.experiments;
+    let mut options = given.options.options()?;
+    // The papers have no such shuffles; what is compared with them does without, unless they were asked for.
+    if !given.options.says_early_shuffles() {
+        options.early_shuffles = 0;
+    }
     Ok(Setup {
         nodes: given.nodes.unwrap_or(10_000),
         seed: args.seed,
         seeds: given.seeds.unwrap_or(5),
         failure_model: args.failure_model.map_or(FailureModel::Rst, FailureModel::from),
-        options: given.options.options()?,
+        options,
         broadcasts: given.broadcasts.unwrap_or(1_000),
         latency: Duration::from_micros(given.latency_us.unwrap_or(100)),
     })
@@ -221,9 +226,13 @@ fn model(setup: &Setup) -> String {
         Duration::ZERO => "off".to_owned(),
         period => format!("{} ms", period.as_millis()),
     };
+    let early = match options.early_shuffles {
+        0 => String::new(),
+        count => format!("{count} early shuffles, "),
+    };
     format!(
-        "{} nodes, {seeds}; failure model {failures}; unit latency {} µs; views {} / {}, ARWL {}, PRWL {}, ka {}, kp {}, a cycle of {} ms, keep-alive {keep_alive}, \
-         {} addresses remembered.",
+        "{} nodes, {seeds}; failure model {failures}; unit latency {} µs; views {} / {}, ARWL {}, PRWL {}, ka {}, kp {}, a cycle of {} ms, {early}\
+         keep-alive {keep_alive}, {} addresses remembered.",
         setup.nodes,
         setup.latency.as_micros(),
         options.active_size,

@@ -118,7 +118,7 @@ mod tests {
             seed: 1,
             seeds: 2,
             failure_model: FailureModel::Rst,
-            options: Options { keep_alive: Duration::ZERO, ..Options::default() },
+            options: Options { early_shuffles: 0, keep_alive: Duration::ZERO, ..Options::default() },
             broadcasts: 10,
             latency: Duration::from_micros(100),
         }

@@ -13,6 +13,8 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(super) struct Shuffling<I> {
     number: u32,
+    /// How often it was time for one, up to where all come after the whole period.
+    times: u8,
     /// Whether an answer is waited for. There is at most one, to the latest shuffle.
     asked: bool,
     /// What was sent in it.
@@ -21,19 +23,27 @@ pub(super) struct Shuffling<I> {
 
 impl<I> Default for Shuffling<I> {
     fn default() -> Self {
-        Self { number: 0, asked: false, sent: SmallVec::new() }
+        Self { number: 0, times: 0, asked: false, sent: SmallVec::new() }
     }
 }
 
 impl<I: Id> HyParView<I> {
-    /// The first shuffle comes after a random part of the period, so that nodes which start together do not shuffle together.
+    /// The first shuffle comes after a random part of its time, so that nodes which start together do not shuffle together.
     pub(super) fn start_shuffling(&mut self, now: Time) {
-        self.shuffle_at = now + self.rng.duration(Duration::ZERO, self.options.shuffle_period);
+        self.shuffle_at = now + self.rng.duration(Duration::ZERO, self.shuffle_pause());
+    }
+
+    /// How long it is to the next shuffle. The first ones come sooner: a node that has hardly heard of anybody would be alone for good if its neighbours
+    /// and its contact died together.
+    fn shuffle_pause(&self) -> Duration {
+        let sooner = self.options.early_shuffles.saturating_sub(self.shuffling.times);
+        self.options.shuffle_period / (1 << sooner)
     }
 
     /// Sends off a sample of both views and the own name.
     pub(super) fn shuffle(&mut self, now: Time) {
-        self.shuffle_at = now + self.options.shuffle_period;
+        self.shuffling.times = self.shuffling.times.saturating_add(1);
+        self.shuffle_at = now + self.shuffle_pause();
         self.refill(now);
         let Some(index) = (!self.active.is_empty()).then(|| self.rng.index(self.active.len())) else {
             return;

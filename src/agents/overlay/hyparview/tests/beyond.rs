@@ -154,7 +154,8 @@ fn a_node_that_is_alone_asks_all_it_remembers_for_ever() {
 
 #[test]
 fn a_quiet_link_carries_a_sign_of_life_and_a_busy_one_none() {
-    let options = Options { probe_period: Duration::ZERO, ..Options::default() };
+    let never = Duration::from_secs(24 * 3600);
+    let options = Options { probe_period: Duration::ZERO, shuffle_period: never, ..Options::default() };
     let mut lone = Lone::new(options, &[1, 2], &[]);
     let (mut first, mut second) = (0, 0);
     for _ in 0..20 {

@@ -101,6 +101,18 @@ fn those_who_are_started_again_together_with_their_contact_find_the_survivors() 
 }
 
 #[test]
+fn a_young_overlay_that_loses_its_contact_and_half_of_its_nodes_does_not_fall_apart() {
+    for seed in 0..100 {
+        let mut net = Net::joined(6, Options::default(), seed, Duration::from_millis(2500));
+        for id in [0, 3, 5] {
+            net.kill(id);
+        }
+        net.run(seconds(20));
+        assert_eq!(net.parts(), [3], "seed {seed}");
+    }
+}
+
+#[test]
 fn slow_links_are_changed_for_faster_ones_and_nobody_loses_a_neighbour() {
     for seed in 0..2 {
         let options = Options { optimise_period: seconds(2), ..paper() };

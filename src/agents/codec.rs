@@ -1,24 +1,32 @@
 //! Numbers, texts and bytes in the short form in which messages, entries and states are written.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use crate::agent::{Index, Term, WireError};
 use crate::wire;
 
 /// Takes what was written off the front of some bytes. Whatever they are, nothing panics.
-pub(super) struct Reader {
-    bytes: Bytes,
+pub(super) struct Reader<'b> {
+    rest: &'b [u8],
+    /// What is shared with whoever reads bytes of it; without it those are copied.
+    owner: Option<&'b Bytes>,
 }
 
-impl Reader {
-    pub(super) fn new(bytes: Bytes) -> Self {
-        Self { bytes }
+impl<'b> Reader<'b> {
+    /// Of bytes that are shared with what is read: for what holds many bytes, or is kept as long as these.
+    pub(super) fn new(bytes: &'b Bytes) -> Self {
+        Self { rest: bytes, owner: Some(bytes) }
+    }
+
+    /// Of bytes of which that is copied which is read.
+    pub(super) fn copying(bytes: &'b [u8]) -> Self {
+        Self { rest: bytes, owner: None }
     }
 
     pub(super) fn byte(&mut self) -> Result<u8, WireError> {
-        let byte = *self.bytes.first().ok_or_else(|| WireError::new("cut off"))?;
-        self.bytes.advance(1);
-        Ok(byte)
+        let (byte, rest) = self.rest.split_first().ok_or_else(|| WireError::new("cut off"))?;
+        self.rest = rest;
+        Ok(*byte)
     }
 
     pub(super) fn flag(&mut self) -> Result<bool, WireError> {
@@ -30,10 +38,7 @@ impl Reader {
     }
 
     pub(super) fn number(&mut self) -> Result<u64, WireError> {
-        let mut rest = &self.bytes[..];
-        let number = wire::take_number(&mut rest).map_err(|error| WireError::new(error.to_string()))?;
-        self.bytes.advance(self.bytes.len() - rest.len());
-        Ok(number)
+        wire::take_number(&mut self.rest).map_err(|error| WireError::new(error.to_string()))
     }
 
     /// A number that does not vary in length, since all of its bits do.
@@ -43,7 +48,9 @@ impl Reader {
 
     /// So many bytes.
     pub(super) fn array<const LEN: usize>(&mut self) -> Result<[u8; LEN], WireError> {
-        Ok(self.take(LEN)?[..].try_into().expect("as many as were taken"))
+        let (array, rest) = self.rest.split_first_chunk().ok_or_else(|| WireError::new("cut off"))?;
+        self.rest = rest;
+        Ok(*array)
     }
 
     /// What is not always there.
@@ -56,7 +63,7 @@ impl Reader {
 
     /// Whether everything was read.
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.rest.is_empty()
     }
 
     pub(super) fn index(&mut self) -> Result<Index, WireError> {
@@ -67,15 +74,14 @@ impl Reader {
         self.number().map(Term)
     }
 
-    /// Bytes, shared with those that are read.
+    /// Bytes, shared with those that are read, or copied.
     pub(super) fn bytes(&mut self) -> Result<Bytes, WireError> {
-        let len = self.number()?;
-        self.take(usize::try_from(len).unwrap_or(usize::MAX))
+        let bytes = self.item()?;
+        Ok(self.own(bytes))
     }
 
     pub(super) fn text(&mut self) -> Result<String, WireError> {
-        let bytes = self.bytes()?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| WireError::new("not UTF-8"))?;
+        let text = std::str::from_utf8(self.item()?).map_err(|_| WireError::new("not UTF-8"))?;
         Ok(text.to_owned())
     }
 
@@ -85,7 +91,7 @@ impl Reader {
         mut read: impl FnMut(&mut Self) -> Result<T, WireError>,
     ) -> Result<Vec<T>, WireError> {
         let len = usize::try_from(self.number()?).unwrap_or(usize::MAX);
-        if len > self.bytes.len() {
+        if len > self.rest.len() {
             return Err(WireError::new("fewer items than announced"));
         }
         let mut items = Vec::with_capacity(len);
@@ -96,18 +102,26 @@ impl Reader {
     }
 
     pub(super) fn rest(self) -> Bytes {
-        self.bytes
+        self.own(self.rest)
     }
 
     pub(super) fn end(self) -> Result<(), WireError> {
-        if self.bytes.is_empty() { Ok(()) } else { Err(WireError::new("something behind the end")) }
+        if self.rest.is_empty() { Ok(()) } else { Err(WireError::new("something behind the end")) }
     }
 
-    fn take(&mut self, len: usize) -> Result<Bytes, WireError> {
-        if len > self.bytes.len() {
-            return Err(WireError::new("cut off"));
+    /// What comes next, by its length before it.
+    fn item(&mut self) -> Result<&'b [u8], WireError> {
+        let len = usize::try_from(self.number()?).unwrap_or(usize::MAX);
+        let (item, rest) = self.rest.split_at_checked(len).ok_or_else(|| WireError::new("cut off"))?;
+        self.rest = rest;
+        Ok(item)
+    }
+
+    fn own(&self, part: &[u8]) -> Bytes {
+        match self.owner {
+            Some(owner) => owner.slice_ref(part),
+            None => Bytes::copy_from_slice(part),
         }
-        Ok(self.bytes.split_to(len))
     }
 }
 
@@ -150,7 +164,7 @@ mod tests {
             let mut bytes = Vec::new();
             put_list(&mut bytes, &numbers, |bytes, number| put_number(bytes, *number));
             put_bytes(&mut bytes, text.as_bytes());
-            let mut reader = Reader::new(bytes.into());
+            let mut reader = Reader::copying(&bytes);
             prop_assert_eq!(reader.list(Reader::number), Ok(numbers));
             prop_assert_eq!(reader.text(), Ok(text));
             prop_assert_eq!(reader.end(), Ok(()));

@@ -171,7 +171,7 @@ impl Record {
 
     /// The record that was written as these bytes. Whatever they are, nothing panics.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let mut reader = Reader::new(Bytes::copy_from_slice(bytes));
+        let mut reader = Reader::copying(bytes);
         let form = reader.byte()?;
         if form != FORM {
             return Err(WireError::new(format!("a record of form {form}, only {FORM} is known")));

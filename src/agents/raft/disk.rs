@@ -169,7 +169,7 @@ impl HardState {
     }
 
     pub(super) fn read(bytes: &Bytes) -> Result<Self, WireError> {
-        let mut reader = Reader::new(bytes.clone());
+        let mut reader = Reader::new(bytes);
         let form = reader.number()?;
         if form != FORM {
             return Err(WireError::new(format!("the state is of form {form}, and only {FORM} is known")));

@@ -38,7 +38,7 @@ const MEMBERS: u8 = 3;
 impl Payload {
     /// Reads an entry; the record shares its bytes.
     pub(super) fn read(entry: &Bytes) -> Result<Self, WireError> {
-        let mut reader = Reader::new(entry.clone());
+        let mut reader = Reader::new(entry);
         let payload = match reader.byte()? {
             NOTHING => Self::Nothing,
             RECORD => {

@@ -243,6 +243,6 @@ mod tests {
         members.learners.insert(learner);
         let mut bytes = Vec::new();
         put_history(&mut bytes, &[(Index(3), members.clone())]);
-        assert_eq!(read_history(&mut Reader::new(bytes.into())), Ok(vec![(Index(3), members)]));
+        assert_eq!(read_history(&mut Reader::copying(&bytes)), Ok(vec![(Index(3), members)]));
     }
 }

@@ -270,7 +270,8 @@ impl Wire for Message {
     }
 
     fn decode(_: Port, bytes: &[u8]) -> Result<Self, WireError> {
-        let mut reader = Reader::new(Bytes::copy_from_slice(bytes));
+        let bytes = Bytes::copy_from_slice(bytes);
+        let mut reader = Reader::new(&bytes);
         let message = Self::read(&mut reader)?;
         reader.end()?;
         Ok(message)

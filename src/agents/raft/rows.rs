@@ -136,7 +136,7 @@ impl Meta {
     }
 
     pub(super) fn read(bytes: &Bytes) -> Result<Self, WireError> {
-        let mut reader = Reader::new(bytes.clone());
+        let mut reader = Reader::new(bytes);
         let form = reader.number()?;
         if form != FORM {
             return Err(WireError::new(format!(

@@ -102,6 +102,6 @@ mod tests {
         assert!(sessions.take(3, 1, Index(9)));
         let mut bytes = Vec::new();
         sessions.encode(&mut bytes);
-        assert_eq!(Sessions::decode(&mut Reader::new(bytes.into())), Ok(sessions));
+        assert_eq!(Sessions::decode(&mut Reader::copying(&bytes)), Ok(sessions));
     }
 }

@@ -47,9 +47,9 @@ impl Front {
     /// A message stands in its place: sessions that are live get it.
     fn posted(&mut self, turn: &mut Turn<'_>, from: Option<Conn>, id: ConversationId, message: &Stored) {
         let Some(conversation) = turn.state.conversation(id) else { return };
-        let Some(to) = receiver(turn.state, conversation, message) else { return };
         let Self { clients, sessions, touched, counts, .. } = self;
-        let mut pushed = 0;
+        // Looked up once somebody gets it: most of the time that is another server's user.
+        let (mut to, mut pushed) = (None, 0);
         for member in conversation.members() {
             for conn in sessions.get(&member).into_iter().flatten() {
                 let Some(client) = clients.get_mut(conn) else { continue };
@@ -63,7 +63,10 @@ impl Front {
                     session.behind.insert(id, Sequence(message.sequence.0 - 1));
                     continue;
                 }
-                client.push(conversation.kind(), &to, id, message, self.settings.quirks);
+                let Some(to) = to.get_or_insert_with(|| receiver(turn.state, conversation, message)) else {
+                    return;
+                };
+                client.push(conversation.kind(), to, id, message, self.settings.quirks);
                 touch(touched, *conn, client);
                 pushed += 1;
             }

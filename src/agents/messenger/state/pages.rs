@@ -287,7 +287,7 @@ fn read_message(reader: &mut Reader, sequence: Sequence) -> Result<Stored, WireE
 
 /// The messages of a page.
 pub(super) fn read_page(first: Sequence, bytes: Bytes) -> Result<Vec<Stored>, WireError> {
-    let (mut reader, mut messages) = (Reader::new(bytes), Vec::new());
+    let (mut reader, mut messages) = (Reader::new(&bytes), Vec::new());
     let mut sequence = first;
     while !reader.is_empty() {
         messages.push(read_message(&mut reader, sequence)?);
@@ -297,8 +297,8 @@ pub(super) fn read_page(first: Sequence, bytes: Bytes) -> Result<Vec<Stored>, Wi
 }
 
 /// When the first message of a page was accepted.
-pub(super) fn page_time(bytes: Bytes) -> Result<u64, WireError> {
-    Reader::new(bytes).number()
+pub(super) fn page_time(bytes: &[u8]) -> Result<u64, WireError> {
+    Reader::copying(bytes).number()
 }
 
 const PAGE_MESSAGES_MAX: usize = 64;

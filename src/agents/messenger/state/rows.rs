@@ -160,7 +160,7 @@ impl State {
     }
 
     fn restore_row(&mut self, key: &Bytes, value: &Bytes) -> Result<(), WireError> {
-        let (mut key, mut value) = (Reader::new(key.clone()), Reader::new(value.clone()));
+        let (mut key, mut value) = (Reader::copying(key), Reader::new(value));
         match key.byte()? {
             b'c' => {
                 let conversation = read_conversation(&mut value)?;
@@ -220,7 +220,7 @@ impl State {
             return Ok(());
         };
         self.pages.kept += 1;
-        conversation.pages.push_back(PageStart { first, time_ms: page_time(bytes.clone())? });
+        conversation.pages.push_back(PageStart { first, time_ms: page_time(bytes)? });
         // The last one counts.
         if let Some(page) = &mut conversation.open {
             page.bytes.clear();

@@ -11,10 +11,26 @@ use tempfile::TempDir;
 
 use crate::grid::free_ports;
 
-fn chat(arguments: &[&str]) -> Command {
+pub(crate) fn chat(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ovid"));
     command.arg("chat").args(arguments).stdin(Stdio::null());
     command
+}
+
+/// Runs the demonstration once, and holds it to what its two users have to read of each other.
+pub(crate) fn demonstrate(more: &[&str]) {
+    let (base, _) = free_ports(18);
+    let demo = ["demo", "--once", "--base-port", &base.to_string()];
+    let output = chat(&[&demo[..], more].concat()).output().expect("the binary runs");
+    let said = String::from_utf8(output.stdout).expect("UTF-8");
+    let why = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{why}");
+    for line in [
+        "bob@west reads from alice (in east): hello bob, are you there in the west?",
+        "alice@east reads from bob (in west): I am; it has found me across clusters",
+    ] {
+        assert_eq!(said.lines().filter(|other| *other == line).count(), 1, "{said}");
+    }
 }
 
 /// A file of one node on these ports.
@@ -55,16 +71,5 @@ fn mistakes_in_a_file_of_nodes_are_told_with_their_places() {
 
 #[test]
 fn users_write_to_each_other_across_clusters() {
-    let (base, _) = free_ports(18);
-    let output =
-        chat(&["demo", "--once", "--base-port", &base.to_string()]).output().expect("the binary runs");
-    let said = String::from_utf8(output.stdout).expect("UTF-8");
-    let why = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}{why}");
-    for line in [
-        "bob@west reads from alice (in east): hello bob, are you there in the west?",
-        "alice@east reads from bob (in west): I am; it has found me across clusters",
-    ] {
-        assert_eq!(said.lines().filter(|other| *other == line).count(), 1, "{said}");
-    }
+    demonstrate(&[]);
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use ovid::reactor::Trust;
@@ -13,14 +13,9 @@ use ovid::wire::proto::route::Payload;
 use ovid::wire::proto::user::Action;
 use tempfile::TempDir;
 
+use crate::chat::{chat, demonstrate};
 use crate::grid::{LIMIT, free_ports, wait_for_exit, wait_until};
 use crate::tls::{certificates, self_signed};
-
-fn chat(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ovid"));
-    command.arg("chat").args(arguments).stdin(Stdio::null());
-    command
-}
 
 /// A chat of one server, and a folder for it.
 struct Solo {
@@ -102,20 +97,8 @@ fn trust(folder: &Path) -> Trust {
 
 #[test]
 fn everything_is_encrypted_within_and_between_two_clusters() {
-    let (base, _) = free_ports(18);
     let folder = tempfile::tempdir().expect("a folder");
-    let dir = folder.path().to_str().expect("UTF-8");
-    let demo = ["demo", "--once", "--tls", "--base-port", &base.to_string(), "--dir", dir];
-    let output = chat(&demo).output().expect("the binary runs");
-    let said = String::from_utf8(output.stdout).expect("UTF-8");
-    let why = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}{why}");
-    for line in [
-        "bob@west reads from alice (in east): hello bob, are you there in the west?",
-        "alice@east reads from bob (in west): I am; it has found me across clusters",
-    ] {
-        assert_eq!(said.lines().filter(|other| *other == line).count(), 1, "{said}");
-    }
+    demonstrate(&["--tls", "--dir", folder.path().to_str().expect("UTF-8")]);
 }
 
 #[test]

@@ -1,16 +1,17 @@
 //! A few members with disks in memory, for tests: messages are delivered, dropped and held up by hand, and time is handed out.
 
+mod image;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+pub(super) use self::image::Image;
 use super::disk::HardState;
 use super::{Laws, Message, Options, Raft};
-use crate::agent::{
-    Applied, Entry, Found, Index, Looked, Lsn, Read, Recovered, Refusal, Row, Term, Why, Write,
-};
+use crate::agent::{Applied, Entry, Found, Index, Looked, Lsn, Read, Refusal, Row, Term, Why, Write};
 use crate::agents::replicated::{
     Change, ChangeError, LogInput, LogOutbox, LogOutput, MemberId, ReplicatedLog, Standing, Status,
 };
@@ -18,88 +19,6 @@ use crate::time::Time;
 
 pub(super) fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
-}
-
-/// What a disk holds.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Image {
-    pub(super) state: Option<Bytes>,
-    pub(super) state_lost: bool,
-    pub(super) entries: BTreeMap<Index, Entry>,
-    pub(super) damaged: BTreeSet<Index>,
-    pub(super) rows: BTreeMap<Bytes, Bytes>,
-    pub(super) applied: Applied,
-    received: BTreeMap<Bytes, Bytes>,
-}
-
-impl Image {
-    fn take(&mut self, write: Write) {
-        match write {
-            Write::State { state } => self.state = Some(state),
-            Write::Append { entry } => {
-                let last = self.entries.keys().next_back().copied().unwrap_or(self.applied.index);
-                assert_eq!(entry.index.0, last.0 + 1, "entries follow one another");
-                self.entries.insert(entry.index, entry);
-            }
-            Write::Truncate { from } => {
-                self.entries.split_off(&from);
-                self.damaged.split_off(&from);
-            }
-            Write::Apply { applied, rows } => {
-                self.applied = applied;
-                for Row { key, value } in rows {
-                    match value {
-                        Some(value) => self.rows.insert(key, value),
-                        None => self.rows.remove(&key),
-                    };
-                }
-            }
-            Write::Receive { part, rows } => {
-                if part == 0 {
-                    self.received.clear();
-                }
-                self.received.extend(rows.into_iter().map(|row| (row.key, row.value.expect("a value"))));
-            }
-            Write::Install { applied } => {
-                self.rows = std::mem::take(&mut self.received);
-                self.applied = applied;
-                self.entries.clear();
-                self.damaged.clear();
-            }
-            Write::Compact { upto } => {
-                self.entries = self.entries.split_off(&Index(upto.0 + 1));
-                self.damaged = self.damaged.split_off(&Index(upto.0 + 1));
-            }
-        }
-    }
-
-    fn recovered(&self) -> Recovered {
-        let first = self.entries.keys().next().copied().unwrap_or(Index(self.applied.index.0 + 1));
-        let last = self.entries.keys().next_back().copied().unwrap_or(self.applied.index);
-        let mut terms: Vec<(Index, Term)> = Vec::new();
-        for (index, entry) in &self.entries {
-            if terms.last().is_none_or(|(_, term)| *term != entry.term) {
-                terms.push((*index, entry.term));
-            }
-        }
-        let damaged = self.damaged.iter().map(|index| (*index, *index)).collect();
-        let state = self.state.clone().filter(|_| !self.state_lost);
-        let (state_lost, applied) = (self.state_lost, self.applied.clone());
-        Recovered { state, state_lost, applied, first, last, terms, damaged, suspect: false }
-    }
-
-    fn read(&self, from: Index, upto: Index, bytes_max: usize) -> Vec<Entry> {
-        let mut bytes = 0;
-        let mut found = Vec::new();
-        for (place, (index, entry)) in (from.0..).zip(self.entries.range(from..=upto)) {
-            bytes += entry.record.len();
-            if index.0 != place || self.damaged.contains(index) || !found.is_empty() && bytes > bytes_max {
-                break;
-            }
-            found.push(entry.clone());
-        }
-        found
-    }
 }
 
 /// One server.

@@ -1,7 +1,9 @@
 //! A service on a log of one member, whose "disk" is the test.
 
 use super::*;
-use crate::agent::{Applied, Commands, Lsn, NoMessage, Read, Session, Term, Text, Write};
+use crate::agent::{
+    Applied, Commands, Index, Looked, Lsn, NoMessage, Output, Read, Session, Term, Text, Write,
+};
 
 const REQUEST: Request = Request { session: Session(1), number: 7 };
 const BOB: Peer = Peer(2);

@@ -30,6 +30,7 @@ mod disk;
 mod election;
 mod entry;
 mod following;
+mod gathering;
 mod laws;
 mod log;
 mod membership;
@@ -65,7 +66,7 @@ use self::rows::Rows;
 use self::sessions::Sessions;
 use self::snapshot::Incoming;
 use self::status::Counters;
-use crate::agent::{Entry, Found, Index, Lsn, Read, Refusal, Term, Write};
+use crate::agent::{Entry, Found, Index, Lsn, Read, Refusal, Term};
 use crate::agents::codec;
 use crate::agents::replicated::{
     ChangeError, LogInput, LogOutbox, LogOutput, MemberId, ReplicatedLog, Status,
@@ -355,30 +356,6 @@ impl Raft {
         at.is_some_and(|at| at <= self.now)
     }
 
-    /// Sends what has gathered: to everybody if this member leads, to the leader otherwise.
-    fn flush(&mut self) {
-        (self.flush_due, self.gathered_bytes) = (false, 0);
-        self.submit();
-        self.submit_reads();
-        if self.reign.is_some() {
-            self.begin_round_for_reads();
-            self.send_all();
-        }
-        self.write_out();
-        if !self.laws.acknowledge_after_sync {
-            self.advance_commit();
-        }
-    }
-
-    /// Records have come; enough of them are not held back until the end of the turn.
-    fn gather(&mut self, bytes: usize) {
-        self.flush_due = true;
-        self.gathered_bytes += bytes;
-        if self.gathered_bytes >= self.options.batch_bytes_max {
-            self.flush();
-        }
-    }
-
     fn member_up(&mut self, id: MemberId) {
         self.up.insert(id);
         self.probe(id);
@@ -433,61 +410,6 @@ impl Raft {
         self.disk.forget_sends();
         self.out.note(|| format!("raft: failed: {why}"));
         self.phase = Phase::Failed(why);
-    }
-
-    fn send(&mut self, to: MemberId, message: Message) {
-        if self.up.contains(&to) {
-            self.out.push(LogOutput::Send(to, message));
-        }
-    }
-
-    /// Sends what must not be said before term and vote are on the disk.
-    fn answer(&mut self, to: MemberId, message: Message) {
-        if self.disk.has(self.state_lsn) || !self.laws.vote_after_sync {
-            self.send(to, message);
-        } else {
-            self.disk.defer(self.state_lsn, Deferred::Send(to, message));
-        }
-    }
-
-    fn write(&mut self, write: Write) -> Lsn {
-        self.out.push(LogOutput::Write(write));
-        self.disk.write()
-    }
-
-    /// Hands entries to the disk that it does not have.
-    fn write_out(&mut self) {
-        for entry in self.log.take_unwritten() {
-            self.out.push(LogOutput::Write(Write::Append { entry: entry.clone() }));
-            self.disk.append(entry.index);
-        }
-    }
-
-    /// Asks for things again that a leader has not answered, from some time on.
-    fn arm_retry(&mut self) {
-        if self.retry_at.is_none() {
-            self.retry_at = Some(self.now + self.options.election);
-            self.proposals.mark();
-        }
-    }
-
-    fn retry(&mut self) {
-        self.retry_at = None;
-        if self.proposals.is_stuck() {
-            self.proposals.forget_sent();
-            self.counters.repeated += 1;
-        }
-        self.submit_reads_again();
-        self.ask_for_changes_again();
-        self.ask_for_repair();
-        if self.proposals.is_waiting()
-            || self.asked.is_waiting()
-            || self.changes.is_waiting()
-            || self.repair.is_some()
-        {
-            self.flush_due = true;
-            self.arm_retry();
-        }
     }
 
     fn leads(&self) -> bool {

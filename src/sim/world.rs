@@ -13,12 +13,14 @@ mod clock;
 mod computing;
 mod contents;
 mod disk;
+mod event;
 mod failing;
 mod flights;
 mod happened;
 mod hosting;
 mod linking;
 mod links;
+mod mark;
 mod opening;
 mod outside;
 mod partitions;
@@ -32,18 +34,19 @@ use self::computing::Workers;
 pub(in crate::sim) use self::contents::Reading;
 pub use self::contents::{Contents, Damage};
 use self::disk::Disk;
-use self::flights::{Flights, Slot};
+use self::event::{Event, Held};
+use self::flights::Flights;
 pub use self::happened::{Answer, Happened, Said, Told};
 pub use self::hosting::Heard;
 pub use self::linking::LinkState;
-use self::links::{LinkId, Links};
+use self::links::Links;
 use self::opening::News;
 pub use self::outside::ConnectionId;
 use self::outside::{Outside, PipeEnd};
 pub use self::partitions::PartitionId;
 use self::partitions::Partitions;
 pub use self::settings::Settings;
-use crate::agent::{Agent, Epoch, Outbox, Peer, Port, Session, Why};
+use crate::agent::{Agent, Outbox, Peer, Port, Session};
 use crate::rng::Rng;
 use crate::sim::queue::Queue;
 use crate::sim::{Delay, Digest, Figures, scramble};
@@ -118,120 +121,6 @@ pub struct Wrong {
     pub law: &'static str,
     /// How it was broken, for people.
     pub what: String,
-}
-
-/// What is going to happen. Whatever may become void in the meantime carries a generation.
-#[derive(Clone, Copy, Debug)]
-enum Event {
-    Start {
-        peer: Peer,
-    },
-    Timeout {
-        peer: Peer,
-        generation: u32,
-    },
-    /// The first message of one direction of a link arrives.
-    Lane {
-        link: LinkId,
-        from_high: bool,
-        generation: u32,
-    },
-    /// A message that travels alone, a datagram or a letter, arrives.
-    Datagram {
-        slot: Slot,
-    },
-    /// What an agent sent to itself arrives.
-    Own {
-        slot: Slot,
-        incarnation: u32,
-    },
-    Connect {
-        link: LinkId,
-        generation: u32,
-    },
-    /// Whoever waits for a link is told that there will be none.
-    GiveUp {
-        link: LinkId,
-        generation: u32,
-    },
-    /// An agent is told that a link is down: the first of those who are to be told.
-    News,
-    /// The one end that took a link for up has noticed that the other is dead.
-    Noticed {
-        link: LinkId,
-        generation: u32,
-    },
-    Synced {
-        peer: Peer,
-        incarnation: u32,
-    },
-    /// A proposal came to nothing.
-    Refused {
-        peer: Peer,
-        incarnation: u32,
-    },
-    /// An agent's log is asked whether it is up to date.
-    Barrier {
-        peer: Peer,
-        incarnation: u32,
-    },
-    /// What an agent that is a log itself has written is durable.
-    Stored {
-        peer: Peer,
-        incarnation: u32,
-    },
-    /// What it wanted to read is there.
-    Found {
-        peer: Peer,
-        incarnation: u32,
-    },
-    /// It learns that its disk has failed.
-    StoreFailed {
-        peer: Peer,
-        incarnation: u32,
-    },
-    /// More waits in a link than it may hold.
-    Full {
-        link: LinkId,
-        generation: u32,
-    },
-    /// An agent is told something from outside of the grid: the first of what it is to be told.
-    OutsideNews {
-        peer: Peer,
-        incarnation: u32,
-    },
-    /// A dial is answered, or not.
-    Dial {
-        dial: u32,
-    },
-    /// The first bytes of one direction of a connection arrive.
-    Stretch {
-        pipe: ConnectionId,
-        from_acceptor: bool,
-    },
-    /// A connection ends at once.
-    CutPipe {
-        pipe: ConnectionId,
-        by_acceptor: bool,
-        why: Why,
-    },
-    /// A datagram of a port arrives.
-    Letter {
-        letter: u32,
-    },
-    /// A piece of long work is done.
-    Computed {
-        peer: Peer,
-        incarnation: u32,
-    },
-}
-
-/// What waits for an agent that is paused.
-#[derive(Debug)]
-enum Held {
-    Event(Event),
-    LinkDown { peer: Peer, epoch: Epoch, why: Why },
-    Command { session: Session, line: String },
 }
 
 /// The server of one agent. What each event looks at lies together, in front: with many agents it is not in the processor's cache.
@@ -487,44 +376,4 @@ impl<A: Agent> World<A> {
     fn break_law(&mut self, law: &'static str, what: String) {
         self.wrong.get_or_insert(Wrong { law, what });
     }
-}
-
-/// What the digest tells events apart by.
-mod mark {
-    pub(super) const START: u64 = 1;
-    pub(super) const TIMEOUT: u64 = 2;
-    pub(super) const SEND: u64 = 3;
-    pub(super) const RECEIVE: u64 = 4;
-    pub(super) const DROP: u64 = 5;
-    pub(super) const UP: u64 = 6;
-    pub(super) const DOWN: u64 = 7;
-    pub(super) const COMMAND: u64 = 8;
-    pub(super) const ANSWER: u64 = 9;
-    pub(super) const SAY: u64 = 10;
-    pub(super) const PROPOSE: u64 = 11;
-    pub(super) const COMMIT: u64 = 12;
-    pub(super) const CRASH: u64 = 13;
-    pub(super) const PAUSE: u64 = 14;
-    pub(super) const RESUME: u64 = 15;
-    pub(super) const PARTITION: u64 = 16;
-    pub(super) const HEAL: u64 = 17;
-    pub(super) const STALL: u64 = 18;
-    pub(super) const REROUTE: u64 = 19;
-    pub(super) const LINK: u64 = 20;
-    pub(super) const UNLINK: u64 = 21;
-    pub(super) const WRITE: u64 = 22;
-    pub(super) const STORED: u64 = 23;
-    pub(super) const FOUND: u64 = 24;
-    pub(super) const RECOVER: u64 = 25;
-    pub(super) const FAIL: u64 = 26;
-    pub(super) const OUTSIDE: u64 = 27;
-    pub(super) const OUTSIDE_NEWS: u64 = 28;
-    pub(super) const DIAL: u64 = 29;
-    pub(super) const SEND_FRAMES: u64 = 30;
-    pub(super) const FRAMES: u64 = 31;
-    pub(super) const HANG_UP: u64 = 32;
-    pub(super) const SEND_DATAGRAM: u64 = 33;
-    pub(super) const DATAGRAM: u64 = 34;
-    pub(super) const COMPUTE: u64 = 35;
-    pub(super) const COMPUTED: u64 = 36;
 }

@@ -27,7 +27,7 @@ pub struct Options {
     pub pending_records_max: usize,
     /// Once this much of the log lies behind the rows that are kept, it may be forgotten, but for the newest half of it.
     pub compact_bytes: u64,
-    /// A service is asked for the rows that have changed once the first record of which they may have come was handed over so long ago, or more than a MiB was.
+    /// A service is asked for the rows that have changed once the first record of which they may have come was handed over so long ago, or 4 MiB of them were.
     pub keep_after: Duration,
     /// The most that one part of a snapshot holds, in bytes.
     pub part_bytes_max: usize,

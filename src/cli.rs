@@ -151,3 +151,38 @@ fn since_1970() -> Duration {
 
 /// The most that one server writes into its trace, in bytes.
 const TRACE_BYTES_MAX: u64 = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn abouts(command: &clap::Command, path: &str, found: &mut BTreeMap<String, String>) {
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            let path = format!("{path} {}", sub.get_name());
+            let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+            found.insert(path.clone(), about);
+            abouts(sub, &path, found);
+        }
+    }
+
+    #[test]
+    fn each_command_says_what_it_does_in_the_list_and_in_its_own_help() {
+        let mut command = Cli::command();
+        let (mut listed, mut built) = (BTreeMap::new(), BTreeMap::new());
+        abouts(&command, "ovid", &mut listed);
+        command.build();
+        abouts(&command, "ovid", &mut built);
+        for (path, about) in &listed {
+            assert_eq!(built.get(path), Some(about), "{path}");
+        }
+        for (path, about) in &built {
+            assert!(!about.is_empty(), "{path}");
+            let same = built.iter().find(|(other, said)| *other != path && *said == about);
+            assert_eq!(same, None, "{path} says the same");
+        }
+    }
+}

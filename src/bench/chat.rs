@@ -210,6 +210,14 @@ impl Run<'_> {
 }
 
 /// The group tag of one of several clusters.
+/// The text of a message of so many bytes that tells which one it is.
+fn numbered(number: u64, bytes: usize) -> String {
+    let digits = number.to_string();
+    let mut text = "0".repeat(bytes.saturating_sub(digits.len()));
+    text.push_str(&digits);
+    text
+}
+
 fn tag(place: usize) -> String {
     format!("cluster-{place}")
 }

@@ -25,7 +25,7 @@ impl From<Wire> for Dialect {
     }
 }
 
-/// The options, under the names of the paper; all servers should have the same ones.
+// The options, under the names of the paper; all servers should have the same ones. (Said in `///` it would stand for what the command does that takes them.)
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options of an overlay, the same on all its servers")]
 pub(super) struct OverlayOptions {

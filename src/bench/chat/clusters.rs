@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::Options;
 use super::hall::{Came, Hall, accepted, acknowledge, all_is_read, conversations_request, pushed};
+use super::{Options, numbered};
 use crate::bench::log::cluster::Cluster;
 use crate::bench::log::messenger::post;
 
@@ -33,7 +33,7 @@ pub(super) fn measure(clusters: &[Cluster], options: &Options) -> anyhow::Result
     let all = options.cluster_messages * users.len() as u64;
     let mut received = vec![0_u64; users.len()];
     let (mut posted, mut answered) = (0_u64, 0_u64);
-    let text = |number: u64| format!("{number:0>width$}", width = options.bytes);
+    let text = |number: u64| numbered(number, options.bytes);
     let begin = Instant::now();
     while answered < all || received.iter().any(|count| *count < options.cluster_messages) {
         while posted < all && posted - answered < options.in_flight as u64 {

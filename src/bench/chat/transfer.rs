@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::Options;
 use super::hall::{Came, Hall, accepted, acknowledge, all_is_read, conversations_request, pushed};
+use super::{Options, numbered};
 use crate::bench::log::cluster::Cluster;
 use crate::bench::log::messenger::post;
 
@@ -22,7 +22,7 @@ pub(super) fn measure(cluster: &Cluster, count: u64, options: &Options) -> anyho
     let (from, to) = (format!("sender-{count}"), format!("receiver-{count}"));
     let reader = hall.enter(cluster, 1 % cluster.len(), &to)?;
     let writer = hall.enter(cluster, 0, &from)?;
-    let text = |number: u64| format!("{number:0>width$}", width = options.bytes);
+    let text = |number: u64| numbered(number, options.bytes);
     let (mut posted, mut answered, mut received) = (0, 0, 0);
     let (mut sent_s, mut received_s) = (None, None);
     let begin = Instant::now();

@@ -9,7 +9,7 @@ use crate::config::BoxSettings;
 use crate::rng::Probability;
 use crate::server::ExperimentSetup;
 
-/// Options that go before what a configuration says.
+// Options that go before what a configuration says. (Said in `///` it would stand for what the command does that takes them.)
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Experiments {
     /// Lose frames to other boxes, each with this probability

@@ -38,7 +38,7 @@ pub use self::message::{JsonMessage, NoMessage, Text, Wire, WireError};
 pub use self::outbox::{Audience, Dest, Outbox, Output};
 pub use self::outside::{Carries, Conn, DRAINED_BYTES, Inward, Opening, Outward, PortId, QUEUE_BYTES_MAX};
 pub use self::registry::Registry;
-pub use self::setup::{Attrs, Configure, Mistake, Setup};
+pub use self::setup::{Attrs, Configure, LogKeeper, Mistake, Setup};
 pub use self::storage::{Applied, Entry, Found, Look, Looked, Lsn, Read, Recovered, Row, Term, Write};
 pub use self::work::{Done, PasswordCost, Secret, Work};
 pub use crate::grid::Port;

@@ -47,6 +47,19 @@ pub trait Configure: Agent + Sized + Send + 'static {
     fn configure(setup: &mut Setup<'_>) -> Result<Self, Mistake>;
 }
 
+/// What keeps an agent's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogKeeper {
+    /// Nothing: the agent has no log.
+    Nothing,
+    /// The memory of its process.
+    Memory,
+    /// A disk of its own box. Such a log is always led, of which nobody is told ([`Input::Leads`](super::Input::Leads)).
+    Disk,
+    /// Several boxes that agree on it.
+    Members,
+}
+
 /// One agent's entry in a configuration, as the agent sees it.
 pub struct Setup<'a> {
     id: &'a str,
@@ -55,7 +68,7 @@ pub struct Setup<'a> {
     seed: u64,
     secret: Option<[u8; 32]>,
     unix_ms_at_start: u64,
-    log_keeps_rows: bool,
+    log: LogKeeper,
     attrs_asked: BTreeSet<String>,
     routes_asked: BTreeSet<String>,
     any_route: bool,
@@ -81,7 +94,7 @@ impl<'a> Setup<'a> {
             seed,
             secret: None,
             unix_ms_at_start: 0,
-            log_keeps_rows: true,
+            log: LogKeeper::Members,
             attrs_asked: BTreeSet::new(),
             routes_asked: BTreeSet::new(),
             any_route: false,
@@ -100,10 +113,10 @@ impl<'a> Setup<'a> {
         Self { unix_ms_at_start, ..self }
     }
 
-    /// The same with a log that asks for rows, which is one on a disk, or without.
+    /// The same with a log that is kept so. Without this it is one of several members.
     #[must_use]
-    pub fn with_rows_kept(self, log_keeps_rows: bool) -> Self {
-        Self { log_keeps_rows, ..self }
+    pub fn with_log(self, log: LogKeeper) -> Self {
+        Self { log, ..self }
     }
 
     /// The agent's id.
@@ -134,9 +147,14 @@ impl<'a> Setup<'a> {
         self.unix_ms_at_start
     }
 
+    /// What keeps the agent's log.
+    pub fn log(&self) -> LogKeeper {
+        self.log
+    }
+
     /// Whether anybody will ask the agent for its rows ([`Agent::take_rows`]).
     pub fn log_keeps_rows(&self) -> bool {
-        self.log_keeps_rows
+        matches!(self.log, LogKeeper::Disk | LogKeeper::Members)
     }
 
     /// The attribute `name`, if it is there.

@@ -49,7 +49,8 @@ pub use self::state::{
 };
 use self::state::{EMAIL_BYTES_MAX, TIMESTAMP_BYTES_MAX};
 use crate::agent::{
-    Agent, Configure, Index, Input, Inward, Mistake, Opening, Outbox, Peer, Refusal, Row, Setup, WireError,
+    Agent, Configure, Index, Input, Inward, LogKeeper, Mistake, Opening, Outbox, Peer, Refusal, Row, Setup,
+    WireError,
 };
 use crate::seldom;
 use crate::time::Time;
@@ -67,6 +68,8 @@ pub struct Messenger {
     /// Where clients connect, once they can.
     listening: Option<SocketAddr>,
     leads: bool,
+    /// Whether the log is this server's alone, which leads it then and is not told so.
+    is_alone: bool,
     /// Whether all rows of the last restore were understood.
     is_whole: bool,
     /// Records and rows that were none of ours.
@@ -75,11 +78,16 @@ pub struct Messenger {
 
 impl Configure for Messenger {
     fn configure(setup: &mut Setup<'_>) -> Result<Self, Mistake> {
+        if !setup.log_keeps_rows() {
+            let what = "a chat needs a log on a disk: {\"members\": [...]}, or \"local\" for a server alone";
+            return Err(Mistake::in_attr("log", what));
+        }
         let settings = Arc::new(Settings::configure(setup)?);
         let mut rng = setup.rng();
         let clusters = Clusters::new(settings.clusters.clone(), rng.fork());
         Ok(Self {
             front: Front::new(Arc::clone(&settings), rng),
+            is_alone: setup.log() == LogKeeper::Disk,
             settings,
             state: State::new(),
             clusters,
@@ -142,7 +150,12 @@ impl Messenger {
     fn take(&mut self, now: Time, input: Input<'_, MessengerMessage>, out: &mut Outbox<MessengerMessage>) {
         let turn = &mut Turn { now, unix_ms: self.unix_ms(now), state: &self.state, out };
         match input {
-            Input::Start => self.front.start(turn),
+            Input::Start => {
+                self.front.start(turn);
+                if self.is_alone {
+                    self.leads(now, true, out);
+                }
+            }
             Input::Timeout => {
                 self.front.timeout(turn);
                 self.clusters.timeout(now, &self.state, out);
@@ -167,15 +180,18 @@ impl Messenger {
                 self.clusters.news(now, heard, out);
             }
             Input::Message { from, message, .. } => self.front.heard(turn, from, message),
-            Input::Leads { leads } => {
-                self.leads = leads;
-                self.front.leads(turn, leads);
-                self.clusters.leads(now, leads, out);
-            }
+            Input::Leads { leads } => self.leads(now, leads, out),
             Input::Restore { rows, first, last } => self.restore(now, rows, (first, last), out),
             Input::Commands { commands } => commands.obey(out, |line, _| Some(self.command(line))),
             _ => {}
         }
+    }
+
+    fn leads(&mut self, now: Time, leads: bool, out: &mut Outbox<MessengerMessage>) {
+        self.leads = leads;
+        let turn = &mut Turn { now, unix_ms: self.unix_ms(now), state: &self.state, out };
+        self.front.leads(turn, leads);
+        self.clusters.leads(now, leads, out);
     }
 
     fn outside(&mut self, now: Time, inward: Inward<'_>, out: &mut Outbox<MessengerMessage>) {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::read::Reader;
 use super::tree::{Member, Node};
 use super::{AgentId, Configuration, Entry, LOG_ATTR, RouteTargets};
-use crate::agent::{Attrs, Mistake, Port};
+use crate::agent::{Attrs, LogKeeper, Mistake, Port};
 use crate::agents::raft::{Options, Reads};
 use crate::agents::replicated::{LOG_ROUTE, MemberId};
 
@@ -53,9 +53,14 @@ impl LogChoice {
         }
     }
 
-    /// Whether the log asks its agent for rows, and keeps them.
-    pub fn keeps_rows(&self) -> bool {
-        matches!(self, Self::Local | Self::Replicated(_))
+    /// What keeps the log.
+    pub fn keeper(&self) -> LogKeeper {
+        match self {
+            Self::None => LogKeeper::Nothing,
+            Self::Memory => LogKeeper::Memory,
+            Self::Local => LogKeeper::Disk,
+            Self::Replicated(_) => LogKeeper::Members,
+        }
     }
 }
 

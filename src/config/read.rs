@@ -8,7 +8,7 @@ use super::{
     AgentId, BOX_TYPE, BoxSettings, Configuration, Entry, LOG_ATTR, LogChoice, RouteTargets, control, json,
     log, settings, toml,
 };
-use crate::agent::{Attrs, Mistake, Port, Registry, Setup};
+use crate::agent::{Attrs, LogKeeper, Mistake, Port, Registry, Setup};
 use crate::grid::BoxAddress;
 
 /// How a configuration is written.
@@ -141,12 +141,12 @@ impl<'a> Reader<'a> {
         let (Some(kind), Some(attrs), Some(routes)) = (kind, attrs, routes) else { return };
         let log = LogChoice::of(&attrs);
         // Where the log itself is a mistake, nothing follows from it.
-        let keeps_rows = log.as_ref().map_or(true, LogChoice::keeps_rows);
+        let keeper = log.as_ref().map_or(LogKeeper::Members, LogChoice::keeper);
         let log = log.unwrap_or_else(|mistake| {
             self.mistake(member, &mistake, true);
             LogChoice::None
         });
-        self.make(member, kind, &attrs, &routes, keeps_rows);
+        self.make(member, kind, &attrs, &routes, keeper);
         if let (Ok(id), Some(on)) = (id.parse(), on) {
             self.configuration.agents.insert(id, Entry { kind: kind.to_owned(), on, attrs, log, routes });
         }
@@ -313,12 +313,12 @@ impl<'a> Reader<'a> {
         kind: &str,
         attrs: &Attrs,
         routes: &BTreeMap<String, RouteTargets>,
-        keeps_rows: bool,
+        keeper: LogKeeper,
     ) {
         let mut own = attrs.clone();
         own.0.remove(LOG_ATTR);
         let names: Vec<String> = routes.keys().cloned().collect();
-        let mut setup = Setup::new(&member.name, &own, &names, 0).with_rows_kept(keeps_rows);
+        let mut setup = Setup::new(&member.name, &own, &names, 0).with_log(keeper);
         match self.registry.make(kind, &mut setup) {
             Some(Err(mistake)) => self.mistake(member, &mistake, true),
             Some(Ok(_)) => {

@@ -23,6 +23,22 @@ fn log_in(boxes: &Boxes, id: u16, name: &str, have: &[Position]) -> Client {
 }
 
 #[test]
+fn a_server_alone_with_a_log_of_its_own_is_a_chat() {
+    let attrs = format!(r#""log": "local"{ATTRS}"#);
+    let mut boxes =
+        Boxes::new(1, &format!(r#""s0": {{"type": "messenger", "box": "{{0}}", "attrs": {{{attrs}}}}}"#));
+    boxes.start(0, &[]);
+    let mut ann = log_in(&boxes, 0, "ann", &[]);
+    log_in(&boxes, 0, "bob", &[]);
+    ann.post_all("bob", 1..=20);
+    boxes.kill(0);
+    boxes.start(0, &[]);
+    let mut heard = Heard::default();
+    log_in(&boxes, 0, "bob", &[]).hear_upto(&mut heard, 20);
+    assert_eq!(heard.texts(), texts(1..=20));
+}
+
+#[test]
 fn messages_arrive_once_and_in_order_although_the_leader_is_killed() {
     let mut boxes = Boxes::new(3, &configuration_with("messenger", ATTRS, ""));
     start(&mut boxes, &MEMBERS);

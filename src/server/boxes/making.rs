@@ -21,7 +21,8 @@ impl BoxHost {
         attrs.0.remove(LOG_ATTR);
         let setup = Setup::new(id.as_str(), &attrs, &routes, self.seeds.number());
         let secret = self.secret.as_ref().map(|secret| secret_of(secret, id));
-        let mut setup = setup.with_secret(secret).begun_at_unix_ms(self.unix_ms_at_start);
+        let setup = setup.with_secret(secret).begun_at_unix_ms(self.unix_ms_at_start);
+        let mut setup = setup.with_log(entry.log.keeper());
         // Reading the configuration has made it once already.
         let agent = match self.registry.make(&entry.kind, &mut setup) {
             Some(Ok(agent)) => agent,

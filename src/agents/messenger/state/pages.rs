@@ -286,8 +286,8 @@ fn read_message(reader: &mut Reader, sequence: Sequence) -> Result<Stored, WireE
 }
 
 /// The messages of a page.
-pub(super) fn read_page(first: Sequence, bytes: Bytes) -> Result<Vec<Stored>, WireError> {
-    let (mut reader, mut messages) = (Reader::new(&bytes), Vec::new());
+pub(super) fn read_page(first: Sequence, bytes: &Bytes) -> Result<Vec<Stored>, WireError> {
+    let (mut reader, mut messages) = (Reader::new(bytes), Vec::new());
     let mut sequence = first;
     while !reader.is_empty() {
         messages.push(read_message(&mut reader, sequence)?);

@@ -89,7 +89,7 @@ impl State {
         let begun_at = if wanted.backwards { wanted.upto } else { wanted.from };
         for row in rows {
             if let (Some(first), Some(bytes)) = (page_first(&row.key), &row.value) {
-                walk.page(first, bytes.clone());
+                walk.page(first, bytes);
             }
         }
         if walk.position == begun_at && walk.on_disk().is_some() {
@@ -196,7 +196,7 @@ impl<'a> Walk<'a> {
                 self.state.pages.in_memory(self.wanted.conversation, self.conversation, place)
         {
             let before = self.position;
-            self.page(self.conversation.pages[place].first, bytes);
+            self.page(self.conversation.pages[place].first, &bytes);
             if self.position == before && !self.full {
                 self.pass_over();
             }
@@ -204,7 +204,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Takes the messages of a page, if the next one is among them, or stands before it and was lost.
-    fn page(&mut self, first: Sequence, bytes: Bytes) {
+    fn page(&mut self, first: Sequence, bytes: &Bytes) {
         // What is kept was written here; should it not be readable, it is passed over as if it were not there.
         let Ok(messages) = read_page(first, bytes) else { return };
         if self.wanted.backwards {

@@ -14,7 +14,9 @@ pub(in super::super) struct Once {
     /// Where they stand: in which cluster, and for whom it was fetched, if it was.
     places: BTreeMap<(String, usize, Option<String>), Place>,
     texts: BTreeMap<Place, String>,
-    /// Names that have stood for more than one user, perhaps: what was fetched for one may be fetched for the next, too.
+    writers: BTreeMap<String, String>,
+    /// Names that have stood for more than one user, perhaps, and be it that what was asked for long ago was done late: what was fetched for one may be fetched for the next,
+    /// too, and a client that has become another user's without knowing it sends again what was not answered.
     deleted: BTreeSet<String>,
 }
 
@@ -30,7 +32,8 @@ impl Once {
     fn stands(&mut self, text: &str, reader: Option<&String>, place: Place) -> Result<(), String> {
         let key = (text.to_owned(), place.0.cluster, reader.cloned());
         let before = self.places.entry(key).or_insert(place);
-        if *before != place && reader.is_none_or(|reader| !self.deleted.contains(reader)) {
+        let is_one = |user: &String| !self.deleted.contains(user);
+        if *before != place && reader.or_else(|| self.writers.get(text)).is_none_or(is_one) {
             let of = reader.map_or(String::new(), |reader| format!(", fetched for {reader}"));
             return Err(format!("message {text} stands at {before:?} and at {place:?}{of}"));
         }
@@ -47,6 +50,10 @@ impl Law for Once {
 
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
         match seen {
+            Seen::Wrote { text, by, .. } => {
+                self.writers.insert(text.clone(), by.user.clone());
+                Ok(())
+            }
             Seen::Acknowledged { text, cluster, place } => {
                 self.was_accepted(text, *cluster)?;
                 place.map_or(Ok(()), |place| self.stands(text, None, place))

@@ -442,7 +442,7 @@ impl Service for Chat {
 
     fn patience(&self) -> Duration {
         // A cluster that was out of reach is tried again after up to 15 s; then everybody may still have to go round.
-        Duration::from_secs(if self.setting.clusters > 1 { 100 } else { 30 })
+        Duration::from_secs(if self.setting.clusters > 1 { 100 } else { 60 })
     }
 
     fn settings(&self, plan: &Plan) -> Settings {

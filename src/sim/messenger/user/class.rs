@@ -224,6 +224,9 @@ impl Class {
         } else if let Some(which) = self.unanswered.iter().position(|(request, _)| *request == id) {
             let (_, text) = self.unanswered.remove(which);
             if done {
+                if self.visit == Visit::Writing {
+                    self.visit = Visit::Written;
+                }
                 self.witness.acknowledged(text, place);
             } else {
                 self.witness.see(Seen::GaveUp { text });

@@ -11,6 +11,9 @@ pub(super) enum Visit {
     None,
     First,
     Requested,
+    /// It writes something, and again until that is accepted: what was proposed long before is in the log by then.
+    Writing,
+    Written,
     Second,
     Done,
 }
@@ -39,9 +42,17 @@ impl Class {
                 self.witness.see(Seen::Requests { life: self.witness.life });
                 let id = self.request();
                 send(&Route { id, ..Route::default() }, conn, out);
+                self.ring_in(now, Alarm::Visit, (COUNTED_AFTER_MS, COUNTED_AFTER_MS));
+            }
+            (Visit::Requested | Visit::Writing, _) => {
+                self.visit = Visit::Writing;
+                if self.unanswered.is_empty() {
+                    let own = self.witness.who.name.clone();
+                    self.write(&own, 0, out);
+                }
                 self.ring_in(now, Alarm::Visit, (1_000, 1_000));
             }
-            (Visit::Requested, _) => {
+            (Visit::Written, _) => {
                 self.visit = Visit::Second;
                 self.leave(now, out);
             }
@@ -54,3 +65,6 @@ impl Class {
         }
     }
 }
+
+/// After what time a request has been proposed for good: what nobody knows of is proposed again after 5 s.
+const COUNTED_AFTER_MS: u64 = 8_000;

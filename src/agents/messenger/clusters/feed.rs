@@ -59,12 +59,8 @@ impl Feed {
             on_the_way_bytes: 0,
             looking: None,
         };
-        for Place { conversation, sequence } in arrived {
-            let found = state.conversation(conversation).filter(|found| is_served(found));
-            if let (Some(found), Some(mark)) = (found, state.mark(user, conversation)) {
-                let sent = sequence.min(found.last()).max(mark);
-                feed.cursors.insert(conversation, Cursor { sent, waiting: VecDeque::new() });
-            }
+        for place in arrived {
+            feed.arrived(place, state);
         }
         for (conversation, _) in state.unread(user) {
             if state.conversation(conversation).is_some_and(is_served) {
@@ -83,12 +79,16 @@ impl Feed {
         !known
     }
 
-    /// The other cluster has everything up to this place; whether that can be: only what was sent can have arrived.
-    pub(super) fn arrived(&mut self, place: Place) -> bool {
-        let Some(cursor) = self.cursors.get_mut(&place.conversation) else { return false };
-        if place.sequence > cursor.sent {
+    /// The other cluster has everything up to this place, whether this feed has sent it or that of another one of its servers. False if the user has nothing there that it could have.
+    pub(super) fn arrived(&mut self, place: Place, state: &State) -> bool {
+        let found = state.conversation(place.conversation).filter(|found| is_served(found));
+        let (Some(found), Some(mark)) = (found, state.mark(self.user, place.conversation)) else {
             return false;
-        }
+        };
+        let cursor = self.cursors.entry(place.conversation);
+        let cursor = cursor.or_insert_with(|| Cursor { sent: mark, waiting: VecDeque::new() });
+        // What this server does not know of yet it sends when it comes.
+        cursor.sent = cursor.sent.max(place.sequence.min(found.last()));
         while let Some((sequence, bytes)) = cursor.waiting.front()
             && *sequence <= place.sequence
         {

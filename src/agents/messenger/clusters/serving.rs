@@ -227,10 +227,10 @@ impl Serving {
         let feed = self.sessions.get_mut(&conn).and_then(|session| session.feeds.get_mut(&user));
         let Some(feed) = feed else { return };
         for position in &said.arrived {
-            feed.arrived(place(position));
+            feed.arrived(place(position), state);
         }
         for place in said.acknowledged.iter().map(place) {
-            if feed.arrived(place) && state.mark(user, place.conversation) < Some(place.sequence) {
+            if feed.arrived(place, state) && state.mark(user, place.conversation) < Some(place.sequence) {
                 self.counts.acknowledged += 1;
                 self.marks.push((user, place));
             }

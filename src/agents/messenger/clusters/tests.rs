@@ -139,6 +139,31 @@ fn messages_are_fetched_once_and_in_order_whatever_breaks() {
 }
 
 #[test]
+fn two_servers_that_fetch_the_same_do_not_hold_each_other_up() {
+    let (mut net, ann, bob) = pair(12);
+    for number in 0..5_000 {
+        net.post(WEST, bob[1], Target::User(ann[1]), &format!("{number}"));
+    }
+    net.online(EAST, 0, ann[0]);
+    run(&mut net, 30);
+    net.online(EAST, 1, ann[0]);
+    run(&mut net, 600);
+    assert_eq!(texts(&net, EAST, ann[0]).len(), 5_000);
+    net.read(EAST, ann[0], true);
+    run(&mut net, 200);
+    // The one goes, and the other one gets what comes then.
+    net.offline(EAST, 0, ann[0]);
+    for number in 5_000..5_100 {
+        net.post(WEST, bob[1], Target::User(ann[1]), &format!("{number}"));
+    }
+    run(&mut net, 300);
+    assert_eq!(texts(&net, EAST, ann[0]).len(), 5_100);
+    let state = &net.groups[WEST].state;
+    let conversation = state.direct(ann[1], bob[1]).expect("there");
+    assert_eq!(state.mark(ann[1], conversation), Some(Sequence(5_000)));
+}
+
+#[test]
 fn nothing_counts_as_read_before_it_is_read_here() {
     for seed in 0..20 {
         let (mut net, ann, bob) = pair(seed);

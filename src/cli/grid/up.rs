@@ -154,6 +154,8 @@ impl Fleet {
                     self.stop_all(board);
                 }
                 Ok(News::Signal(_)) | Err(RecvTimeoutError::Timeout) => self.kill_all(board),
+                // Who was told to stop need not answer any more.
+                Ok(News::Status { status: Err(_), .. }) if self.stop != Stop::No => {}
                 Ok(News::Status { on, status }) => board.status(on, status),
                 Ok(news) => self.printed(news, board),
                 Err(RecvTimeoutError::Disconnected) => bail!("the threads that bring news have ended"),

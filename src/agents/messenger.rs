@@ -242,7 +242,7 @@ impl Messenger {
                     Effect::Posted { conversation, message } => {
                         self.clusters.posted(*conversation, message, &self.state, out);
                     }
-                    Effect::Unregistered(user) => self.clusters.unregistered(*user, out),
+                    Effect::Unregistered { user, .. } => self.clusters.unregistered(*user, out),
                     Effect::ReadThere { user, from, upto } => self.clusters.read(*user, from, *upto, out),
                     _ => {}
                 }

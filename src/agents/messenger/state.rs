@@ -276,6 +276,20 @@ impl State {
         self.users.get(&user).into_iter().flat_map(|user| user.conversations.iter().copied())
     }
 
+    /// Those whom `user` writes with; of somebody who writes with very many, the first of them.
+    pub fn acquaintances(&self, user: UserId) -> BTreeSet<UserId> {
+        let mut known = BTreeSet::new();
+        for id in self.conversations_of(user) {
+            let Some(conversation) = self.conversation(id) else { continue };
+            known.extend(conversation.members().take(ACQUAINTANCES_MAX));
+            if known.len() >= ACQUAINTANCES_MAX {
+                break;
+            }
+        }
+        known.remove(&user);
+        known
+    }
+
     /// The other user's name, or the group's, as `user` sees it; its own if it writes to itself.
     pub fn name_of(&self, conversation: ConversationId, user: UserId) -> Option<Arc<str>> {
         let name = |user| self.users.get(&user).map(|user| Arc::clone(&user.name));
@@ -334,4 +348,6 @@ pub fn is_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
+/// So many people are looked for among those whom a user writes with, and so many of one conversation.
+pub(super) const ACQUAINTANCES_MAX: usize = 1000;
 const NAME_BYTES_MAX: usize = 64;

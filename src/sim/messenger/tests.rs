@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use self::broken::{Broken, FailsTo};
 use super::book::{Got, Room, Seen};
-use super::checkers::{Law, Shown};
+use super::checkers::{Law, Presence, Shown};
 use super::{Chat, MessengerScenario, Setting, run_service};
 use crate::agent::Peer;
 use crate::rng::Probability;
@@ -251,6 +251,29 @@ fn a_client_that_shows_what_it_should_not_is_caught() {
     sees(&[got(1), shown(1), got(1), shown(1)]).expect_err("twice");
     sees(&[got(1), got(2), shown(2), shown(1)]).expect_err("in another order");
     sees(&[got(1), shown(1), shown(2)]).expect_err("before it has come");
+}
+
+#[test]
+fn a_server_that_does_not_say_who_is_gone_for_good_is_caught() {
+    let (life, user, cluster) = ((Peer(7), 1), "u1".to_owned(), 0);
+    let other = || "u4".to_owned();
+    let told = |online| Seen::ToldPresence { life, user: other(), online };
+    let asked = || Seen::Asked { life, told: Vec::new() };
+    let deleted = |cluster| Seen::IsDeleted { user: other(), cluster };
+    let logged_in = Seen::LoggedIn { life, user: user.clone(), cluster };
+    let judged = |all: &[Seen]| {
+        let mut law = Presence::new([user.clone()].into());
+        let begun = [logged_in.clone(), Seen::Closing { lost: None }, asked()];
+        begun.iter().chain(all).try_for_each(|seen| law.see(seen))?;
+        law.settled(&|_| true)
+    };
+    assert_eq!(judged(&[told(true), deleted(0), told(false)]), Ok(()));
+    assert_eq!(judged(&[told(true), told(false), deleted(0)]), Ok(()));
+    assert_eq!(judged(&[told(true), deleted(1), asked()]), Ok(()));
+    assert_eq!(judged(&[deleted(0)]), Ok(()));
+    let again = [told(true), deleted(0), Seen::LoggedOut { life }, logged_in.clone(), asked()];
+    assert_eq!(judged(&again), Ok(()), "who comes again knows nothing");
+    judged(&[told(true), deleted(0), asked()]).expect_err("the answer does not say that somebody is gone");
 }
 
 #[test]

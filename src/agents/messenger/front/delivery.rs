@@ -1,12 +1,13 @@
 //! Messages on their way to sessions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::connection::{Client, Who};
 use super::history::Job;
-use super::people::ACQUAINTANCES_MAX;
 use super::{Front, Turn, touch};
 use crate::agent::{Conn, Looked};
+use crate::agents::messenger::state::ACQUAINTANCES_MAX;
 use crate::agents::messenger::{
     Conversation, ConversationId, Effect, GroupChange, Kind, Messages, Place, Reading, Sequence, State,
     Stored, UserId, Wanted,
@@ -24,7 +25,12 @@ impl Front {
             }
             Effect::Group { group, change: GroupChange::Joined(_) } => self.introduce(turn, *group),
             Effect::Read { user, upto } => self.read(turn, *user, *upto),
-            Effect::Unregistered(user) => {
+            Effect::Unregistered { user, name, acquaintances } => {
+                // The state does not know any more whom that concerns.
+                if self.is_online(*user) {
+                    self.tell(acquaintances, |session| session.tell_presence(name, false));
+                    self.flush_soon(turn.now);
+                }
                 for conn in self.sessions.get(user).cloned().unwrap_or_default() {
                     self.hang_up(turn, conn);
                 }
@@ -82,13 +88,17 @@ impl Front {
         if conversation.members().len() > TOLD_MAX {
             return;
         }
-        let members: Vec<UserId> = conversation.members().collect();
+        let members = conversation.members().collect();
         self.tell(&members, |session| session.tell_read(&name, upto));
         self.flush_soon(turn.now);
     }
 
     /// Tells the sessions of these users something that leaves with the end of this turn.
-    pub(super) fn tell(&mut self, users: &[UserId], mut what: impl FnMut(&mut super::connection::Session)) {
+    pub(super) fn tell(
+        &mut self,
+        users: &BTreeSet<UserId>,
+        mut what: impl FnMut(&mut super::connection::Session),
+    ) {
         let Self { clients, sessions, touched, .. } = self;
         for conn in users.iter().filter_map(|user| sessions.get(user)).flatten() {
             if let Some(client) = clients.get_mut(conn)

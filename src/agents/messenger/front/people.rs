@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::presence::Affected;
 use super::{Front, Turn, wire};
 use crate::agent::{Conn, Outbox, Peer};
+use crate::agents::messenger::state::ACQUAINTANCES_MAX;
 use crate::agents::messenger::{Kind, MessengerMessage, Sequence, State, UserId};
 use crate::time::Time;
 use crate::wire::proto::{
@@ -37,13 +38,12 @@ impl Front {
         for user in users {
             let Some(name) = state.user(user).map(|user| Arc::clone(&user.name)) else { continue };
             let online = self.is_online(user);
-            let others: Vec<UserId> = acquaintances(state, user).into_iter().collect();
-            self.tell(&others, |session| session.tell_presence(&name, online));
+            self.tell(&state.acquaintances(user), |session| session.tell_presence(&name, online));
         }
         self.flush_soon(now);
     }
 
-    fn is_online(&self, user: UserId) -> bool {
+    pub(super) fn is_online(&self, user: UserId) -> bool {
         self.sessions.contains_key(&user) || self.elsewhere.is_online(user)
     }
 
@@ -51,7 +51,7 @@ impl Front {
     fn presence(&self, state: &State, user: UserId, who: &WhoRequest) -> Presence {
         let named: BTreeSet<UserId> =
             who.users.iter().take(ACQUAINTANCES_MAX).filter_map(|name| state.find_user(name)).collect();
-        let known = acquaintances(state, user).into_iter();
+        let known = state.acquaintances(user).into_iter();
         let known = known.filter(|other| who.users.is_empty() || named.contains(other));
         let entries = known.filter_map(|other| {
             let user = state.user(other)?.name.to_string();
@@ -94,20 +94,6 @@ impl Front {
     }
 }
 
-/// Those who write with `user`; of somebody who writes with very many, the first of them.
-fn acquaintances(state: &State, user: UserId) -> BTreeSet<UserId> {
-    let mut known = BTreeSet::new();
-    for id in state.conversations_of(user) {
-        let Some(conversation) = state.conversation(id) else { continue };
-        known.extend(conversation.members().take(ACQUAINTANCES_MAX));
-        if known.len() >= ACQUAINTANCES_MAX {
-            break;
-        }
-    }
-    known.remove(&user);
-    known
-}
-
 /// What `user` belongs to.
 fn conversations(state: &State, user: UserId) -> Conversations {
     let mut names = 0;
@@ -142,7 +128,5 @@ fn conversations(state: &State, user: UserId) -> Conversations {
     Conversations { entries: entries.collect() }
 }
 
-/// Nobody is told of more people than this at once.
-pub(super) const ACQUAINTANCES_MAX: usize = 1000;
 /// So many names of members are listed, before groups are listed without them.
 const NAMES_MAX: usize = 20_000;

@@ -1,5 +1,8 @@
 //! What a command came to.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use super::{ConversationId, Place, Progress, Stored, UserId};
@@ -22,7 +25,14 @@ pub enum Effect {
     /// Somebody is a user.
     Registered(UserId),
     /// Somebody is none any more.
-    Unregistered(UserId),
+    Unregistered {
+        /// Who.
+        user: UserId,
+        /// How they were called.
+        name: Arc<str>,
+        /// Those whom they wrote with, as [`State::acquaintances`](super::State::acquaintances) has it.
+        acquaintances: BTreeSet<UserId>,
+    },
     /// A message stands in a conversation. Its row may not be written yet.
     Posted {
         /// Which one.

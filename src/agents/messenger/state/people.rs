@@ -46,7 +46,8 @@ impl State {
 
     pub(super) fn unregister(&mut self, id: UserId) -> Result<Vec<Effect>, Refused> {
         let user = self.users.get(&id).ok_or(Refused::NoUser)?.clone();
-        let mut effects = vec![Effect::Unregistered(id)];
+        let (name, acquaintances) = (Arc::clone(&user.name), self.acquaintances(id));
+        let mut effects = vec![Effect::Unregistered { user: id, name, acquaintances }];
         for conversation in &user.conversations {
             if let Some(change) = self.leave(*conversation, id) {
                 effects.push(Effect::Group { group: *conversation, change });

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::book::{Life, Seen};
 use super::Law;
 
-/// When all is quiet, everybody who asks knows who of their acquaintances is there.
+/// When all is quiet, everybody who asks knows who of their acquaintances is there; and who was told that somebody is there who is a user no more has been told that they are not.
 #[derive(Default)]
 pub(in super::super) struct Presence {
     /// Who is logged in, and in which cluster.
     online: BTreeMap<Life, (usize, String)>,
     told: BTreeMap<Life, BTreeMap<String, bool>>,
+    /// Who is yet to be told, without asking, that a user who was there is gone for good.
+    missing: BTreeMap<Life, BTreeSet<String>>,
     /// Who has asked since all is well.
     asked: BTreeSet<Life>,
     /// Whose clients are ours; the others cannot ask.
@@ -24,6 +26,18 @@ impl Presence {
     }
 }
 
+impl Presence {
+    /// Those who take a user for being there have to learn that it is not: an answer to who asks does not name it any more.
+    fn is_gone(&mut self, gone: &str, cluster: usize) {
+        for (life, (at, user)) in &self.online {
+            let takes_it_for_there = self.told.get(life).is_some_and(|told| told.get(gone) == Some(&true));
+            if *at == cluster && user != gone && takes_it_for_there {
+                self.missing.entry(*life).or_default().insert(gone.to_owned());
+            }
+        }
+    }
+}
+
 impl Law for Presence {
     const NAME: &'static str = "presence";
 
@@ -33,11 +47,19 @@ impl Law for Presence {
                 self.online.insert(*life, (*cluster, user.clone()));
                 // What was told before may have changed meanwhile.
                 self.told.remove(life);
+                self.missing.remove(life);
             }
-            Seen::LoggedOut { life } => drop(self.online.remove(life)),
+            Seen::LoggedOut { life } => {
+                self.online.remove(life);
+                self.missing.remove(life);
+            }
             Seen::ToldPresence { life, user, online } => {
                 self.told.entry(*life).or_default().insert(user.clone(), *online);
+                if let Some(missing) = self.missing.get_mut(life).filter(|_| !online) {
+                    missing.remove(user);
+                }
             }
+            Seen::IsDeleted { user, cluster } => self.is_gone(user, *cluster),
             Seen::Asked { life, told } => {
                 self.told.insert(*life, told.iter().cloned().collect());
                 if self.closing {
@@ -57,6 +79,9 @@ impl Law for Presence {
         for (life, (cluster, user)) in online().filter(|(_, (_, user))| self.ours.contains(user)) {
             if !self.asked.contains(life) {
                 return Err(format!("{user} has not been told who is there"));
+            }
+            if let Some(gone) = self.missing.get(life).and_then(BTreeSet::first) {
+                return Err(format!("{user} has not been told in cluster {cluster} that {gone} is gone"));
             }
             for (other, online) in self.told.get(life).into_iter().flatten() {
                 if there.contains(&(*cluster, other.as_str())) != *online {

@@ -180,7 +180,7 @@ impl Net {
                         Effect::Posted { conversation, message } => {
                             clusters.posted(*conversation, message, state, out);
                         }
-                        Effect::Unregistered(user) => clusters.unregistered(*user, out),
+                        Effect::Unregistered { user, .. } => clusters.unregistered(*user, out),
                         Effect::ReadThere { user, from, upto } => clusters.read(*user, from, *upto, out),
                         _ => {}
                     });

@@ -1,7 +1,9 @@
 //! Messages on their way.
 
 use super::super::desk::*;
-use crate::wire::proto::{ErrorCode, History, Login, Position, Posted, Route, WhoRequest, messages_request};
+use crate::wire::proto::{
+    ErrorCode, History, Login, Position, Posted, Route, WhoRequest, messages_request, user,
+};
 
 fn numbers(texts: &[String]) -> Vec<usize> {
     texts.iter().map(|text| text.trim_end_matches('.').parse().expect("a number")).collect()
@@ -287,6 +289,47 @@ fn those_who_write_with_each_other_learn_who_is_there() {
     let told: Vec<_> = desk.routes(ann).into_iter().flat_map(seen).collect();
     assert_eq!(told, [("bob".to_owned(), true)]);
     assert_eq!(desk.routes(eve), []);
+}
+
+#[test]
+fn those_who_write_with_a_user_who_is_deleted_while_online_learn_that_it_is_gone() {
+    let mut desk = Desk::new(2);
+    let (ann, bob, cid) = (desk.user(0, "ann"), desk.user(0, "bob"), desk.user(1, "cid"));
+    let (eve, dan) = (desk.user(1, "eve"), desk.user(1, "dan"));
+    desk.ask(ann, post("bob", "hello", None));
+    desk.ask(ann, post("cid", "hello", None));
+    desk.ask(dan, post("cid", "hello", None));
+    desk.close(dan);
+    desk.advance(100);
+    let told = |desk: &mut Desk, line| {
+        let entries = desk.routes(line).into_iter().filter_map(|route| route.presence);
+        let entries = entries.flat_map(|presence| presence.entries);
+        entries.map(|entry| (entry.user, entry.online)).collect::<Vec<_>>()
+    };
+    for line in [ann, bob, cid, eve] {
+        told(&mut desk, line);
+    }
+    desk.say(ann, &user_route("ann", Some(PASSWORD), user::Action::Delete));
+    desk.advance(100);
+    assert!(desk.servers[0].gone.contains(&ann.conn), "it is deleted");
+    for line in [bob, cid] {
+        assert_eq!(told(&mut desk, line), [("ann".to_owned(), false)]);
+    }
+    assert_eq!(told(&mut desk, eve), [], "a stranger does not");
+    // Who has gone before that is not gone once more.
+    let dan = desk.log_in(0, "dan", login("dan"));
+    desk.advance(100);
+    told(&mut desk, cid);
+    desk.is_up = false;
+    desk.say(dan, &user_route("dan", Some(PASSWORD), user::Action::Delete));
+    desk.close(dan);
+    desk.advance(100);
+    assert_eq!(told(&mut desk, cid), [("dan".to_owned(), false)]);
+    desk.is_up = true;
+    desk.advance(100);
+    assert_eq!(told(&mut desk, cid), []);
+    let answer = desk.ask(cid, post("dan", "are you there?", None));
+    assert_eq!(code(&answer), ErrorCode::NotFound);
 }
 
 #[test]

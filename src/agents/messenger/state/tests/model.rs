@@ -199,8 +199,12 @@ impl Model {
 
     fn unregister(&mut self, user: UserId) -> Done {
         self.needs(user)?;
-        let mut effects = vec![Effect::Unregistered(user)];
-        for group in self.conversations_of(user) {
+        let conversations = self.conversations_of(user);
+        let members = conversations.iter().flat_map(|id| self.conversations[id].members.keys().copied());
+        let acquaintances = members.filter(|other| *other != user).collect();
+        let name = Arc::from(self.users[&user].as_str());
+        let mut effects = vec![Effect::Unregistered { user, name, acquaintances }];
+        for group in conversations {
             if let Some(change) = self.leave(group, user) {
                 effects.push(Effect::Group { group, change });
             }

@@ -39,7 +39,7 @@ pub struct Route {
     /// Server: a message of the client has its place, beside a Response.
     #[prost(message, optional, tag = "109")]
     pub posted: ::core::option::Option<Posted>,
-    /// Server: others have read this far, as far as the client's user may know.
+    /// Server: users have read this far, as far as the client's user may know; that one, too, which answers `acknowledged`.
     #[prost(message, repeated, tag = "110")]
     pub read_by: ::prost::alloc::vec::Vec<ReadBy>,
     /// Between clusters: these messages, and all before them, have arrived; with a subscription: they arrived before.

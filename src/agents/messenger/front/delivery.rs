@@ -81,15 +81,13 @@ impl Front {
         self.flush_soon(turn.now);
     }
 
-    /// Somebody has read further: those who write with them may know.
+    /// Somebody has read further: their other sessions learn it, and those who write with them, if these are not very many.
     fn read(&mut self, turn: &mut Turn<'_>, user: UserId, upto: Place) {
         let Some(conversation) = turn.state.conversation(upto.conversation) else { return };
         let Some(name) = turn.state.user(user).map(|user| Arc::clone(&user.name)) else { return };
-        if conversation.members().len() > TOLD_MAX {
-            return;
-        }
-        let members = conversation.members().collect();
-        self.tell(&members, |session| session.tell_read(&name, upto));
+        let is_large = conversation.members().len() > TOLD_MAX;
+        let told = if is_large { [user].into() } else { conversation.members().collect() };
+        self.tell(&told, |session| session.tell_read(&name, upto));
         self.flush_soon(turn.now);
     }
 
@@ -232,5 +230,5 @@ fn is_with_itself(kind: &Kind) -> bool {
 /// How many messages, of how many bytes, are read at once for a session that is behind.
 const AT_ONCE_MAX: usize = 500;
 const AT_ONCE_BYTES_MAX: usize = 128 * 1024;
-/// In larger groups nobody is told who has read how far.
+/// In larger groups nobody is told who else has read how far.
 const TOLD_MAX: usize = 64;

@@ -1,11 +1,12 @@
 //! What clients ask for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::connection::{Client, Who};
 use super::log_in::is_short;
 use super::proposals::{Asked, Then, Waiter};
-use super::{Front, Turn, refusal, wire};
+use super::{Front, Turn, refusal, touch, wire};
 use crate::agent::Conn;
 use crate::agents::messenger::{
     ClientInstance, Command, Conversation, ConversationId, Place, Refused, Sequence, TIMESTAMP_BYTES_MAX,
@@ -212,9 +213,11 @@ impl Front {
         }
     }
 
-    /// What a client has read: as far as it says so, or, if it never does, what it was sent before this.
+    /// What a client has read: as far as it says so, or, if it never does, what it was sent before this. If that moves no mark, of which all sessions would be told, its own is.
     fn marks_of(&mut self, turn: &mut Turn<'_>, conn: Conn, acknowledged: &[Position]) {
-        let Some(session) = self.clients.get_mut(&conn).and_then(Client::session_mut) else { return };
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        let (is_deaf, mut is_told) = (client.is_deaf(), false);
+        let Some(session) = client.session_mut() else { return };
         let said = acknowledged.iter().map(|at| (ConversationId(at.conversation), Sequence(at.sequence)));
         let mut upto: BTreeMap<ConversationId, Sequence> = std::mem::take(&mut session.pushed);
         for (conversation, sequence) in said {
@@ -229,7 +232,15 @@ impl Front {
             let sequence = sequence.min(last);
             if sequence > mark {
                 self.marks.read(turn.now, session.user, Place { conversation, sequence });
+            } else if session.is_ours && !is_deaf {
+                let name = Arc::clone(&session.name);
+                session.tell_read(&name, Place { conversation, sequence: mark });
+                is_told = true;
             }
+        }
+        if is_told {
+            touch(&mut self.touched, conn, client);
+            self.flush_soon(turn.now);
         }
         self.propose_marks(turn);
     }

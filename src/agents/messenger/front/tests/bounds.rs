@@ -116,6 +116,9 @@ fn who_asks_much_and_reads_nothing_is_told_that_the_server_is_busy() {
     for _ in 0..16 {
         desk.ask(ann, post("bob", &"x".repeat(60_000), None));
     }
+    let messages = desk.messages(bob);
+    desk.acknowledge(bob, &messages);
+    desk.advance(100);
     desk.routes(bob);
     desk.servers[0].is_slow = true;
     let history = Some(History { limit: Some(16), ..History::default() });
@@ -125,8 +128,13 @@ fn who_asks_much_and_reads_nothing_is_told_that_the_server_is_busy() {
     }
     let bytes = desk.bytes(bob);
     assert!((2_000_000..7_000_000).contains(&bytes.len()), "{} bytes", bytes.len());
+    desk.acknowledge(bob, &messages);
+    assert_eq!(desk.routes(bob), [], "nor is it told what it knows");
     desk.servers[0].drain(bob);
     desk.settle();
+    desk.acknowledge(bob, &messages);
+    let told = desk.routes(bob).into_iter().flat_map(|route| route.read_by);
+    assert_eq!(told.map(|read| read.position.sequence).collect::<Vec<_>>(), [16]);
     assert_eq!(code(&desk.ask(bob, question)), ErrorCode::None, "it is asked again later");
 }
 

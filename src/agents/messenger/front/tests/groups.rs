@@ -50,3 +50,25 @@ fn a_group_lives_from_its_making_to_its_end() {
     assert_eq!(code(&desk.ask(ann, post_group("tea", "anyone?"))), ErrorCode::NotFound);
     assert_eq!(desk.ask(ann, list).conversations.expect("a list").entries, []);
 }
+
+#[test]
+fn who_reads_what_is_written_in_a_large_group_is_told_so() {
+    let mut desk = Desk::new(1);
+    let (ann, bob) = (desk.user(0, "ann"), desk.user(0, "bob"));
+    desk.ask(ann, group(group::Action::Create, "all", None));
+    desk.ask(ann, group(group::Action::Adduser, "all", Some("bob")));
+    for number in 0..64 {
+        let name = format!("u-{number}");
+        let line = desk.user(0, &name);
+        desk.close(line);
+        let added = desk.ask(ann, group(group::Action::Adduser, "all", Some(&name)));
+        assert_eq!(code(&added), ErrorCode::None);
+    }
+    desk.ask(ann, post_group("all", "hello"));
+    let messages = desk.messages(bob);
+    assert_eq!(messages.len(), 1);
+    desk.acknowledge(bob, &messages);
+    desk.advance(100);
+    let mut told = |line| desk.routes(line).into_iter().flat_map(|route| route.read_by).count();
+    assert_eq!((told(ann), told(bob)), (0, 1), "so many are not told of each other");
+}

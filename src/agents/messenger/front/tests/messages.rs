@@ -115,6 +115,46 @@ fn what_is_not_acknowledged_comes_again_and_what_is_does_not() {
 }
 
 #[test]
+fn who_acknowledges_what_counts_as_read_already_is_told_so_and_nobody_else_is() {
+    let mut desk = Desk::new(2);
+    let (ann, bob) = (desk.user(0, "ann"), desk.user(1, "bob"));
+    for text in ["1", "2", "3"] {
+        desk.ask(ann, post("bob", text, None));
+    }
+    let messages = desk.messages(bob);
+    let conversation = messages[0].position.expect("a place").conversation;
+    let again = desk.log_in(1, "bob", login("bob 2"));
+    let class = desk.connect(1);
+    desk.ask(class, access("bob", PASSWORD, None));
+    let all = [ann, bob, again, class];
+    let told = |desk: &mut Desk, line| {
+        let read_by = desk.routes(line).into_iter().flat_map(|route| route.read_by);
+        read_by
+            .map(|read| (read.user, read.position.conversation, read.position.sequence))
+            .collect::<Vec<_>>()
+    };
+    let read = |sequence| vec![("bob".to_owned(), conversation, sequence)];
+    desk.acknowledge(bob, &messages);
+    desk.advance(100);
+    assert_eq!(all.map(|line| told(&mut desk, line)), [read(3), read(3), read(3), vec![]]);
+    // The mark is told as it stands, at once, and nothing is proposed.
+    desk.is_up = false;
+    desk.acknowledge(again, &messages[..2]);
+    desk.acknowledge(class, &messages);
+    assert_eq!(all.map(|line| told(&mut desk, line)), [vec![], vec![], read(3), vec![]]);
+    desk.is_up = true;
+    // Of what one does not belong to, nothing is told.
+    let eve = desk.user(1, "eve");
+    desk.acknowledge(eve, &messages);
+    desk.advance(100);
+    assert_eq!(told(&mut desk, eve), []);
+    // Who acknowledges more than there is is told what there is.
+    let beyond = vec![Position { conversation, sequence: 99 }];
+    desk.say(again, &Route { acknowledged: beyond, ..Route::default() });
+    assert_eq!(told(&mut desk, again), read(3));
+}
+
+#[test]
 fn marks_of_others_and_of_conversations_of_others_do_not_move() {
     let mut desk = Desk::new(1);
     let (ann, bob, eve) = (desk.user(0, "ann"), desk.user(0, "bob"), desk.user(0, "eve"));

@@ -172,6 +172,7 @@ class FakeChat:
             for place in route.acknowledged:
                 key = (session.user, place.conversation)
                 self.marks[key] = max(self.marks.get(key, 0), place.sequence)
+                place.sequence = self.marks[key]
                 mark.readBy.add(user=session.user, position=place)
             return [mark]
         return [answer]

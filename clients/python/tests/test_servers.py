@@ -287,44 +287,6 @@ class Discovery(Real):
 
 
 @needs_servers
-class Clusters(unittest.TestCase):
-    def test_what_waits_in_another_cluster_comes_once(self) -> None:
-        with contextlib.ExitStack() as stack:
-            east = stack.enter_context(contextlib.closing(Servers(1, group_tag="east")))
-            west = stack.enter_context(
-                contextlib.closing(Servers(1, group_tag="west", clusters={"east": east.addresses}))
-            )
-
-            def client(user: str, servers: Servers) -> Client:
-                chat = Client(user, "secret", servers.addresses, timeout=TIMEOUT_S)
-                stack.enter_context(chat)
-                chat.register(exist_ok=True)
-                return chat
-
-            ann = client("ann", east)
-            client("bob", east).log_in()
-            with Client("bob", "secret", west.addresses, timeout=TIMEOUT_S) as bob:
-                bob.register()
-                for number in range(20):
-                    ann.send("bob", str(number))
-                found = bob.messages(timeout=TIMEOUT_S)
-                messages = [next(found) for _ in range(20)]
-                self.assertEqual([one.text for one in messages], [str(number) for number in range(20)])
-                self.assertEqual({(one.sender, one.cluster) for one in messages}, {("ann", "east")})
-                page = bob.history("ann@east", limit=5)
-                self.assertEqual(
-                    [one.text for one in page.messages], [str(number) for number in range(15, 20)]
-                )
-                bob.acknowledge(messages[-1])
-                # It was read here, and so it is read there.
-                there = client("bob", east)
-                wait_for(lambda: all(one.unread == 0 for one in there.conversations()), TIMEOUT_S)
-            with Client("bob", "secret", west.addresses, timeout=TIMEOUT_S) as bob:
-                ann.send("bob", "last")
-                self.assertEqual([one.text for one in bob.messages(timeout=5)], ["last"])
-
-
-@needs_servers
 class Encrypted(unittest.TestCase):
     servers: Servers
 

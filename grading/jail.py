@@ -30,6 +30,8 @@ sys.path.pop(0)
 WATCH_SECONDS = 0.05
 COLLECT_SECONDS = 5.0
 STOPALL_SECONDS = 5.0
+STORAGE_SECONDS = 0.5
+"""How often folders are gone through."""
 
 
 class Supervisor:
@@ -63,6 +65,11 @@ class Supervisor:
         elif self.outcome.limit is None and not self.outcome.interrupted:
             self.outcome.limit = self.limit_reached()
         return self.outcome.interrupted or self.outcome.limit is not None
+
+    def look_at_storage(self) -> None:
+        """At the end: all may have been over before anybody looked."""
+        if self.outcome.limit is None and not self.outcome.interrupted:
+            self.outcome.limit = self.storage_limit()
 
     def keep_traces(self, root: str = "") -> None:
         """The traces as the servers left them, from below `root`."""
@@ -152,6 +159,7 @@ class InNamespaces(Supervisor):
             self.outcome.status = final.get("status")
             self.outcome.left = final["left"]
             self.outcome.logs = final["logs"]
+            self.look_at_storage()
             if self.order.keep is not None and self.outcome.status == 0 and not self.must_stop():
                 self._keep()
             self.keep_traces(f"/proc/{self.init}/root")
@@ -255,7 +263,7 @@ class WithProcesses(Supervisor):
             linux.control(linux.PR_SET_CHILD_SUBREAPER, 1)
         self.groups: set[int] = set()
         self.buried: dict[int, int] = {}
-        self.storage_seen_at = 0.0
+        self.storage_seen_at = -STORAGE_SECONDS
         outputs = os.path.join(self.order.private, "output")
         try:
             outputs_descriptor = os.open(outputs, os.O_RDONLY | os.O_DIRECTORY)
@@ -266,6 +274,8 @@ class WithProcesses(Supervisor):
         self.let_go_of_pipes()
         self.groups.add(payload)
         self._watch(payload)
+        self.storage_seen_at = -STORAGE_SECONDS
+        self.look_at_storage()
         if self.outcome.status is None or self.outcome.status < 0:
             self._stop_all()
         self.outcome.left = (
@@ -361,7 +371,7 @@ class WithProcesses(Supervisor):
         return list(own.values())
 
     def storage_limit(self) -> str | None:
-        if self.order.mode == "none" or time.monotonic() < self.storage_seen_at + 0.5:
+        if self.order.mode == "none" or time.monotonic() < self.storage_seen_at + STORAGE_SECONDS:
             return None
         self.storage_seen_at = time.monotonic()
         if size_of(os.path.join(self.order.private, "output")) > self.order.limits.output_bytes:

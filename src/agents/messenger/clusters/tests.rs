@@ -31,6 +31,12 @@ fn texts(net: &Net, group: usize, user: UserId) -> Vec<String> {
     net.fetched(group, user).into_iter().map(|(_, _, text)| text).collect()
 }
 
+/// How far ann has read in the west what bob has written to her there.
+fn read_in_west(net: &Net, ann: UserId, bob: UserId) -> Sequence {
+    let state = &net.groups[WEST].state;
+    state.mark(ann, state.direct(ann, bob).expect("there")).expect("a member")
+}
+
 #[test]
 fn what_waits_elsewhere_and_what_comes_then_is_fetched_and_acknowledged() {
     let (mut net, ann, bob) = pair(1);
@@ -51,14 +57,10 @@ fn what_waits_elsewhere_and_what_comes_then_is_fetched_and_acknowledged() {
             .iter()
             .all(|(cluster, sender, _)| (&**cluster, &**sender) == ("west", "bob"))
     );
-    let read = |net: &Net| {
-        let state = &net.groups[WEST].state;
-        state.mark(ann[1], state.direct(ann[1], bob[1]).expect("there")).expect("a member")
-    };
-    assert_eq!(read(&net), Sequence(0), "she has not read anything");
+    assert_eq!(read_in_west(&net, ann[1], bob[1]), Sequence(0), "she has not read anything");
     net.read(EAST, ann[0], true);
     run(&mut net, 100);
-    assert_eq!(read(&net), Sequence(620));
+    assert_eq!(read_in_west(&net, ann[1], bob[1]), Sequence(620));
 }
 
 #[test]
@@ -84,14 +86,10 @@ fn what_waits_to_be_read_here_is_not_fetched_again_and_what_was_read_is_told_at_
     run(&mut net, 50);
     net.read(EAST, ann[0], true);
     run(&mut net, 50);
-    let read = |net: &Net| {
-        let state = &net.groups[WEST].state;
-        state.mark(ann[1], state.direct(ann[1], bob[1]).expect("there"))
-    };
-    assert_eq!(read(&net), Some(Sequence(0)));
+    assert_eq!(read_in_west(&net, ann[1], bob[1]), Sequence(0));
     net.online(EAST, 2, ann[0]);
     run(&mut net, 200);
-    assert_eq!(read(&net), Some(Sequence(40)));
+    assert_eq!(read_in_west(&net, ann[1], bob[1]), Sequence(40));
     assert_eq!((texts(&net, EAST, ann[0]).len(), net.proposed(EAST)), (40, 40), "each in the log once");
 }
 
@@ -158,9 +156,7 @@ fn two_servers_that_fetch_the_same_do_not_hold_each_other_up() {
     }
     run(&mut net, 300);
     assert_eq!(texts(&net, EAST, ann[0]).len(), 5_100);
-    let state = &net.groups[WEST].state;
-    let conversation = state.direct(ann[1], bob[1]).expect("there");
-    assert_eq!(state.mark(ann[1], conversation), Some(Sequence(5_000)));
+    assert_eq!(read_in_west(&net, ann[1], bob[1]), Sequence(5_000));
 }
 
 #[test]
@@ -169,7 +165,6 @@ fn nothing_counts_as_read_before_it_is_read_here() {
         let (mut net, ann, bob) = pair(seed);
         net.trouble = Probability::percent(20);
         net.online(EAST, 0, ann[0]);
-        let there = |net: &Net| net.groups[WEST].state.direct(ann[1], bob[1]).expect("there");
         for number in 0..50 {
             net.post(WEST, bob[1], Target::User(ann[1]), &format!("{number}"));
             for _ in 0..10 {
@@ -177,7 +172,7 @@ fn nothing_counts_as_read_before_it_is_read_here() {
                 let state = &net.groups[EAST].state;
                 let here = state.foreign(ann[0], "west", "bob", false);
                 let here = here.and_then(|here| state.mark(ann[0], here)).unwrap_or_default();
-                let there = net.groups[WEST].state.mark(ann[1], there(&net)).expect("a member");
+                let there = read_in_west(&net, ann[1], bob[1]);
                 assert!(there <= here, "seed {seed}: {there:?} is read there, and {here:?} here");
             }
             net.read(EAST, ann[0], false);

@@ -81,6 +81,16 @@ impl Feed {
 
     /// The other cluster has everything up to this place, whether this feed has sent it or that of another one of its servers. False if the user has nothing there that it could have.
     pub(super) fn arrived(&mut self, place: Place, state: &State) -> bool {
+        // What is not on the way any more makes room, even if the user has left meanwhile where it stood.
+        if let Some(cursor) = self.cursors.get_mut(&place.conversation) {
+            while let Some((sequence, bytes)) = cursor.waiting.front()
+                && *sequence <= place.sequence
+            {
+                self.on_the_way -= 1;
+                self.on_the_way_bytes -= bytes;
+                cursor.waiting.pop_front();
+            }
+        }
         let found = state.conversation(place.conversation).filter(|found| is_served(found));
         let (Some(found), Some(mark)) = (found, state.mark(self.user, place.conversation)) else {
             return false;
@@ -89,13 +99,6 @@ impl Feed {
         let cursor = cursor.or_insert_with(|| Cursor { sent: mark, waiting: VecDeque::new() });
         // What this server does not know of yet it sends when it comes.
         cursor.sent = cursor.sent.max(place.sequence.min(found.last()));
-        while let Some((sequence, bytes)) = cursor.waiting.front()
-            && *sequence <= place.sequence
-        {
-            self.on_the_way -= 1;
-            self.on_the_way_bytes -= bytes;
-            cursor.waiting.pop_front();
-        }
         true
     }
 

@@ -160,6 +160,26 @@ fn two_servers_that_fetch_the_same_do_not_hold_each_other_up() {
 }
 
 #[test]
+fn groups_that_end_while_their_messages_are_on_the_way_do_not_hold_up_others() {
+    let (mut net, ann, bob) = pair(13);
+    net.online(EAST, 0, ann[0]);
+    run(&mut net, 50);
+    for _ in 0..6 {
+        net.apply(WEST, Command::CreateGroup { by: bob[1], name: "friends".to_owned() });
+        let group = net.groups[WEST].state.find_group("friends").expect("there");
+        net.apply(WEST, Command::AddMember { group, by: bob[1], user: ann[1] });
+        for number in 0..ON_THE_WAY_MAX / 4 {
+            net.post(WEST, bob[1], Target::Group(group), &format!("{number}"));
+        }
+        run(&mut net, 2);
+        net.apply(WEST, Command::DeleteGroup { group, by: bob[1] });
+    }
+    net.post(WEST, bob[1], Target::User(ann[1]), "to her alone");
+    run(&mut net, 4000);
+    assert_eq!(texts(&net, EAST, ann[0]).last().map(String::as_str), Some("to her alone"));
+}
+
+#[test]
 fn nothing_counts_as_read_before_it_is_read_here() {
     for seed in 0..20 {
         let (mut net, ann, bob) = pair(seed);

@@ -95,8 +95,9 @@ impl Places {
                 let copies = self.again.entry((cluster.clone(), there.conversation)).or_default();
                 let at = copies.partition_point(|copy| copy.there <= there.sequence);
                 copies.insert(at, Repeated { there: there.sequence, cluster: here, place });
-                // What comes behind it in its conversation stands for it then.
-                copies.truncate(COPIES_MAX);
+                if copies.len() > COPIES_MAX {
+                    leave_out(copies);
+                }
             }
             return None;
         }
@@ -182,6 +183,16 @@ impl Places {
     }
 }
 
+/// Leaves one copy out, if there is another one behind it in the same conversation, which stands for it then: the last one of each stays, so that in the end all is read.
+fn leave_out(copies: &mut Vec<Repeated>) {
+    let stands_in = |copy: &Repeated| (copy.cluster.clone(), copy.place.conversation);
+    let mut last = BTreeSet::new();
+    let found = (0..copies.len()).rev().find(|at| !last.insert(stands_in(&copies[*at])));
+    if let Some(at) = found {
+        copies.remove(at);
+    }
+}
+
 pub(super) fn place_of(position: &Position) -> Place {
     Place { conversation: ConversationId(position.conversation), sequence: Sequence(position.sequence) }
 }
@@ -199,6 +210,7 @@ mod tests {
 
     const EAST: &[u8] = b"east";
     const WEST: &[u8] = b"west";
+    const NORTH: &[u8] = b"north";
 
     fn position(conversation: u64, sequence: u64) -> Position {
         Position { conversation, sequence }
@@ -263,6 +275,28 @@ mod tests {
         assert_eq!(places.take_unacknowledged(), [position(1, 2), position(7, 9)]);
         assert_eq!(places.comes(&fetched(3, WEST, (7, 4))), None);
         assert_eq!(places.take_unacknowledged(), [position(1, 3)], "at once");
+    }
+
+    #[test]
+    fn of_very_many_that_come_again_the_last_is_acknowledged_as_well() {
+        let mut places = Places::default();
+        let count = COPIES_MAX as u64 + 10;
+        go(&mut places, WEST);
+        let spots: Vec<Spot> =
+            (1..=count).map(|sequence| places.comes(&native(7, sequence)).expect("new")).collect();
+        for cluster in [EAST, NORTH] {
+            go(&mut places, cluster);
+            for sequence in 1..=count {
+                assert_eq!(places.comes(&fetched(sequence, WEST, (7, sequence))), None);
+            }
+        }
+        assert!(places.again.values().all(|copies| copies.len() <= COPIES_MAX));
+        for spot in spots {
+            places.read(&spot);
+        }
+        assert_eq!(places.take_unacknowledged(), [position(1, count)]);
+        go(&mut places, EAST);
+        assert_eq!(places.take_unacknowledged(), [position(1, count)]);
     }
 
     #[test]

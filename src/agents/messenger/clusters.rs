@@ -8,9 +8,9 @@
 //! `feed.rs`).
 //!
 //! **Messages.** On a connection as for clients. Who connects says who it is: a `NetworkDiscoveryPacket` with the secret and its tag; it is answered by the like, with our servers in
-//! `Welcome`, or not at all. `MessagesRequest` subscribes to a user, and says what of theirs has `arrived` before and waits to be read; the messages come as `MessagesResponse` under the
-//! subscription's number, at first what the user has not read, then what is new. A `MessagesResponse` without messages says what has `arrived`, and what the user has `acknowledged`, who has read it over
-//! there; and a `MessagesRequest` with a history of 0 messages ends the subscription.
+//! `Welcome`, or not at all. `MessagesRequest` subscribes to a user, and says what of theirs has `arrived` before and waits to be read, and how much of that is read; the messages come as
+//! `MessagesResponse` under the subscription's number, at first what the user has not read, then what is new. A `MessagesResponse` without messages says what has `arrived`, and what the user has
+//! `acknowledged`, who has read it over there; and a `MessagesRequest` with a history of 0 messages ends the subscription.
 //! A Route without anything in it asks for the like.
 //!
 //! **Invariants.**

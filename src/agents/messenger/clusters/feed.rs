@@ -48,8 +48,8 @@ pub(super) fn is_served(conversation: &Conversation) -> bool {
 }
 
 impl Feed {
-    /// A feed of everything that the user has not read and that is not known to have `arrived` before.
-    pub(super) fn new(id: i64, user: UserId, state: &State, arrived: impl Iterator<Item = Place>) -> Self {
+    /// A feed of everything that the user has not read, but for what is said to have [`arrived`](Self::arrived) before anything is sent.
+    pub(super) fn new(id: i64, user: UserId, state: &State) -> Self {
         let mut feed = Self {
             id,
             user,
@@ -59,9 +59,6 @@ impl Feed {
             on_the_way_bytes: 0,
             looking: None,
         };
-        for place in arrived {
-            feed.arrived(place, state);
-        }
         for (conversation, _) in state.unread(user) {
             if state.conversation(conversation).is_some_and(is_served) {
                 feed.behind.insert(conversation);

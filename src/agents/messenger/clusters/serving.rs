@@ -184,10 +184,9 @@ impl Serving {
             None => (ErrorCode::NotFound, NO_USER),
             Some(_) if full => (ErrorCode::Busy, "too many users are asked for"),
             Some(user) => {
-                let feed = Feed::new(said.id, user, state, said.arrived.iter().map(place));
-                session.feeds.insert(user, feed);
+                session.feeds.insert(user, Feed::new(said.id, user, state));
                 self.subscribed.entry(user).or_default().insert(conn);
-                return self.pump(conn, user, state, out);
+                return self.arrived(conn, user, said, state, out);
             }
         };
         let bytes = frame(&failure(said.id, error, message));

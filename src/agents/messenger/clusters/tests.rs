@@ -159,6 +159,31 @@ fn two_servers_that_fetch_the_same_do_not_hold_each_other_up() {
     assert_eq!(read_in_west(&net, ann[1], bob[1]), Sequence(5_000));
 }
 
+/// How far bob's messages to ann are read in the west.
+fn read_there(net: &Net, ann: UserId, bob: UserId) -> Option<Sequence> {
+    let state = &net.groups[WEST].state;
+    state.mark(ann, state.direct(ann, bob)?)
+}
+
+#[test]
+fn what_is_read_while_a_cluster_cannot_be_reached_is_told_when_it_can_again() {
+    let (mut net, ann, bob) = pair(14);
+    for number in 0..10 {
+        net.post(WEST, bob[1], Target::User(ann[1]), &format!("{number}"));
+    }
+    net.online(EAST, 0, ann[0]);
+    run(&mut net, 200);
+    for (server, dead) in [(0, true), (1, true), (0, false), (1, false)] {
+        net.cut(WEST, server, dead);
+        if (server, dead) == (1, true) {
+            run(&mut net, 50);
+            net.read_upto(EAST, ann[0], 7);
+        }
+    }
+    run(&mut net, 2000);
+    assert_eq!(read_there(&net, ann[1], bob[1]), Some(Sequence(7)), "she has not read all of it");
+}
+
 #[test]
 fn groups_that_end_while_their_messages_are_on_the_way_do_not_hold_up_others() {
     let (mut net, ann, bob) = pair(13);

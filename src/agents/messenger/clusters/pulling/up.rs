@@ -39,17 +39,12 @@ impl Up {
         Self { conn, at, from, heard: now, asked: false, idle: None, next_id: 1, pulls, ready, timers }
     }
 
-    /// Asks for a user's messages; but for those that are here, and wait to be read.
+    /// Asks for a user's messages; but for those that are here, and wait to be read. How far these are read may not have been told yet.
     pub(super) fn subscribe<M>(&mut self, user: UserId, name: &str, state: &State, out: &mut Outbox<M>) {
         self.next_id += 1;
         self.pulls.insert(user, Pull::new(self.next_id));
-        let arrived = state.unread_imports(user, &self.from);
-        let position = |(conversation, progress): (ConversationId, Progress)| Position {
-            conversation: conversation.0,
-            sequence: progress.upto.0,
-        };
-        let arrived = arrived.map(position).collect();
-        let bytes = frame(&Route { arrived, ..subscription(self.next_id, name) });
+        let (arrived, acknowledged) = positions(state.unread_imports(user, &self.from));
+        let bytes = frame(&Route { arrived, acknowledged, ..subscription(self.next_id, name) });
         out.outside(Outward::Frames { conn: self.conn, bytes });
     }
 
@@ -91,6 +86,14 @@ pub(super) fn receipt_of(
     name: &str,
     conversations: impl Iterator<Item = (ConversationId, Progress)>,
 ) -> Bytes {
+    let (arrived, acknowledged) = positions(conversations);
+    receipt(id, name, arrived, acknowledged)
+}
+
+/// What of conversations there has come here, and what of that is read.
+fn positions(
+    conversations: impl Iterator<Item = (ConversationId, Progress)>,
+) -> (Vec<Position>, Vec<Position>) {
     let (mut arrived, mut acknowledged) = (Vec::new(), Vec::new());
     for (conversation, Progress { upto, read }) in conversations {
         let position = |sequence: Sequence| Position { conversation: conversation.0, sequence: sequence.0 };
@@ -99,5 +102,5 @@ pub(super) fn receipt_of(
             acknowledged.push(position(read));
         }
     }
-    receipt(id, name, arrived, acknowledged)
+    (arrived, acknowledged)
 }

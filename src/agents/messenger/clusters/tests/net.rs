@@ -433,6 +433,14 @@ impl Net {
         self.apply(group, Command::Read { marks });
     }
 
+    /// A user reads all conversations with other clusters up to this message.
+    pub(super) fn read_upto(&mut self, group: usize, user: UserId, sequence: u64) {
+        let unread = self.groups[group].state.unread(user);
+        let place = |(conversation, _)| Place { conversation, sequence: Sequence(sequence) };
+        let marks = unread.map(|unread| (user, place(unread))).collect();
+        self.apply(group, Command::Read { marks });
+    }
+
     /// How many messages were put into a cluster's log that had come from another one, those among them that were there already.
     pub(super) fn proposed(&self, group: usize) -> usize {
         self.groups[group].imported

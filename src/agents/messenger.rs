@@ -282,7 +282,7 @@ impl Messenger {
             if online {
                 self.clusters.online(now, user, &name, &self.state, out);
             } else {
-                self.clusters.offline(now, user, out);
+                self.clusters.offline(now, user, &self.state, out);
             }
         }
         let marks = self.clusters.take_marks();

@@ -189,8 +189,8 @@ impl Clusters {
     }
 
     /// A user has no session on this server any more.
-    pub fn offline<M>(&mut self, now: Time, user: UserId, out: &mut Outbox<M>) {
-        self.pulling.offline(now, user, out);
+    pub fn offline<M>(&mut self, now: Time, user: UserId, state: &State, out: &mut Outbox<M>) {
+        self.pulling.offline(now, user, state, out);
     }
 
     /// A message stands in a conversation.

@@ -30,9 +30,11 @@ use crate::wire::proto::route::{Path, Payload};
 pub(super) struct Pulling {
     settings: ClusterSettings,
     rng: Rng,
-    /// Who is online here, and under which names others know them.
+    /// Who is online here, or was just now, and under which names others know them.
     users: BTreeMap<UserId, Arc<str>>,
     names: BTreeMap<Arc<str>, UserId>,
+    /// Those who are online no more, and until when they are asked for: what they have read last may not be in the log yet.
+    gone: BTreeMap<UserId, Time>,
     clusters: BTreeMap<String, Cluster>,
     conns: BTreeMap<Conn, String>,
     /// Those that are given up and not closed yet.
@@ -97,6 +99,7 @@ impl Pulling {
             rng,
             users: BTreeMap::new(),
             names: BTreeMap::new(),
+            gone: BTreeMap::new(),
             clusters: BTreeMap::new(),
             conns: BTreeMap::new(),
             leaving: BTreeSet::new(),
@@ -123,6 +126,10 @@ impl Pulling {
         out: &mut Outbox<M>,
     ) {
         let name: Arc<str> = name.into();
+        self.gone.remove(&user);
+        if let Some(before) = self.names.get(&name).copied().filter(|before| *before != user) {
+            self.end(now, before, out);
+        }
         if self.users.insert(user, Arc::clone(&name)).is_some() {
             return;
         }
@@ -136,7 +143,20 @@ impl Pulling {
         self.reach_all(now, known, out);
     }
 
-    pub(super) fn offline<M>(&mut self, now: Time, user: UserId, out: &mut Outbox<M>) {
+    pub(super) fn offline<M>(&mut self, now: Time, user: UserId, state: &State, out: &mut Outbox<M>) {
+        let is_asked_for =
+            |cluster: &Cluster| matches!(&cluster.link, Link::Up(up) if up.pulls.contains_key(&user));
+        if state.user(user).is_some() && self.clusters.values().any(is_asked_for) {
+            self.gone.insert(user, now + GONE_AFTER);
+            self.tick(now);
+        } else {
+            self.end(now, user, out);
+        }
+    }
+
+    /// A user is asked for no more.
+    fn end<M>(&mut self, now: Time, user: UserId, out: &mut Outbox<M>) {
+        self.gone.remove(&user);
         let Some(name) = self.users.remove(&user) else { return };
         if self.names.get(&name) == Some(&user) {
             self.names.remove(&name);
@@ -296,13 +316,14 @@ impl Pulling {
         }
         self.users.clear();
         self.names.clear();
+        self.gone.clear();
         self.proposals.clear();
         self.waiting.clear();
     }
 
     fn tick(&mut self, now: Time) {
         let rests = |cluster: &Cluster| matches!(cluster.link, Link::Idle);
-        if self.clusters.values().all(rests) {
+        if self.clusters.values().all(rests) && self.gone.is_empty() {
             self.tick_at = None;
         } else if self.tick_at.is_none_or(|at| at <= now) {
             self.tick_at = Some(now + TICK);
@@ -322,6 +343,11 @@ impl Pulling {
             && now.since(waiting.since) >= SETTLED_AFTER_MAX
         {
             self.settled(now, *token, Settled::Unknown, out);
+        }
+        let gone: Vec<UserId> =
+            self.gone.iter().filter(|(_, until)| **until <= now).map(|(user, _)| *user).collect();
+        for user in gone {
+            self.end(now, user, out);
         }
         let tags: Vec<String> = self.clusters.keys().cloned().collect();
         for tag in tags {
@@ -385,6 +411,8 @@ const TICK: Duration = Duration::from_millis(100);
 const GREETING_MAX: Duration = Duration::from_secs(3);
 /// A cluster that is silent for half of that is asked for a sign of life; after all of it, it is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long somebody is asked for who is not online any more. What they have read is gathered for a moment and then proposed, which takes no longer as long as all is well.
+const GONE_AFTER: Duration = Duration::from_secs(2);
 /// How long a connection stays that nobody needs.
 const LINGER: Duration = Duration::from_secs(30);
 const BACKOFF_MIN: Duration = Duration::from_millis(200);

@@ -83,7 +83,7 @@ fn what_waits_to_be_read_here_is_not_fetched_again_and_what_was_read_is_told_at_
     assert_eq!(net.sent[sent..].iter().map(messages).sum::<usize>(), 0);
     // She reads it when nobody here can say so, and comes again.
     net.offline(EAST, 1, ann[0]);
-    run(&mut net, 50);
+    run(&mut net, 500);
     net.read(EAST, ann[0], true);
     run(&mut net, 50);
     assert_eq!(read_in_west(&net, ann[1], bob[1]), Sequence(0));
@@ -182,6 +182,37 @@ fn what_is_read_while_a_cluster_cannot_be_reached_is_told_when_it_can_again() {
     }
     run(&mut net, 2000);
     assert_eq!(read_there(&net, ann[1], bob[1]), Some(Sequence(7)), "she has not read all of it");
+}
+
+#[test]
+fn what_somebody_reads_who_leaves_then_is_told_all_the_same() {
+    let (mut net, ann, bob) = pair(15);
+    for number in 0..10 {
+        net.post(WEST, bob[1], Target::User(ann[1]), &format!("{number}"));
+    }
+    net.online(EAST, 0, ann[0]);
+    run(&mut net, 200);
+    // It takes the log a while to know of it.
+    net.offline(EAST, 0, ann[0]);
+    run(&mut net, 30);
+    net.read_upto(EAST, ann[0], 10);
+    run(&mut net, 50);
+    assert_eq!(read_there(&net, ann[1], bob[1]), Some(Sequence(10)));
+}
+
+#[test]
+fn who_takes_a_name_at_once_is_asked_for() {
+    let (mut net, ann, bob) = pair(16);
+    net.online(EAST, 0, ann[0]);
+    run(&mut net, 200);
+    net.offline(EAST, 0, ann[0]);
+    net.apply(EAST, Command::Unregister { user: ann[0] });
+    let other = net.register(EAST, "ann");
+    net.online(EAST, 0, other);
+    run(&mut net, 1000);
+    net.post(WEST, bob[1], Target::User(ann[1]), "hello");
+    run(&mut net, 100);
+    assert_eq!(texts(&net, EAST, other), ["hello"]);
 }
 
 #[test]

@@ -198,7 +198,7 @@ impl Net {
 
     pub(super) fn offline(&mut self, group: usize, server: usize, user: UserId) {
         let server = self.groups[group].servers[server];
-        self.with(server, |clusters, now, _, out| clusters.offline(now, user, out));
+        self.with(server, |clusters, now, state, out| clusters.offline(now, user, state, out));
     }
 
     /// Nobody reaches a server any more, or everybody does again. Its connections break.

@@ -235,9 +235,9 @@ impl State {
         })
     }
 
-    /// Whether messages of another cluster are taken; all of them, or none. An inbox that has room for one has room for all that come with it.
+    /// Whether messages of another cluster are taken; all of them, or none. An inbox that has room for one has room for all that come with it, but for what they would push out.
     fn check_import(&self, source: &Source, user: UserId, messages: &[Imported]) -> Result<(), Refused> {
-        let (mut begun, mut counted) = (BTreeSet::new(), BTreeSet::new());
+        let (mut begun, mut counted, mut coming) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         for message in messages {
             let key = (user, source.clone(), message.place.conversation);
             let before = self.imports.get(&key).map(|import| import.progress.upto);
@@ -248,10 +248,16 @@ impl State {
                 counted.insert(message.place.conversation);
             }
             let Some(foreign) = foreign_name(&source.tag, user, message) else { continue };
-            match self.foreign.get(&foreign).and_then(|id| self.conversations.get(id)) {
-                Some(conversation) if self.is_full(conversation, user) => return Err(Refused::InboxFull),
-                Some(_) => {}
-                None => drop(begun.insert(foreign)),
+            let Some((id, found)) =
+                self.foreign.get(&foreign).and_then(|id| self.conversations.get_key_value(id))
+            else {
+                begun.insert(foreign);
+                continue;
+            };
+            let count: &mut u64 = coming.entry(*id).or_default();
+            *count += 1;
+            if self.is_full(found, user, *count) {
+                return Err(Refused::InboxFull);
             }
         }
         let conversations_max = self.limits.conversations_max;
@@ -290,10 +296,10 @@ impl State {
         Some(Effect::Posted { conversation, message })
     }
 
-    /// Whether `user` has to read before anything more is written to it. What would push unread messages out of the history is not taken, either.
-    pub(super) fn is_full(&self, conversation: &Conversation, user: UserId) -> bool {
-        let unread_max = self.limits.unread_max.min(self.limits.history_max);
-        conversation.member(user).is_some_and(|member| conversation.last.0 - member.mark.0 >= unread_max)
+    /// Whether `user` has to read before so many messages more are written to it. What would push unread ones out of the history is not taken, either.
+    pub(super) fn is_full(&self, conversation: &Conversation, user: UserId, more: u64) -> bool {
+        let unread = conversation.member(user).map_or(0, |member| conversation.last.0 - member.mark.0);
+        unread > 0 && (unread >= self.limits.unread_max || unread + more > self.limits.history_max)
     }
 }
 

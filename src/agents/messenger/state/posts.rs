@@ -128,7 +128,7 @@ impl State {
         let pair = (from.min(to), from.max(to));
         if let Some(id) = self.direct.get(&pair) {
             let conversation = self.conversations.get(id).ok_or(Refused::NoUser)?;
-            return if from != to && self.is_full(conversation, to) {
+            return if from != to && self.is_full(conversation, to, 1) {
                 Err(Refused::InboxFull)
             } else {
                 Ok(*id)

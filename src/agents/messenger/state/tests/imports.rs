@@ -90,6 +90,25 @@ fn what_is_passed_over_counts_as_read_with_what_stands_around_it() {
 }
 
 #[test]
+fn what_would_push_unread_messages_out_of_the_history_waits_where_it_was_written() {
+    let mut state = State::new();
+    state.apply(1, Command::Limits { limits: Limits { history_max: 300, ..Limits::default() } });
+    let ann = register(&mut state, "ann");
+    import(&mut state, ann, 1..=200, "bob");
+    let is_full = |outcome: Outcome| outcome == Outcome::Refused(Refused::InboxFull);
+    assert!(is_full(import(&mut state, ann, 201..=400, "bob")));
+    read(&mut state, ann, 99);
+    assert!(is_full(import(&mut state, ann, 201..=400, "bob")));
+    read(&mut state, ann, 100);
+    assert!(!is_full(import(&mut state, ann, 201..=400, "bob")));
+    let conversation = state.foreign(ann, "west", "bob", false).expect("there");
+    assert_eq!(state.mark(ann, conversation), Some(Sequence(100)), "all that is unread is there");
+    // More than the whole history comes as well once all is read: else nothing would ever.
+    read(&mut state, ann, 400);
+    assert!(!is_full(import(&mut state, ann, 401..=800, "bob")));
+}
+
+#[test]
 fn who_takes_the_name_of_somebody_who_has_gone_begins_anew() {
     let mut state = State::new();
     let ann = register(&mut state, "ann");

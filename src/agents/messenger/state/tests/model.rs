@@ -286,7 +286,7 @@ impl Model {
             Target::User(to) => {
                 let kind = Kind::Direct(from.min(to), from.max(to));
                 match self.find(|other| *other == kind) {
-                    Some(id) if from != to => self.has_inbox(id, to)?,
+                    Some(id) if from != to => self.has_inbox(id, to, 1)?,
                     Some(id) => id,
                     None => {
                         for user in [from, to] {
@@ -302,10 +302,11 @@ impl Model {
         Ok(vec![self.append(id, from, &name, at_ms, timestamp, payload)])
     }
 
-    fn has_inbox(&self, id: ConversationId, user: UserId) -> Result<ConversationId, Refused> {
+    fn has_inbox(&self, id: ConversationId, user: UserId, more: u64) -> Result<ConversationId, Refused> {
         let talk = &self.conversations[&id];
         let unread = talk.messages.len() as u64 - talk.members[&user].0;
-        if unread < self.limits.unread_max { Ok(id) } else { Err(Refused::InboxFull) }
+        let fits = unread < self.limits.unread_max && unread + more <= self.limits.history_max;
+        if unread == 0 || fits { Ok(id) } else { Err(Refused::InboxFull) }
     }
 
     fn append(
@@ -445,9 +446,14 @@ impl Model {
         };
         let mut imports = self.imports.keys().filter(|(of, ..)| *of == user).cloned().collect::<Vec<_>>();
         let (mut kinds, imports_before) = (Vec::new(), imports.len());
+        let mut coming: BTreeMap<ConversationId, u64> = BTreeMap::new();
         for message in messages.iter().filter(|message| is_new(self, message)) {
             match self.find(|other| *other == kind(message)) {
-                Some(id) => drop(self.has_inbox(id, user)?),
+                Some(id) => {
+                    let more = coming.entry(id).or_default();
+                    *more += 1;
+                    self.has_inbox(id, user, *more)?;
+                }
                 None if kinds.contains(&kind(message)) => {}
                 None => kinds.push(kind(message)),
             }

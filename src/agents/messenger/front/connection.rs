@@ -19,6 +19,8 @@ pub(super) struct Client {
     pub(super) held: Held,
     /// What of that waits for time, the log or a computation.
     pub(super) step: Option<StepKey>,
+    /// Since when the same request is done later and later.
+    pub(super) later_since: Option<Time>,
     /// Requests under way.
     pub(super) unanswered: usize,
     /// Frames that leave with the end of this turn.
@@ -88,6 +90,7 @@ impl Client {
             holds: false,
             held: Held::default(),
             step: None,
+            later_since: None,
             unanswered: 0,
             outgoing: Vec::new(),
             sent_bytes: 0,

@@ -148,8 +148,12 @@ impl Front {
         self.ask_barrier(turn, conn, What::Sure(Box::new(route)));
     }
 
-    /// Does a request again a little later, once the state is up to date then.
+    /// Does a request again a little later, once the state is up to date then; but not for ever.
     pub(super) fn do_later(&mut self, now: Time, conn: Conn, route: Route) {
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        if *client.later_since.get_or_insert(now) + STEP_PATIENCE <= now {
+            return self.answer(now, conn, &wire::failed(route.id, ErrorCode::Unknown, NOT_AGREED));
+        }
         let (at, token) = (now + LATER, self.token());
         self.hold(conn, StepKey::Later(at, token));
         self.later.insert((at, token), Step { since: at, conn, what: What::Sure(Box::new(route)) });
@@ -218,7 +222,7 @@ impl Front {
             && step.since + STEP_PATIENCE <= turn.now
             && let Some(Step { conn, what, .. }) = self.take_step(*token)
         {
-            self.answer_step(turn, conn, &what, ErrorCode::Unknown, "the servers do not agree at the moment");
+            self.answer_step(turn, conn, &what, ErrorCode::Unknown, NOT_AGREED);
             self.release(turn, conn);
         }
     }
@@ -425,10 +429,8 @@ impl Front {
     /// Nothing is under way any more that comes before what the client has asked meanwhile.
     pub(super) fn release(&mut self, turn: &mut Turn<'_>, conn: Conn) {
         // What is asked again holds up what comes behind it again.
-        if self.clients.get(&conn).is_none_or(|client| client.step.is_some()) {
-            return;
-        }
-        self.unhold(conn);
+        let Some(client) = self.clients.get_mut(&conn).filter(|client| client.step.is_none()) else { return };
+        (client.holds, client.later_since) = (false, None);
         while let Some(client) = self.clients.get_mut(&conn)
             && !client.holds
             && let Some(route) = client.held.pop()
@@ -493,6 +495,7 @@ fn behind(
     behind
 }
 
+const NOT_AGREED: &str = "the servers do not agree at the moment";
 const PASSWORD_BYTES_MAX: usize = 1024;
 /// After what time something is done that has to wait for others.
 const LATER: Duration = Duration::from_millis(20);

@@ -164,6 +164,23 @@ fn nobody_is_a_user_before_the_servers_have_agreed_on_their_key() {
 }
 
 #[test]
+fn who_waits_for_a_key_that_does_not_come_is_told_so() {
+    let mut desk = Desk::silent(2, "{}");
+    desk.refuse_proposals(&Refusal::Busy);
+    let line = desk.connect(1);
+    desk.say(line, &registration("ann", Some(login("ann"))));
+    // The servers agree, but on nothing new.
+    for _ in 0..60 {
+        desk.is_up = true;
+        desk.advance(40);
+        desk.is_up = false;
+        desk.advance(60);
+        desk.refuse_proposals(&Refusal::Busy);
+    }
+    assert_eq!(desk.routes(line).iter().map(code).collect::<Vec<_>>(), [ErrorCode::Unknown]);
+}
+
+#[test]
 fn rows_that_are_not_understood_are_told_of_and_nobody_is_let_in() {
     let mut desk = Desk::new(1);
     desk.user(0, "ann");

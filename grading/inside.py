@@ -54,9 +54,8 @@ def run_as_init(order: Order, report: int, command: int, ready: int) -> None:
     with contextlib.suppress(OSError):
         os.kill(-1, signal.SIGKILL)
     _tell(report, status=status, left=left, logs=read_logs(outputs))
-    if order.keep is not None or order.traces is not None:
-        # The supervisor copies what is wanted now, and then ends this process and with it the files.
-        os.read(command, 1)
+    # The supervisor looks at the files now, copies what is wanted, and then ends this process and with it the files.
+    os.read(command, 1)
     os._exit(0)
 
 

@@ -30,6 +30,8 @@ sys.path.pop(0)
 WATCH_SECONDS = 0.05
 COLLECT_SECONDS = 5.0
 STOPALL_SECONDS = 5.0
+DISK_FULL_BYTES = 64 * 1024
+"""A disk with less room is called full: whoever ran into its end may have removed a small file since."""
 STORAGE_SECONDS = 0.5
 """How often folders are gone through."""
 
@@ -247,7 +249,7 @@ class InNamespaces(Supervisor):
             if not os.path.isdir(inside + RUN_FOLDER):
                 return None
             disk = os.statvfs(inside + RUN_FOLDER)
-            if disk.f_bavail * disk.f_frsize < 4096 or disk.f_ffree == 0:
+            if disk.f_bavail * disk.f_frsize < DISK_FULL_BYTES or disk.f_ffree == 0:
                 return "disk"
             if size_of(inside + OUTPUT_FOLDER) > self.order.limits.output_bytes:
                 return "output"

@@ -43,6 +43,7 @@ pub use self::outcome::{Effect, GroupChange, Outcome, Refused};
 use self::pages::Pages;
 pub use self::reading::{Messages, Reading, Wanted};
 use super::{ClientInstance, ClusterIdentity, ClusterKey, Command};
+use crate::wire::proto::Position;
 
 /// A user, by a number that is never used again: who takes the name of somebody who is gone gets nothing of theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +64,18 @@ pub struct Place {
     pub conversation: ConversationId,
     /// Which message of it.
     pub sequence: Sequence,
+}
+
+impl From<Position> for Place {
+    fn from(Position { conversation, sequence }: Position) -> Self {
+        Self { conversation: ConversationId(conversation), sequence: Sequence(sequence) }
+    }
+}
+
+impl From<Place> for Position {
+    fn from(Place { conversation, sequence }: Place) -> Self {
+        Self { conversation: conversation.0, sequence: sequence.0 }
+    }
 }
 
 /// A message as it is kept.

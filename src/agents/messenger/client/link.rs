@@ -194,12 +194,10 @@ impl Client {
             action: action.into(),
             ..User::default()
         };
-        let position =
-            |place: super::Place| Position { conversation: place.conversation.0, sequence: place.sequence.0 };
         let login = Login {
             client: Some(self.instance.0.to_vec().into()),
             token: self.token.clone().filter(|_| by == By::Token),
-            have: self.places.have().map(position).collect(),
+            have: self.places.have().map(Position::from).collect(),
             echo: Some(self.options.echo),
             cluster: self.places.here().filter(|cluster| !cluster.is_empty()).cloned(),
         };

@@ -79,10 +79,10 @@ impl Places {
 
     /// A message has come. Where it stands, if it is new; none if it was had before, here or elsewhere.
     pub(super) fn comes(&mut self, message: &Message) -> Option<Spot> {
-        let place = place_of(message.position.as_ref()?);
+        let place = Place::from(message.position?);
         let here = self.here.clone().unwrap_or_default();
         let origin = message.origin.as_ref().filter(|origin| origin.cluster != here);
-        let origin = origin.map(|origin| (origin.cluster.clone(), place_of(&origin.position)));
+        let origin = origin.map(|origin| (origin.cluster.clone(), Place::from(origin.position)));
         if !self.has(&here, place) {
             return None;
         }
@@ -193,10 +193,6 @@ fn leave_out(copies: &mut Vec<Repeated>) {
     }
 }
 
-pub(super) fn place_of(position: &Position) -> Place {
-    Place { conversation: ConversationId(position.conversation), sequence: Sequence(position.sequence) }
-}
-
 /// Of so many clusters it is known what was had there.
 const CLUSTERS_MAX: usize = 64;
 /// So many copies of messages of one conversation wait until those are read.
@@ -247,7 +243,7 @@ mod tests {
         assert_eq!(places.comes(&native(7, 5)), None);
         assert!(places.comes(&native(7, 6)).is_some());
         let have: Vec<Place> = places.have().collect();
-        assert_eq!(have, [place_of(&position(7, 6))]);
+        assert_eq!(have, [Place::from(position(7, 6))]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use prost::Message as _;
 
 use super::link::{LOG_IN, Link};
-use super::places::{Spot, place_of};
+use super::places::Spot;
 use super::sending::Settled;
 use super::{Answer, Client, ClientEvent, Place, Sequence};
 use crate::time::Time;
@@ -56,7 +56,7 @@ impl Client {
     fn route(&mut self, mut route: Route) {
         for read_by in std::mem::take(&mut route.read_by) {
             let ReadBy { user, position } = read_by;
-            self.tell(ClientEvent::ReadBy { user, upto: place_of(&position) });
+            self.tell(ClientEvent::ReadBy { user, upto: position.into() });
         }
         match route.id {
             0 => self.pushed(route),
@@ -67,7 +67,7 @@ impl Client {
             }
             id if id > 0 => {
                 if let Some(route::Payload::Response(response)) = route.payload {
-                    let at = route.posted.and_then(|posted| posted.position).map(|at| place_of(&at));
+                    let at = route.posted.and_then(|posted| posted.position).map(Place::from);
                     self.message_answered(id, error(response), at);
                 }
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use log::warn;
 
 use crate::agents::messenger::{
-    Command, ConversationId, Effect, Imported, Origin, Place, Progress, Sequence, UserId,
+    Command, ConversationId, Effect, Imported, Origin, Progress, Sequence, UserId,
 };
 use crate::time::Time;
 use crate::wire::proto::{Message, message};
@@ -153,10 +153,7 @@ fn imported(message: Message) -> Option<Imported> {
     }
     let group = message.r#type == i32::from(message::Type::Group);
     Some(Imported {
-        place: Place {
-            conversation: ConversationId(position.conversation),
-            sequence: Sequence(position.sequence),
-        },
+        place: position.into(),
         sender: message.sender_id,
         group: group.then_some(message.receiver_id),
         time_ms: u64::try_from(message.time_ms.unwrap_or_default()).unwrap_or_default(),

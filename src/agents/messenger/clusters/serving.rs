@@ -10,14 +10,14 @@ use super::feed::{Feed, Pumped};
 use super::wire::{frame, packet, route};
 use super::{ClusterSettings, LOOK_TOKENS_FROM};
 use crate::agent::{Conn, Looked, Outbox, Outward};
-use crate::agents::messenger::{ConversationId, Place, Sequence, State, Stored, UserId};
+use crate::agents::messenger::{ConversationId, Place, State, Stored, UserId};
 use crate::seldom;
 use crate::wire::LengthFrames;
 use crate::wire::proto::network_discovery_packet::{Mode, Sender};
 use crate::wire::proto::route::{Path, Payload};
 use crate::wire::proto::{
-    ErrorCode, Message, MessagesRequest, MessagesResponse, NetworkDiscoveryPacket, Position, Response, Route,
-    Welcome, messages_request,
+    ErrorCode, Message, MessagesRequest, MessagesResponse, NetworkDiscoveryPacket, Response, Route, Welcome,
+    messages_request,
 };
 
 /// The sessions of other clusters on this server.
@@ -226,9 +226,9 @@ impl Serving {
         let feed = self.sessions.get_mut(&conn).and_then(|session| session.feeds.get_mut(&user));
         let Some(feed) = feed else { return };
         for position in &said.arrived {
-            feed.arrived(place(position), state);
+            feed.arrived(Place::from(*position), state);
         }
-        for place in said.acknowledged.iter().map(place) {
+        for place in said.acknowledged.iter().copied().map(Place::from) {
             if feed.arrived(place, state) && state.mark(user, place.conversation) < Some(place.sequence) {
                 self.counts.acknowledged += 1;
                 self.marks.push((user, place));
@@ -326,10 +326,6 @@ impl Serving {
             ("clusters_acknowledged", self.counts.acknowledged),
         ]
     }
-}
-
-fn place(position: &Position) -> Place {
-    Place { conversation: ConversationId(position.conversation), sequence: Sequence(position.sequence) }
 }
 
 /// What a subscription is answered that cannot be had.

@@ -243,8 +243,8 @@ mod tests {
 
     /// Where a message stands that was fetched from another cluster, and how clients are told of it.
     fn whence(place: Place, identity: Option<[u8; 16]>) -> (There, Option<Origin>) {
-        let position = Position { conversation: place.conversation.0, sequence: place.sequence.0 };
-        let told = identity.map(|identity| Origin { cluster: identity.to_vec().into(), position });
+        let told =
+            identity.map(|identity| Origin { cluster: identity.to_vec().into(), position: place.into() });
         (There { cluster: identity.map(ClusterIdentity), place }, told)
     }
 

@@ -174,10 +174,13 @@ impl Import {
 }
 
 impl State {
-    /// How far a conversation of another cluster has come here, for `user`.
-    pub fn imported(&self, user: UserId, from: &Origin, there: ConversationId) -> Progress {
-        let import = self.imports.get(&(user, Source::of(from), there));
-        import.map(Import::progress).unwrap_or_default()
+    /// How far the conversations of another cluster have come here, each, for `user`.
+    pub fn imported(&self, user: UserId, from: &Origin) -> impl Fn(ConversationId) -> Progress {
+        let source = Source::of(from);
+        move |there| {
+            let import = self.imports.get(&(user, source.clone(), there));
+            import.map(Import::progress).unwrap_or_default()
+        }
     }
 
     /// What has come here for `user` from the conversations of another cluster and is not read yet.
@@ -218,8 +221,9 @@ impl State {
             }
             effects.extend(self.import_one(at_ms, &source, user, message));
         }
+        let imported = self.imported(user, from);
         effects.extend(conversations.into_iter().map(|conversation| {
-            let progress = self.imported(user, from, conversation);
+            let progress = imported(conversation);
             Effect::Imported { conversation, progress }
         }));
         Ok(effects)

@@ -13,12 +13,12 @@ use self::making::Making;
 use super::super::book::Seen;
 use super::{Alarms, FRAME_BYTES_MAX, Witness, requests, text_of};
 use crate::agent::{Conn, Inward, NoMessage, Opening, Outbox, Outward};
+use crate::agents::messenger::ConversationId;
 use crate::agents::messenger::client::{Client, ClientEvent, ClientOptions, ClientOutput, Recipient, Spot};
-use crate::agents::messenger::{ConversationId, Place};
 use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::LengthFrames;
-use crate::wire::proto::{ErrorCode, Message, Position, Route, message, route};
+use crate::wire::proto::{ErrorCode, Message, Route, message, route};
 
 /// The user.
 #[derive(Debug)]
@@ -291,7 +291,7 @@ impl Ours {
             }
             ClientEvent::Accepted { ticket, place } => {
                 let text = self.texts.remove(&ticket).expect("it is told of once");
-                let place = place.map(|place| self.witness.place(&position(place)));
+                let place = place.map(|place| self.witness.place(&place.into()));
                 self.witness.acknowledged(text, place);
             }
             ClientEvent::Refused { ticket, code, .. } => {
@@ -303,7 +303,7 @@ impl Ours {
             }
             ClientEvent::Message { spot, message } => {
                 let (life, user) = (self.witness.life, self.witness.who.name.clone());
-                let (text, at) = (text_of(&message), self.witness.place(&position(spot.place)));
+                let (text, at) = (text_of(&message), self.witness.place(&spot.place.into()));
                 let of = conversation_of(&user, &message);
                 self.witness.see(Seen::Shown { life, user, of, text, place: at });
                 if !self.acknowledges {
@@ -335,10 +335,6 @@ fn conversation_of(user: &str, message: &Message) -> String {
     };
     let at = message.cluster.as_ref().map_or(String::new(), |tag| format!("@{tag}"));
     format!("{other}{at}")
-}
-
-fn position(place: Place) -> Position {
-    Position { conversation: place.conversation.0, sequence: place.sequence.0 }
 }
 
 /// When somebody who goes round the clusters goes: later than clusters that have lost each other wait until they try again.

@@ -16,7 +16,7 @@ use crate::agents::messenger::{
 use crate::time::Time;
 use crate::wire::proto::network_discovery_packet::Mode;
 use crate::wire::proto::route::Payload;
-use crate::wire::proto::{MessagesResponse, NetworkDiscoveryPacket, Position, Route};
+use crate::wire::proto::{MessagesResponse, NetworkDiscoveryPacket, Route};
 
 impl Pulling {
     /// Takes one Route; none if it makes no sense.
@@ -68,8 +68,7 @@ impl Pulling {
                             && !pull.has_ended()
                         {
                             self.counts.messages += messages.len() as u64;
-                            let progress = |there| state.imported(*user, &up.from, there);
-                            let known = pull.take(messages, progress).ok()?;
+                            let known = pull.take(messages, state.imported(*user, &up.from)).ok()?;
                             if !known.is_empty() {
                                 let bytes = receipt_of(pull.id, &id, known.into_iter());
                                 out.outside(Outward::Frames { conn: up.conn, bytes });
@@ -161,8 +160,7 @@ impl Pulling {
             && let (Some(name), Some(pull)) = (self.users.get(&user), up.pulls.get(&user))
             && !pull.has_ended()
         {
-            let upto = Position { conversation: upto.conversation.0, sequence: upto.sequence.0 };
-            let bytes = receipt(pull.id, name, Vec::new(), vec![upto]);
+            let bytes = receipt(pull.id, name, Vec::new(), vec![upto.into()]);
             out.outside(Outward::Frames { conn: up.conn, bytes });
         }
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::super::pull::Pull;
 use super::super::wire::{frame, route, subscription};
 use crate::agent::{Conn, Outbox, Outward};
-use crate::agents::messenger::{ConversationId, Origin, Progress, Sequence, State, UserId};
+use crate::agents::messenger::{ConversationId, Origin, Place, Progress, Sequence, State, UserId};
 use crate::time::Time;
 use crate::wire::proto::route::{Path, Payload};
 use crate::wire::proto::{History, MessagesResponse, Position, Route, messages_request};
@@ -96,7 +96,7 @@ fn positions(
 ) -> (Vec<Position>, Vec<Position>) {
     let (mut arrived, mut acknowledged) = (Vec::new(), Vec::new());
     for (conversation, Progress { upto, read }) in conversations {
-        let position = |sequence: Sequence| Position { conversation: conversation.0, sequence: sequence.0 };
+        let position = |sequence: Sequence| Position::from(Place { conversation, sequence });
         arrived.push(position(upto));
         if read.0 > 0 {
             acknowledged.push(position(read));

@@ -55,7 +55,7 @@ fn what_is_read_here_is_read_there_and_never_more() {
     assert_eq!(read(&mut state, ann, 4), Some(5));
     assert_eq!(read(&mut state, ann, 4), None);
     let progress = Progress { upto: Sequence(8), read: Sequence(5) };
-    assert_eq!(state.imported(ann, &west(), THERE), progress);
+    assert_eq!(state.imported(ann, &west())(THERE), progress);
     assert_eq!(state.unread_imports(ann, &west()).collect::<Vec<_>>(), [(THERE, progress)]);
     assert_eq!(read(&mut state, ann, 100), Some(8));
     assert_eq!(state.unread_imports(ann, &west()).count(), 0);
@@ -82,10 +82,10 @@ fn what_is_passed_over_counts_as_read_with_what_stands_around_it() {
     let ann = register(&mut state, "ann");
     import(&mut state, ann, 1..=2, "nobody\ncan be called so");
     let progress = |sequence| Progress { upto: Sequence(sequence), read: Sequence(sequence) };
-    assert_eq!(state.imported(ann, &west(), THERE), progress(2));
+    assert_eq!(state.imported(ann, &west())(THERE), progress(2));
     import(&mut state, ann, 3..=3, "bob");
     import(&mut state, ann, 4..=4, "nobody\ncan be called so");
-    assert_eq!(state.imported(ann, &west(), THERE), Progress { upto: Sequence(4), read: Sequence(2) });
+    assert_eq!(state.imported(ann, &west())(THERE), Progress { upto: Sequence(4), read: Sequence(2) });
     assert_eq!(read(&mut state, ann, 1), Some(4));
 }
 
@@ -117,7 +117,7 @@ fn who_takes_the_name_of_somebody_who_has_gone_begins_anew() {
     let mut state = again(&mut state);
     let other = register(&mut state, "ann");
     for user in [ann, other] {
-        assert_eq!(state.imported(user, &west(), THERE), Progress::default());
+        assert_eq!(state.imported(user, &west())(THERE), Progress::default());
     }
     import(&mut state, other, 1..=3, "bob");
     assert_eq!(read(&mut state, other, 3), Some(3));

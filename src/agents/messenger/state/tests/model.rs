@@ -129,7 +129,7 @@ impl Model {
         }
         for ((user, from, there), import) in &self.imports {
             let progress = Progress { upto: import.upto, read: import.read };
-            assert_eq!(state.imported(*user, from, *there), progress);
+            assert_eq!(state.imported(*user, from)(*there), progress);
             let waits = (!import.unread.is_empty()).then_some(progress);
             let mut unread = state.unread_imports(*user, from).filter(|(other, _)| other == there);
             assert_eq!(unread.next().map(|(_, progress)| progress), waits);
